@@ -1,0 +1,1 @@
+default["nginx"]["workers"] = 2

@@ -1,0 +1,6 @@
+name "nginx"
+maintainer "ops"
+license "MIT"
+description "The web server"
+version "1.0.0"
+chef_version ">= 16.0"

@@ -1,0 +1,6 @@
+name "python"
+maintainer "ops"
+license "MIT"
+description "A Python for the workers"
+version "1.0.0"
+chef_version ">= 16.0"

@@ -1,0 +1,5 @@
+include_recipe "nginx"
+
+seatgeek_worker "frontend" do
+  command "nginx -g 'daemon off;'"
+end

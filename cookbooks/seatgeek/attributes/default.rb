@@ -1,0 +1,1 @@
+default["seatgeek"]["state"] = "/var/lib/seatgeek"

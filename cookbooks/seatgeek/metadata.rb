@@ -1,0 +1,6 @@
+name "seatgeek"
+maintainer "ops"
+license "MIT"
+description "What every machine has"
+version "1.0.0"
+chef_version ">= 16.0"

@@ -1,0 +1,6 @@
+name "vftp"
+maintainer "ops"
+license "MIT"
+description "The FTP server, as a dependency of the services that need it"
+version "1.0.0"
+chef_version ">= 16.0"

@@ -1,0 +1,3 @@
+directory "/srv/ftp" do
+  mode "0750"
+end

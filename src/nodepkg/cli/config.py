@@ -1,0 +1,37 @@
+"""config:… what nodes.json says, and whether it is right."""
+
+from nodepkg.cli.options import NODES, REGION, Call, Group, Groups, command
+
+
+@command("config:check", NODES, REGION)
+def check(call: Call, groups: Groups = None) -> None:
+    """Check nodes.json: everything that is wrong, with file and line.
+
+    Looks at the groups, their layers, what they are built on and the roles that they refer to, and
+    warns of what works and is probably not wanted. Exit 3 if anything is wrong.
+    """
+    from nodepkg.render.bundle import Project
+
+    nodes = call.load()
+    checked = nodes.check(call.names(nodes, groups))
+    project = Project(nodes)
+    for group in checked:
+        project.roles(group)
+    found = nodes.warnings(checked)
+    for line in found:
+        call.out.warning(line)
+    document = {"file": str(nodes.source.path), "groups": [group.name for group in checked], "warnings": found}
+    call.out.result(document, [f"{nodes.source.path}: {len(checked)} groups are right"])
+
+
+@command("config:show", NODES)
+def show(call: Call, group: Group) -> None:
+    """Show a group as the merge with its layers leaves it.
+
+    The document is what the merge rules give, without the defaults of keys that nobody set.
+    """
+    from nodepkg.nodes.select import select
+
+    nodes = call.load()
+    (name,) = select(nodes, [group])
+    call.out.document(nodes.group(name).merged)

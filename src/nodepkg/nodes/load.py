@@ -1,0 +1,208 @@
+"""nodes.json -> Groups: inheritance, validation of what was asked for, all findings at once."""
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from nodepkg.errors import ConfigError
+from nodepkg.nodes.findings import Finding, problems, report
+from nodepkg.nodes.group import Group
+from nodepkg.nodes.inheritance import chain_of
+from nodepkg.nodes.merge import Entry, merge
+from nodepkg.nodes.names import LAYER_NAME, group_name_problem, legal_group_name
+from nodepkg.nodes.rules import broken_rules, warnings
+from nodepkg.nodes.schema import SOURCE_KEYS, Settings
+from nodepkg.nodes.source import KeyPath, Source, kind_of, read
+
+
+class Nodes:
+    """A nodes.json that was read. Groups are merged and validated when they are asked for, and only those."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.entries: dict[str, Entry] = {
+            name: entry if isinstance(entry, dict) else {}
+            for name, entry in source.document.items()
+            if not name.startswith("$")
+        }
+        self._seen: dict[str, list[Finding]] = {}
+        self._examined: dict[str, Group] = {}
+
+    @property
+    def root(self) -> Path:
+        """The folder of nodes.json, which every output path is relative to."""
+        return self.source.path.parent
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The groups, in the order of the file."""
+        return [name for name in self.entries if not LAYER_NAME.fullmatch(name)]
+
+    def groups(self, names: Iterable[str]) -> list[Group]:
+        """These groups; everything that is wrong with them, and with the top level, is one ConfigError."""
+        return self._raise_or_return(*self._examine_all(names))
+
+    def group(self, name: str) -> Group:
+        return self.groups([name])[0]
+
+    def check(self, names: Iterable[str]) -> list[Group]:
+        """As `groups`, and more is looked at: layers that nobody uses, images to build on, roles of one name."""
+        groups, findings = self._examine_all(names)
+        for layer in (name for name in self.entries if LAYER_NAME.fullmatch(name)):
+            findings += [*chain_of(layer, self.entries)[1], *self._look_at(layer)]
+        for group in groups:
+            findings += self._source_findings(group)
+            owner = self.role_owner(group.role_name)
+            if owner not in (None, group.name):
+                problem = f"the role {group.role_name} is {owner}'s already"
+                findings.append(Finding(group.name, ("role_name",), problem, (group.name,)))
+        return self._raise_or_return(groups, findings)
+
+    def buildable(self, names: Iterable[str]) -> list[Group]:
+        """As `groups`, each with a source image to build on."""
+        groups, findings = self._examine_all(names)
+        for group in groups:
+            findings += self._source_findings(group)
+        return self._raise_or_return(groups, findings)
+
+    def warnings(self, groups: Iterable[Group]) -> list[str]:
+        """What is probably not wanted, as `file:line: text`, in the order of the file."""
+        found = [warning for group in groups for warning in warnings(group, self.entries)]
+        return report(self.source, _with_all_groups(found))
+
+    def merged(self, name: str) -> Entry:
+        """The entry as the merge leaves it; of the keys that name a source image the one nearest to the group stays."""
+        chain = [self.entries[entry] for entry in chain_of(name, self.entries)[0]]
+        merged = merge({key: value for key, value in entry.items() if key != "inherits"} for entry in chain)
+        if "inherits" in self.entries[name]:
+            merged["inherits"] = self.entries[name]["inherits"]
+        given = [key for entry in chain for key in SOURCE_KEYS if entry.get(key) is not None]
+        return {key: value for key, value in merged.items() if key not in SOURCE_KEYS or not given or key == given[-1]}
+
+    def region_of(self, name: str) -> str:
+        """The region as the merge gives it, before anything is validated."""
+        return str(self.merged(name).get("region") or Settings.model_fields["region"].default)
+
+    def role_owner(self, role_name: str) -> str | None:
+        """The group whose role has this name."""
+        return self._role_owners.get(role_name)
+
+    @cached_property
+    def _role_owners(self) -> dict[str, str]:
+        owners: dict[str, str] = {}
+        for name in self.names:
+            template = self.merged(name).get("role_name") or Settings.model_fields["role_name"].default
+            owners.setdefault(str(template).replace("{group}", name), name)
+        return owners
+
+    def _examine_all(self, names: Iterable[str]) -> tuple[list[Group], list[Finding]]:
+        groups, findings = [], list(_top_level_findings(self.source.document))
+        for name in names:
+            group, wrong = self._examine(name)
+            findings += wrong
+            if group:
+                groups.append(group)
+        return groups, findings
+
+    def _examine(self, name: str) -> tuple[Group | None, list[Finding]]:
+        if name in self._examined:
+            return self._examined[name], []
+        layers, findings = chain_of(name, self.entries)
+        findings += [found for entry in layers for found in self._look_at(entry)]
+        if findings:
+            return None, [Finding(found.entry, found.key_path, found.problem, (name,)) for found in findings]
+        merged = self.merged(name)
+        try:
+            settings = Settings.model_validate(merged)
+        except ValidationError as error:
+            return None, [Finding(name, path, problem, (name,)) for path, problem in problems(merged, error)]
+        group = Group(name, tuple(layers[:-1]), merged, settings)
+        broken = [Finding(self._giver(group, path), path, problem, (name,)) for path, problem in broken_rules(group)]
+        if broken:
+            return None, broken
+        self._examined[name] = group
+        return group, []
+
+    def _look_at(self, entry: str) -> list[Finding]:
+        """What is wrong with one entry by itself; a layer is looked at once for all its groups."""
+        if entry not in self._seen:
+            self._seen[entry] = list(_entry_findings(entry, self.entries[entry]))
+        return self._seen[entry]
+
+    def _giver(self, group: Group, path: KeyPath) -> str:
+        """The entry nearest to the group that has this key; the group itself if none has."""
+        return next(
+            (entry for entry in (group.name, *reversed(group.layers)) if path[0] in self.entries[entry]), group.name
+        )
+
+    def _source_findings(self, group: Group) -> Iterator[Finding]:
+        settings = group.settings
+        if settings.source_group:
+            if problem := self._source_group_problem(group):
+                yield Finding(self._giver(group, ("source_group",)), ("source_group",), problem, (group.name,))
+        elif not settings.source_ami and not settings.source_ami_filter:
+            yield Finding(group.name, (), f"no image to build on: set one of {', '.join(SOURCE_KEYS)}", (group.name,))
+
+    def _source_group_problem(self, group: Group) -> str | None:
+        way = [group.name]
+        while True:
+            base = self.merged(way[-1]).get("source_group")
+            if not isinstance(base, str):
+                return None
+            if base not in self.names:
+                return f"no group {base} to build on"
+            if self.region_of(base) != group.region:
+                return (
+                    f"{base} is built in {self.region_of(base)}, and images do not leave their region ({group.region})"
+                )
+            if base in way:
+                return f"groups are built on each other in a circle: {' -> '.join([*way, base])}"
+            way.append(base)
+
+    def _raise_or_return(self, groups: list[Group], findings: list[Finding]) -> list[Group]:
+        if findings:
+            raise ConfigError("\n".join(report(self.source, _with_all_groups(findings))))
+        return groups
+
+
+def load(path: Path) -> Nodes:
+    """Reads nodes.json; what it means is checked when groups are asked for."""
+    return Nodes(read(path))
+
+
+def _top_level_findings(document: dict[str, Any]) -> Iterator[Finding]:
+    for name, entry in document.items():
+        if name == "$schema":
+            continue
+        if name.startswith("$"):
+            yield Finding(name, (), "top-level keys that start with $ are reserved; only $schema is known")
+            continue
+        if not LAYER_NAME.fullmatch(name) and (problem := group_name_problem(name)):
+            hint = "" if name.startswith("__") else f"; {legal_group_name(name)} would do"
+            yield Finding(name, (), f"not a legal group name: {problem}{hint}")
+        if not isinstance(entry, dict):
+            yield Finding(name, (), f"has to be an object, and is {kind_of(entry)}")
+
+
+def _entry_findings(name: str, entry: Entry) -> Iterator[Finding]:
+    sources = [key for key in entry if key in SOURCE_KEYS and entry[key] is not None]
+    if len(sources) > 1:
+        yield Finding(name, (sources[1],), f"one entry names one source image, and this has {sources[0]} too")
+    try:
+        Settings.model_validate(entry)
+    except ValidationError as error:
+        for path, problem in problems(entry, error):
+            yield Finding(name, path, problem)
+
+
+def _with_all_groups(findings: list[Finding]) -> Iterator[Finding]:
+    """One finding for what many groups inherit, with all of them."""
+    groups: dict[Finding, dict[str, None]] = {}
+    for found in findings:
+        alone = Finding(found.entry, found.key_path, found.problem)
+        groups.setdefault(alone, {}).update(dict.fromkeys(found.groups))
+    for found, names in groups.items():
+        yield Finding(found.entry, found.key_path, found.problem, tuple(names))

@@ -1,0 +1,42 @@
+"""What must hold of a merged group: rules that no single entry can break or keep by itself."""
+
+from collections.abc import Iterator, Mapping
+
+from nodepkg.nodes.findings import Finding
+from nodepkg.nodes.group import Group
+from nodepkg.nodes.merge import Entry
+from nodepkg.nodes.names import role_of
+from nodepkg.nodes.source import KeyPath
+
+
+def broken_rules(group: Group) -> Iterator[tuple[KeyPath, str]]:
+    """Each rule that the group breaks: the key to point at, and why."""
+    if not group.run_list:
+        yield ("run_list",), "the run list is empty: chef-solo would exit 0 and do nothing"
+    settings = group.settings
+    if settings.user_data and len(settings.user_data.encode()) > 16_384:
+        yield ("user_data",), "EC2 takes at most 16 KB of user data"
+    if settings.autoscale:
+        low, desired, high = settings.autoscale.node_min, settings.autoscale.desired, settings.autoscale.most
+        if low > high:
+            yield ("autoscale", "node_min"), f"node_min ({low}) is more than node_max ({high})"
+        elif not low <= desired <= high:
+            yield (
+                ("autoscale", "node_desired"),
+                f"node_desired ({desired}) is not between node_min and node_max ({low}, {high})",
+            )
+
+
+def warnings(group: Group, entries: Mapping[str, Entry]) -> Iterator[Finding]:
+    """What works, and yet is probably not wanted."""
+    chain = [*group.layers, group.name]
+    if not group.settings.packer.ssh_source_cidrs:
+        giver = next((entry for entry in reversed(chain) if "packer" in entries[entry]), group.name)
+        told = "not set: SSH to the build machine is open to the world during the build"
+        yield Finding(giver, ("packer", "ssh_source_cidrs"), told, (group.name,))
+    for entry in chain:
+        for key in ("run_list", "post_run_list"):
+            for index, item in enumerate(entries[entry].get(key) or []):
+                if role_of(item):
+                    told = f"{item}: a role in a run list hides what runs; name its recipes"
+                    yield Finding(entry, (key, index), told, (group.name,))

@@ -1,0 +1,58 @@
+"""Which groups a command line means: names, globs, a region."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from nodepkg.errors import RefusedError, UsageError
+from nodepkg.nodes.group import Group
+from nodepkg.nodes.load import Nodes
+
+
+def select(nodes: Nodes, patterns: Sequence[str], region: str | None = None) -> list[str]:
+    """The groups that the patterns (names or globs; none: all) and the region choose, in the order of the file.
+
+    Raises UsageError for a pattern that matches nothing, with the nearest groups.
+    """
+    chosen = set[str]() if patterns else set(nodes.names)
+    known = set(nodes.names)
+    for pattern in patterns:
+        matched = {pattern} & known or {name for name in nodes.names if fnmatchcase(name, pattern)}
+        if not matched:
+            raise _no_such_group(nodes, pattern)
+        chosen |= matched
+    names = [name for name in nodes.names if name in chosen]
+    return names if region is None else _in_region(nodes, names, region)
+
+
+def scaling(groups: Sequence[Group], patterns: Sequence[str]) -> tuple[list[Group], list[str]]:
+    """The groups that have an Auto Scaling group, and the names of those that have none.
+
+    Raises RefusedError if one of those was named outright.
+    """
+    without = [group.name for group in groups if group.settings.autoscale is None]
+    named = [name for name in without if name in patterns]
+    if named:
+        raise RefusedError(
+            f"{', '.join(named)}: has no Auto Scaling group: autoscale is false",
+            hint='set "autoscale": {"node_min": 1} for it in nodes.json',
+        )
+    return [group for group in groups if group.settings.autoscale is not None], without
+
+
+def _in_region(nodes: Nodes, names: list[str], region: str) -> list[str]:
+    regions = {name: nodes.region_of(name) for name in names}
+    here = [name for name in names if regions[name] == region]
+    if not here:
+        raise UsageError(
+            f"no such group in region {region}", hint=f"they are in {', '.join(sorted(set(regions.values())))}"
+        )
+    return here
+
+
+def _no_such_group(nodes: Nodes, pattern: str) -> UsageError:
+    if pattern in nodes.entries:
+        return UsageError(f"{pattern} is a layer, not a group", hint="package group:list lists the groups")
+    nearest = get_close_matches(pattern, nodes.names, n=3, cutoff=0.4)
+    hint = f"did you mean {', '.join(nearest)}?" if nearest else "package group:list lists the groups"
+    return UsageError(f"no group {pattern} in {nodes.source.path}", hint=hint)

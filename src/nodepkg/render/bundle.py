@@ -1,0 +1,189 @@
+"""A group's bundle: exactly the files that a node of the group needs to converge."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files as package_files
+from pathlib import Path
+
+from nodepkg.errors import ConfigError, RefusedError
+from nodepkg.nodes.group import Group
+from nodepkg.nodes.load import Nodes
+from nodepkg.nodes.names import role_of
+from nodepkg.render.dna import dna_document
+from nodepkg.render.jsontext import canonical, pretty
+from nodepkg.render.role import role_document
+
+FOLDERS = ("cookbooks", "data_bags")
+_ROLE_MENTION = re.compile(r"role\[([A-Za-z0-9_-]+)\]")
+
+
+@dataclass(frozen=True)
+class RoleFile:
+    """A role as it lies in the project (`path`, relative) and what it has to be called on a node."""
+
+    name: str
+    path: str
+
+    @property
+    def bundle_path(self) -> str:
+        """chef-solo looks a role up by the name of its file."""
+        return f"roles/{self.name}{Path(self.path).suffix}"
+
+
+@dataclass
+class Project:
+    """The folder of nodes.json as a source of bundles; what all groups share is read once."""
+
+    nodes: Nodes
+
+    @property
+    def root(self) -> Path:
+        return self.nodes.root
+
+    @cached_property
+    def folders(self) -> list[str]:
+        return [name for name in FOLDERS if (self.root / name).is_dir()]
+
+    @cached_property
+    def has_solo_rb(self) -> bool:
+        return (self.root / "solo.rb").is_file()
+
+    @cached_property
+    def solo_rb(self) -> str:
+        """The project's own solo.rb, else the one that nodepkg brings."""
+        if self.has_solo_rb:
+            return _read(self.root / "solo.rb").decode("utf-8", errors="surrogateescape")
+        return (package_files("nodepkg") / "templates" / "solo.rb").read_text("utf-8")
+
+    @cached_property
+    def shared_files(self) -> dict[str, Path]:
+        """The files of cookbooks and data_bags: path in the bundle -> file."""
+        found = {}
+        for folder in self.folders:
+            for path in _files_below(self.root / folder):
+                found[path.relative_to(self.root).as_posix()] = path
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def shared_digests(self) -> dict[str, str]:
+        """SHA-256 of each shared file, in hex: worked out once for all groups."""
+        return {path: sha256(_read(file)) for path, file in self.shared_files.items()}
+
+    def roles(self, group: Group) -> list[RoleFile]:
+        """The group's own role and all that it refers to, also through others, each once; its own first.
+
+        Raises ConfigError for a role that neither a group nor a file of roles/ has.
+        """
+        found: dict[str, RoleFile] = {}
+        waiting = [(group.role_name, group.name)]
+        while waiting:
+            name, wanted_by = waiting.pop(0)
+            if name in found:
+                continue
+            role_file, mentions = self._role(name, wanted_by)
+            found[name] = role_file
+            waiting += [(mention, role_file.path) for mention in mentions]
+        return list(found.values())
+
+    def role_content(self, role_file: RoleFile) -> bytes:
+        """What a node gets: a group's role as it is now, whatever is on disk."""
+        owner = self.nodes.role_owner(role_file.name)
+        if owner:
+            return pretty(role_document(self.nodes.group(owner))).encode("utf-8")
+        return _read(self.root / role_file.path)
+
+    def _role(self, name: str, wanted_by: str) -> tuple[RoleFile, list[str]]:
+        owner = self.nodes.role_owner(name)
+        if owner:
+            mentions = [role for item in self.nodes.group(owner).run_list if (role := role_of(item))]
+            return RoleFile(name, f"roles/{owner}.json"), mentions
+        for suffix in (".json", ".rb"):
+            file = self.root / "roles" / f"{name}{suffix}"
+            if name not in self.nodes.names and file.is_file():
+                return RoleFile(name, f"roles/{file.name}"), _mentions(file)
+        for file in sorted((self.root / "roles").glob("*.json")):
+            if _name_in(file) == name:
+                return RoleFile(name, f"roles/{file.name}"), _mentions(file)
+        raise ConfigError(
+            f"role[{name}], which {wanted_by} refers to: no group has it, and there is no roles/{name}.json",
+            hint="name the recipes themselves, or add the role",
+        )
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a node of the group gets.
+
+    `shared` are the project's files that every group gets (path in the bundle -> file) with their
+    digests, `own` the contents made for this group.
+    """
+
+    group: str
+    shared: dict[str, Path]
+    shared_digests: dict[str, str]
+    own: dict[str, bytes]
+
+
+def bundle(project: Project, group: Group) -> Bundle:
+    """cookbooks and data_bags whole, solo.rb, the roles under their own names, and the dna."""
+    own = {role_file.bundle_path: project.role_content(role_file) for role_file in project.roles(group)}
+    own["solo.rb"] = project.solo_rb.encode("utf-8", errors="surrogateescape")
+    own["dna.json"] = pretty(dna_document(group)).encode("utf-8")
+    return Bundle(group.name, project.shared_files, project.shared_digests, own)
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def digest_content(path: str, content: bytes) -> bytes:
+    """What counts of a file for a digest: of a role and a dna what they say, of all others every byte."""
+    if path == "dna.json" or path.startswith("roles/"):
+        try:
+            return canonical(json.loads(content))
+        except ValueError:
+            return content
+    return content
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Every file, through symbolic links as Packer's upload follows them; a broken one is an error."""
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
+        if Path(place).is_symlink() and Path(place).parent.resolve().is_relative_to(Path(place).resolve()):
+            raise RefusedError(f"{place}: a symbolic link that leads back to a folder above it")
+        folders.sort()
+        for name in sorted(names):
+            path = Path(place, name)
+            if not path.is_file():
+                kind = "a broken symbolic link" if path.is_symlink() else "no regular file"
+                raise RefusedError(f"{path}: is {kind}, and cannot go to a node")
+            yield path
+
+
+def _unreadable(error: OSError) -> None:
+    raise RefusedError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RefusedError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _name_in(path: Path) -> str | None:
+    try:
+        document = json.loads(_read(path))
+    except ValueError:
+        return None
+    return document.get("name") if isinstance(document, dict) else None
+
+
+def _mentions(path: Path) -> list[str]:
+    """The roles that a role of the user's own refers to: in a run list nothing else looks like role[…]."""
+    return _ROLE_MENTION.findall(_read(path).decode("utf-8", errors="replace"))
