@@ -77,7 +77,7 @@ def run(arguments: list[str]) -> int:
         return ExitCode.DONE
     except TyperException as error:
         context = getattr(error, "ctx", None)
-        told = getattr(error, "format_message", lambda: str(error))()
+        told = error.format_message() if hasattr(error, "format_message") else str(error)
         _tell(told, f"{context.command_path} --help" if context else "package --help", debug)
         return ExitCode.USAGE
     except Exception as error:  # noqa: BLE001 - the last resort: a bug is told as one, not as a traceback

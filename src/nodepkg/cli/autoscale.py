@@ -1,7 +1,7 @@
 """autoscale:… Auto Scaling groups."""
 
 from nodepkg.cli.artifacts import write_or_check
-from nodepkg.cli.options import NODES, REGION, Call, Check, Groups, command
+from nodepkg.cli.options import AWS, CHANGES, NODES, REGION, Call, Check, Groups, command
 
 
 @command("autoscale:create", NODES, REGION)
@@ -19,3 +19,31 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
         call.out.note(f"left out, autoscale is false: {', '.join(without)}")
     artifacts = [artifact for group in found for artifact in autoscale_artifacts(group)]
     write_or_check(call.out, nodes.root, artifacts, check=check, remedy="package autoscale:create")
+
+
+@command("autoscale:run", NODES, REGION, AWS, CHANGES)
+def run(call: Call, groups: Groups = None) -> None:
+    """Start the Auto Scaling group of each group from its newest image.
+
+    Makes a version of the launch template GROUP and the Auto Scaling group GROUP-v001, tagged
+    group=GROUP. Refused (4) for a group that runs already, or has no image.
+    """
+    from nodepkg.autoscale.run import plan_run
+    from nodepkg.cli.account import cloud
+    from nodepkg.nodes.select import scaling
+    from nodepkg.plan import execute
+
+    nodes = call.load()
+    found, without = scaling(nodes.groups(call.names(nodes, groups)), groups or [])
+    if without:
+        call.out.note(f"left out, autoscale is false: {', '.join(without)}")
+    account = cloud(call, nodes.root, found).account
+    plan = plan_run(account, found)
+    reports = execute(plan, account, dry_run=call.dry_run, say=call.out.note)
+    started = [report for report in reports if "asg" in report]
+    lines = [
+        f"{report['asg']}: {report['desired']} of {report['min']} to {report['max']} nodes from {report['image']}"
+        f" in {', '.join(report['zones'])}"
+        for report in started
+    ]
+    call.out.result({"groups": reports if call.dry_run else started}, lines)

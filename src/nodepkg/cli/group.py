@@ -1,7 +1,10 @@
 """group:… the groups as a whole."""
 
+from typing import Any
+
 from nodepkg.cli.artifacts import write_or_check
 from nodepkg.cli.options import AWS, NODES, REGION, Call, Check, Groups, command
+from nodepkg.cli.output import age
 
 
 @command("group:list", NODES, REGION)
@@ -55,3 +58,50 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
     templates = PackerTemplates(Project(nodes))
     artifacts = [artifact for group in found for artifact in group_artifacts(templates, group)]
     write_or_check(call.out, nodes.root, artifacts, check=check, remedy="package group:create")
+
+
+@command("group:status", NODES, REGION, AWS)
+def status(call: Call, groups: Groups = None) -> None:
+    """Show where each group stands: artefacts, newest image, running nodes, and the next command.
+
+    Without credentials it shows what is on disk, and says so.
+    """
+    from datetime import UTC, datetime
+
+    from nodepkg import status as chain
+    from nodepkg.cli.account import cloud
+    from nodepkg.errors import AwsError
+    from nodepkg.render.bundle import Project
+    from nodepkg.render.packer import PackerTemplates
+
+    nodes = call.load()
+    found = nodes.buildable(call.names(nodes, groups))
+    templates = PackerTemplates(Project(nodes))
+    local = {group.name: chain.local(templates, group) for group in found}
+    remote: dict[str, chain.Remote] = {}
+    try:
+        remote = chain.remote(cloud(call, nodes.root, found).account, found)
+    except AwsError as error:
+        call.out.warning(f"only what is on disk is shown: {error.message}")
+    now = datetime.now(UTC)
+    documents = [chain.document(group, local[group.name], remote.get(group.name), now) for group in found]
+    columns = ("group", "artefacts", "image", "age", "digest", "running", "next")
+    call.out.table(documents, columns, [_status_row(document) for document in documents])
+
+
+def _status_row(document: dict[str, Any]) -> tuple[str, ...]:
+    image = document.get("image")
+    unknown = "?" if "image" not in document else "-"
+    running = [
+        f"{asg['name']} {asg['in_service']}/{asg['desired']}{'' if asg['newest'] else ' (older image)'}"
+        for asg in document.get("asg", [])
+    ]
+    return (
+        document["group"],
+        document["state"],
+        image["id"] if image else unknown,
+        age(image["age_seconds"]) if image else unknown,
+        ("current" if image["current"] else "stale") if image else unknown,
+        ", ".join(running) or unknown,
+        document["next"] or "",
+    )

@@ -55,14 +55,22 @@ class Call:
 
     def load(self) -> "Nodes":
         """The nodes.json that the call means."""
-        import os
-
         from nodepkg.nodes.load import load
-        from nodepkg.nodes.source import find
 
-        path = find(Path.cwd(), os.environ, self.nodes)
+        path = self._file()
         self.out.detail(f"reading {path}")
         return load(path)
+
+    def root(self) -> Path:
+        """The folder of that nodes.json, whatever is in the file."""
+        return self._file().parent
+
+    def _file(self) -> Path:
+        import os
+
+        from nodepkg.nodes.source import find
+
+        return find(Path.cwd(), os.environ, self.nodes)
 
     def names(self, nodes: "Nodes", patterns: list[str] | None) -> list[str]:
         """The groups that the call means, by name."""

@@ -76,3 +76,11 @@ def confirm(question: str, *, yes: bool) -> None:
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise RefusedError("not confirmed; nothing was changed")
+
+
+def age(seconds: int) -> str:
+    """`90` as `1m`, `7200` as `2h`, `200000` as `2d`."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}"
+    return f"{max(seconds, 0)}s"

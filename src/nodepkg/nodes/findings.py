@@ -65,7 +65,7 @@ def _present(entry: Any, loc: tuple[str | int, ...]) -> KeyPath:
     for part in loc:
         inside = isinstance(entry, dict) and part in entry
         if inside or (isinstance(entry, list) and isinstance(part, int) and part < len(entry)):
-            entry = entry[part]  # type: ignore[index] # a dict with this key, or a list of this length
+            entry = entry[part]
             path.append(part)
     return tuple(path)
 

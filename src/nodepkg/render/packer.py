@@ -152,15 +152,14 @@ def source_filter(group: Group) -> dict[str, Any] | None:
 def block_device(device: BlockDevice) -> dict[str, Any]:
     """A volume in Packer's words; what is not set is left out.
 
-    Packer 1.6.6 refuses a gp3 volume without a throughput, so AWS's own default is written.
+    Packer 1.6.6 refuses a gp3 volume without operations and throughput, so AWS's own defaults are written.
     """
-    throughput = 125 if device.type == "gp3" and device.throughput is None else device.throughput
     named = {
         "device_name": device.device,
         "volume_size": device.size_gb,
         "volume_type": device.type,
-        "iops": device.iops,
-        "throughput": throughput,
+        "iops": device.iops or (3000 if device.type == "gp3" else None),
+        "throughput": device.throughput or (125 if device.type == "gp3" else None),
         "encrypted": device.encrypted,
         "kms_key_id": device.kms_key_id,
         "delete_on_termination": device.delete_on_termination,

@@ -1,0 +1,54 @@
+"""Which AWS a call talks to: the user's account, or the embedded one, started when it is needed."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nodepkg.cli.options import Call
+from nodepkg.errors import UsageError
+
+if TYPE_CHECKING:
+    from nodepkg.clients.aws.account import Account
+    from nodepkg.nodes.group import Group
+
+STATE = Path(".nodepkg", "sandbox")
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """An account, and what a child process needs to talk to the same one and no other."""
+
+    account: "Account"
+    environ: Mapping[str, str]
+    stage: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+
+def cloud(call: Call, root: Path, groups: "Sequence[Group]") -> Cloud:
+    """The cloud of this call. With --sandbox it has what the groups refer to; their images are not built yet."""
+    from nodepkg.clients.aws.account import Account
+
+    trace = call.out.detail if call.out.verbose else None
+    if not call.sandbox:
+        environ = dict(os.environ)
+        if call.profile:
+            environ["AWS_PROFILE"] = call.profile
+        return Cloud(Account(profile=call.profile, trace=trace), environ)
+    if call.profile:
+        raise UsageError("--profile and --sandbox exclude each other", hint="the sandbox has one account of its own")
+
+    from nodepkg.sandbox import process
+    from nodepkg.sandbox.environment import child_environment
+    from nodepkg.sandbox.needs import needs
+    from nodepkg.sandbox.packer import staged_template
+
+    state = root / STATE
+    if process.running(state) is None:
+        call.out.note("starting the sandbox (package sandbox:stop ends it)")
+    sandbox = process.start(state)
+    process.seed(sandbox, needs(groups))
+    account = Account(endpoint=sandbox.endpoint, trace=trace)
+    return Cloud(
+        account, child_environment(os.environ, sandbox.endpoint), lambda made: staged_template(made, sandbox.endpoint)
+    )

@@ -1,0 +1,124 @@
+"""How AWS is reached: one session for a whole run, clients made when they are needed, errors in our words."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from nodepkg import __version__
+from nodepkg.errors import AwsError, CredentialsError
+
+# The codes with which AWS's services say that they do not know the caller.
+_CREDENTIAL_CODES = frozenset(
+    {
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidClientTokenId",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+        "InvalidAccessKeyId",
+    }
+)
+
+
+class Account:
+    """The account that commands talk to: the user's own, or with `endpoint` the embedded one.
+
+    With an endpoint nothing of the user's AWS configuration is read, and a request to any other host
+    is refused before it is sent.
+    """
+
+    def __init__(
+        self, *, profile: str | None = None, endpoint: str | None = None, trace: Callable[[str], None] | None = None
+    ) -> None:
+        self.profile = profile
+        self.endpoint = endpoint
+        self._trace = trace
+        self._session: Any = None
+        self._clients: dict[tuple[str, str], Any] = {}
+
+    def client(self, service: str, region: str) -> Any:
+        """A boto3 client with adaptive retries; one for each service and region."""
+        key = (service, region)
+        if key not in self._clients:
+            with aws_errors(f"{service} in {region}"):
+                self._clients[key] = self._make(service, region)
+        return self._clients[key]
+
+    def pages(self, service: str, region: str, operation: str, key: str, **arguments: Any) -> list[Any]:
+        """Everything that a list call has under `key`, read to its last page."""
+        with aws_errors(f"{operation.replace('_', ' ')} in {region}"):
+            paginator = self.client(service, region).get_paginator(operation)
+            return [item for page in paginator.paginate(**arguments) for item in page.get(key, [])]
+
+    def _make(self, service: str, region: str) -> Any:
+        from botocore.config import Config
+
+        retries = {"mode": "adaptive", "total_max_attempts": 10}
+        options: dict[str, Any] = {"retries": retries, "user_agent_extra": f"nodepkg/{__version__}"}
+        settings: dict[str, Any] = {}
+        if self.endpoint:
+            options |= {"proxies": {}, "use_fips_endpoint": False, "use_dualstack_endpoint": False}
+            settings = {
+                "endpoint_url": self.endpoint,
+                "aws_access_key_id": "sandbox",
+                "aws_secret_access_key": "sandbox",
+            }
+        client = self._boto().client(service, region_name=region, config=Config(**options), **settings)
+        if self.endpoint:
+            client.meta.events.register_first("before-send", self._only_the_sandbox)
+        if self._trace:
+            client.meta.events.register("before-call", self._tell)
+        return client
+
+    def _boto(self) -> Any:
+        if self._session is None:
+            import boto3
+            import botocore.session
+
+            core = botocore.session.Session(profile=None if self.endpoint else self.profile)
+            if self.endpoint:
+                for variable in ("profile", "ca_bundle", "data_path"):
+                    core.set_config_variable(variable, None)
+                for variable in ("config_file", "credentials_file"):
+                    core.set_config_variable(variable, os.devnull)
+            self._session = boto3.Session(botocore_session=core)
+        return self._session
+
+    def _only_the_sandbox(self, request: Any, **_: Any) -> None:
+        if urlsplit(request.url).netloc != urlsplit(str(self.endpoint)).netloc:
+            raise AssertionError(f"a sandbox command was about to call {request.url}")
+
+    def _tell(self, model: Any, **_: Any) -> None:
+        if self._trace:
+            self._trace(f"aws: {model.service_model.service_name} {model.name}")
+
+
+@contextmanager
+def aws_errors(what: str) -> Iterator[None]:
+    """Turns boto's errors into AwsError or CredentialsError, which say what was being done."""
+    from botocore import exceptions as boto
+
+    try:
+        yield
+    except boto.ClientError as error:
+        said = error.response.get("Error", {})
+        code, message = said.get("Code", ""), said.get("Message", "")
+        if code in _CREDENTIAL_CODES:
+            raise CredentialsError(
+                f"{what}: AWS does not take the credentials: {code}: {message}", code=code
+            ) from error
+        raise AwsError(f"{what}: {code}: {message}", code=code) from error
+    except (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError) as error:
+        raise CredentialsError(
+            f"{what}: no AWS credentials: {error}", hint="set AWS_PROFILE, name a --profile, or try --sandbox"
+        ) from error
+    except boto.ProfileNotFound as error:
+        raise CredentialsError(
+            f"{what}: {error}", hint="aws configure list-profiles shows those that there are"
+        ) from error
+    except boto.BotoCoreError as error:
+        raise AwsError(f"{what}: {error}") from error

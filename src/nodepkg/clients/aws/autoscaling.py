@@ -1,0 +1,146 @@
+"""Auto Scaling: groups and launch configurations. Lists are read to their last page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nodepkg.clients.aws.account import Account, aws_errors
+from nodepkg.clients.aws.ec2 import Tags, filters, tags_of
+from nodepkg.errors import AwsError
+
+
+@dataclass(frozen=True)
+class Member:
+    """An instance of an Auto Scaling group; `lifecycle` and `health` in AWS's words (InService, Healthy)."""
+
+    id: str
+    lifecycle: str
+    health: str
+
+
+@dataclass(frozen=True)
+class AutoScalingGroup:
+    """`templates` are the launch template versions that it pins: (name or id, version as AWS writes it)."""
+
+    name: str
+    tags: Tags
+    min: int
+    max: int
+    desired: int
+    members: tuple[Member, ...]
+    templates: tuple[tuple[str, str], ...]
+    launch_configuration: str | None
+
+
+@dataclass(frozen=True)
+class NewGroup:
+    """What `create_group` is told. `tags` are propagated to the instances, `own_tags` are not."""
+
+    name: str
+    template: str
+    version: int
+    min: int
+    max: int
+    desired: int
+    tags: Tags
+    own_tags: Tags
+    zones: Sequence[str] = ()
+    subnets: Sequence[str] = ()
+    target_group_arns: Sequence[str] = ()
+    health_check_type: str = "EC2"
+    health_check_grace_period: int = 300
+
+
+@dataclass
+class AutoScaling:
+    """One region's Auto Scaling."""
+
+    account: Account
+    region: str
+
+    @property
+    def client(self) -> Any:
+        return self.account.client("autoscaling", self.region)
+
+    def groups(self, tags: Tags | None = None) -> list[AutoScalingGroup]:
+        """Those with all these tags, by name."""
+        pages = self._pages("describe_auto_scaling_groups", "AutoScalingGroups", Filters=filters(tags))
+        return sorted((_group(raw) for raw in pages), key=lambda group: group.name)
+
+    def images_of_launch_configurations(self) -> dict[str, str]:
+        pages = self._pages("describe_launch_configurations", "LaunchConfigurations")
+        return {raw["LaunchConfigurationName"]: raw["ImageId"] for raw in pages}
+
+    def create_group(self, new: NewGroup) -> None:
+        """Raises AwsError with code `AlreadyExists` if the name is taken."""
+        tags = [_tag(new.name, key, value, propagate=True) for key, value in new.tags.items()]
+        tags += [_tag(new.name, key, value, propagate=False) for key, value in new.own_tags.items()]
+        arguments: dict[str, Any] = {
+            "AutoScalingGroupName": new.name,
+            "LaunchTemplate": {"LaunchTemplateName": new.template, "Version": str(new.version)},
+            "MinSize": new.min,
+            "MaxSize": new.max,
+            "DesiredCapacity": new.desired,
+            "HealthCheckType": new.health_check_type,
+            "HealthCheckGracePeriod": new.health_check_grace_period,
+            "Tags": tags,
+        }
+        if new.subnets:
+            arguments["VPCZoneIdentifier"] = ",".join(new.subnets)
+        if new.zones:
+            arguments["AvailabilityZones"] = list(new.zones)
+        if new.target_group_arns:
+            arguments["TargetGroupARNs"] = list(new.target_group_arns)
+        with aws_errors(f"create {new.name}"):
+            self.client.create_auto_scaling_group(**arguments)
+
+    def _pages(self, operation: str, key: str, **arguments: Any) -> list[Any]:
+        return self.account.pages("autoscaling", self.region, operation, key, **arguments)
+
+
+def target_group_arns(account: Account, region: str, names: Sequence[str]) -> list[str]:
+    """The ARNs of target groups given by name or ARN; raises AwsError if one is not there."""
+    unknown = [name for name in names if not name.startswith("arn:")]
+    if not unknown:
+        return list(names)
+    client = account.client("elbv2", region)
+    with aws_errors(f"target groups {', '.join(unknown)}"):
+        found = client.describe_target_groups(Names=unknown)["TargetGroups"]
+    arns = {raw["TargetGroupName"]: raw["TargetGroupArn"] for raw in found}
+    missing = [name for name in unknown if name not in arns]
+    if missing:
+        raise AwsError(f"no target group {', '.join(missing)} in {region}", code="TargetGroupNotFound")
+    return [arns.get(name, name) for name in names]
+
+
+def _tag(group: str, key: str, value: str, *, propagate: bool) -> dict[str, Any]:
+    return {
+        "ResourceId": group,
+        "ResourceType": "auto-scaling-group",
+        "Key": key,
+        "Value": value,
+        "PropagateAtLaunch": propagate,
+    }
+
+
+def _group(raw: Mapping[str, Any]) -> AutoScalingGroup:
+    mixed = raw.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {})
+    specifications = [raw.get("LaunchTemplate"), mixed.get("LaunchTemplateSpecification")]
+    specifications += [override.get("LaunchTemplateSpecification") for override in mixed.get("Overrides", [])]
+    return AutoScalingGroup(
+        name=raw["AutoScalingGroupName"],
+        tags=tags_of(raw),
+        min=raw["MinSize"],
+        max=raw["MaxSize"],
+        desired=raw["DesiredCapacity"],
+        members=tuple(
+            Member(member["InstanceId"], member["LifecycleState"], member["HealthStatus"])
+            for member in raw.get("Instances", [])
+        ),
+        templates=tuple(
+            (given.get("LaunchTemplateName") or given["LaunchTemplateId"], given.get("Version", "$Default"))
+            for given in specifications
+            if given
+        ),
+        launch_configuration=raw.get("LaunchConfigurationName"),
+    )

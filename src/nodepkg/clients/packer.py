@@ -1,0 +1,178 @@
+"""Packer: finding it, whether it fits a template, and one build with its output as it comes."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nodepkg.errors import ToolError
+
+OLDEST = (1, 6, 0)
+# Packer 1.10 was the first without builders built in (its CHANGELOG).
+FIRST_WITHOUT_BUILDERS = (1, 10, 0)
+INSTALL = "apt-get install packer, or see developer.hashicorp.com/packer/install; NODEPKG_PACKER names another one"
+
+
+@dataclass(frozen=True)
+class Packer:
+    """A Packer binary, and the environment in which it is started."""
+
+    path: str
+    version: tuple[int, int, int]
+    environ: Mapping[str, str]
+
+    def require(self, builder: str) -> None:
+        """Raises ToolError, with the command to run, if this Packer cannot build with this builder."""
+        shown = ".".join(map(str, self.version))
+        if self.version < OLDEST:
+            raise ToolError(f"Packer {shown} ({self.path}) is too old: 1.6.0 is the oldest that will do", hint=INSTALL)
+        if not builder.startswith("amazon-") or self.version < FIRST_WITHOUT_BUILDERS:
+            return
+        installed = _output([self.path, "plugins", "installed"], self.environ)
+        if "packer-plugin-amazon" not in installed:
+            raise ToolError(
+                f"Packer {shown} ({self.path}) has no amazon plugin",
+                hint="packer plugins install github.com/hashicorp/amazon",
+            )
+
+    def build(self, template: Path, variables: Mapping[str, str], say: Callable[[str], None]) -> str:
+        """Builds the template, tells each line of its output, and returns the artefact as Packer names it.
+
+        That is `REGION:IMAGE` for an image. Raises ToolError with Packer's own reason. On Ctrl-C
+        Packer is told, and gets the time to remove its temporary instance; a second one ends it.
+        """
+        settings = [part for key, value in variables.items() for part in ("-var", f"{key}={value}")]
+        with subprocess.Popen(
+            [self.path, "build", "-machine-readable", *settings, str(template)],
+            env=dict(self.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            text=True,
+            errors="replace",
+        ) as process:
+            outcome = Outcome()
+            try:
+                outcome = _follow(process, say)
+            except KeyboardInterrupt:
+                _wind_down(process, say)
+                raise
+        if process.returncode or not outcome.artifact:
+            reasons = "; ".join(dict.fromkeys(outcome.errors)) or outcome.last
+            raise ToolError(f"packer build {template.name}: failed (exit {process.returncode}): {reasons}")
+        return outcome.artifact
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of `packer build -machine-readable`: `kind` is `ui` with its level, `artifact`, `error`, …
+
+    A line that is not of that form (a panic, a plugin's own print) has the kind "" and itself as data.
+    """
+
+    kind: str
+    data: tuple[str, ...]
+
+
+@dataclass
+class Outcome:
+    """What a build's output came to."""
+
+    artifact: str | None = None
+    errors: tuple[str, ...] = ()
+    last: str = "it said nothing"
+
+
+def find(environ: Mapping[str, str]) -> Packer:
+    """The Packer that NODEPKG_PACKER or else PATH names; raises ToolError if there is none."""
+    named = environ.get("NODEPKG_PACKER")
+    path = shutil.which(named or "packer", path=environ.get("PATH"))
+    if not path:
+        raise ToolError(f"no Packer: {named or 'packer'} is not an executable on PATH", hint=INSTALL)
+    # Some distributions have another program of this name, which would wait for its standard input.
+    said = _output([path, "version"], {**environ, "CHECKPOINT_DISABLE": "1"})
+    found = re.search(r"Packer v(\d+)\.(\d+)\.(\d+)", said)
+    if not found:
+        raise ToolError(f"{path} is not HashiCorp's Packer: `packer version` says {said.strip()[:80]!r}", hint=INSTALL)
+    major, minor, patch = (int(part) for part in found.groups())
+    return Packer(path, (major, minor, patch), environ)
+
+
+def parse(line: str) -> Line:
+    """A line of machine-readable output: timestamp,target,type,data…"""
+    fields = line.rstrip("\n").split(",", 3)
+    if len(fields) < 3 or not fields[0].isdigit():
+        return Line("", (line.rstrip("\n"),))
+    data = fields[3].split(",") if len(fields) > 3 else []
+    return Line(fields[2], tuple(_unescape(part) for part in data))
+
+
+def _unescape(text: str) -> str:
+    return text.replace("%!(PACKER_COMMA)", ",").replace("\\r", "\r").replace("\\n", "\n")
+
+
+def _follow(process: "subprocess.Popen[str]", say: Callable[[str], None]) -> Outcome:
+    outcome = Outcome()
+    for line in _lines(process):
+        match line:
+            case Line("ui", (level, text, *_)):
+                if text.strip():
+                    outcome.last = text.strip()
+                say(text)
+                if level == "error":
+                    outcome.errors += (_without_prefix(text),)
+            case Line("artifact", (_, "id", artifact, *_)):
+                outcome.artifact = artifact
+            case Line("error", (text, *_)):
+                outcome.errors += (_without_prefix(text),)
+            case Line("", (text,)) if text.strip():
+                outcome.last = text.strip()
+                say(text)
+    process.wait()
+    return outcome
+
+
+def _lines(process: "subprocess.Popen[str]") -> Iterator[Line]:
+    if process.stdout is not None:
+        for line in process.stdout:
+            yield parse(line)
+
+
+def _without_prefix(text: str) -> str:
+    """Without `==> amazon-ebs:` and the colon-separated repetitions before the reason."""
+    return re.sub(r"^(?:==> )?(?:Builds? '[^']*' errored[^:]*: |[\w-]+: )?", "", text.strip())
+
+
+def _wind_down(process: "subprocess.Popen[str]", say: Callable[[str], None]) -> None:
+    """Packer cleans up after SIGINT; what it does meanwhile is told like the rest."""
+    try:
+        os.killpg(process.pid, signal.SIGINT)
+        say("interrupted: Packer removes its temporary instance, key pair and security group; again Ctrl-C ends it")
+        _follow(process, say)
+    except KeyboardInterrupt:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    except ProcessLookupError:
+        return
+
+
+def _output(command: list[str], environ: Mapping[str, str]) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolError(f"{' '.join(command)}: {error}") from error
+    return done.stdout + done.stderr

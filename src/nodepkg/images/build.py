@@ -1,0 +1,103 @@
+"""packer:run: building a group's image with Packer, from artefacts that are what nodes.json says."""
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nodepkg.clients.packer import Packer
+from nodepkg.errors import RefusedError, ToolError
+from nodepkg.nodes.group import Group
+from nodepkg.plan import Report
+from nodepkg.render import files
+from nodepkg.render.bundle import bundle
+from nodepkg.render.digest import image_digest
+from nodepkg.render.packer import PackerTemplates
+from nodepkg.render.role import role
+
+Stage = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Where images are built. `stage` rewrites the template for the embedded AWS; None: it is built as it is."""
+
+    root: Path
+    packer: Packer
+    say: Callable[[str], None]
+    stage: Stage | None = None
+
+
+@dataclass(frozen=True)
+class BuildImage:
+    """One build. `build` is the id by which its temporary resources are known."""
+
+    group: str
+    region: str
+    template: str
+    digest: str
+    commit: str
+    build: str
+
+    def __str__(self) -> str:
+        return f"build an image of {self.group} from {self.template}"
+
+    def run(self, bench: Workbench, /) -> Report:
+        variables = {"nodepkg_build": self.build, "nodepkg_commit": self.commit, "nodepkg_digest": self.digest}
+        path = bench.root / self.template
+        if bench.stage is None:
+            artifact = bench.packer.build(path, variables, bench.say)
+        else:
+            # Private, since it holds the endpoint of a process of ours; packer/ is not touched.
+            with tempfile.TemporaryDirectory(prefix="nodepkg-") as folder:
+                staged = Path(folder, path.name)
+                staged.write_text(json.dumps(bench.stage(json.loads(path.read_text("utf-8")))), "utf-8")
+                artifact = bench.packer.build(staged, variables, bench.say)
+        return {
+            "group": self.group,
+            "image": image_in(artifact, self.region),
+            "region": self.region,
+            "digest": self.digest,
+            "commit": self.commit,
+        }
+
+
+def plan_builds(
+    templates: PackerTemplates, groups: Sequence[Group], *, commit: str, new_id: Callable[[], str]
+) -> list[BuildImage]:
+    """One build for each group. Raises RefusedError if what Packer would read is stale or missing."""
+    due = {group.name: paths for group in groups if (paths := stale_inputs(templates, group))}
+    if due:
+        told = "\n".join(f"{name}: {', '.join(paths)}" for name, paths in due.items())
+        raise RefusedError(
+            f"not what nodes.json says (stale or missing):\n{told}", hint=f"package group:create {' '.join(due)}"
+        )
+    return [
+        BuildImage(
+            group.name, group.region, templates.template(group).path, current_digest(templates, group), commit, new_id()
+        )
+        for group in groups
+    ]
+
+
+def stale_inputs(templates: PackerTemplates, group: Group) -> list[str]:
+    """The artefacts that a build of the group reads from disk and that are not what they should be."""
+    nodes = templates.project.nodes
+    owners = [nodes.role_owner(role_file.name) for role_file in templates.project.roles(group)]
+    wanted = [templates.template(group), *(role(nodes.group(owner)) for owner in owners if owner)]
+    return [made.path for made in wanted if files.state(nodes.root, made) is not files.State.FRESH]
+
+
+def current_digest(templates: PackerTemplates, group: Group) -> str:
+    """The digest that an image of the group would have if it were built now."""
+    return image_digest(bundle(templates.project, group), templates.document(group))
+
+
+def image_in(artifact: str, region: str) -> str:
+    """The image of this region from Packer's `us-east-1:ami-1,us-west-2:ami-2`."""
+    images: Mapping[str, str] = dict(part.split(":", 1) for part in artifact.split(",") if ":" in part)
+    if region not in images:
+        raise ToolError(f"Packer reports no image in {region}, but {artifact}")
+    return images[region]

@@ -1,0 +1,163 @@
+"""image -> launch template version: how a node of a group is started, and where."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.ec2 import Ec2, Subnet
+from nodepkg.errors import AwsError, RefusedError
+from nodepkg.nodes.group import Group
+from nodepkg.nodes.schema import BlockDevice
+from nodepkg.plan import Report
+from nodepkg.render.jsontext import canonical
+
+MANAGED = "nodepkg:managed"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The subnets that nodes are started in, all of one VPC, one for each zone."""
+
+    subnets: tuple[Subnet, ...]
+
+    @property
+    def vpc(self) -> str:
+        return self.subnets[0].vpc
+
+    @property
+    def ids(self) -> list[str]:
+        return [subnet.id for subnet in self.subnets]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How the nodes of a group are started: EC2's LaunchTemplateData, and where."""
+
+    template: str
+    region: str
+    image: str
+    placement: Placement
+    data: Mapping[str, Any]
+
+    @property
+    def description(self) -> str:
+        """What a version with this content is described as: by it a later run, or action, finds the version again."""
+        return f"nodepkg {hashlib.sha256(canonical(self.data)).hexdigest()[:32]}"
+
+
+@dataclass(frozen=True)
+class CreateTemplateVersion:
+    """A version of a launch template; one with this content that is there already serves again."""
+
+    launch: Launch
+
+    def __str__(self) -> str:
+        return f"create a version of launch template {self.launch.template} with image {self.launch.image}"
+
+    def run(self, account: Account, /) -> Report:
+        launch, ec2 = self.launch, Ec2(account, self.launch.region)
+        tags = ec2.template_tags(launch.template)
+        if tags is not None and tags.get(MANAGED) != "true":
+            raise RefusedError(
+                f"the launch template {launch.template} in {launch.region} is not nodepkg's",
+                hint=f"it has no tag {MANAGED}=true: rename the group, or remove that template",
+            )
+        number = _number(ec2, launch) if tags is not None else None
+        if number is None:
+            number = ec2.create_template_version(
+                launch.template,
+                launch.data,
+                description=launch.description,
+                tags={"group": launch.template, MANAGED: "true"},
+                first=tags is None,
+                token=hashlib.sha256(canonical([launch.template, launch.description])).hexdigest(),
+            )
+        return {"template": launch.template, "version": number}
+
+
+def launch(account: Account, group: Group, image: str) -> Launch:
+    """What starts a node of the group from the image, with names resolved to ids."""
+    ec2 = Ec2(account, group.region)
+    place = placement(ec2, group)
+    return Launch(group.name, group.region, image, place, template_data(ec2, group, image, place.vpc))
+
+
+def version_of(account: Account, launch: Launch) -> int:
+    """The version that CreateTemplateVersion made."""
+    number = _number(Ec2(account, launch.region), launch)
+    if number is None:
+        raise AwsError(f"launch template {launch.template} has no version {launch.description}")
+    return number
+
+
+def _number(ec2: Ec2, launch: Launch) -> int | None:
+    versions = ec2.template_versions(launch.template)
+    return max((version.number for version in versions if version.description == launch.description), default=None)
+
+
+def placement(ec2: Ec2, group: Group) -> Placement:
+    """Where the group's nodes go; raises AwsError if that is nowhere, RefusedError if it is two VPCs."""
+    if group.subnets:
+        subnets = [subnet for subnet in ec2.subnets(group.subnets) if not group.zones or subnet.zone in group.zones]
+        missing = "none of its subnets is in its zones"
+    else:
+        wanted = set(group.zones) or ec2.zones_offering(group.settings.instance_type)
+        subnets = [subnet for subnet in ec2.default_subnets() if subnet.zone in wanted]
+        missing = f"no default subnet in a zone that offers {group.settings.instance_type}"
+        without = sorted(set(group.zones) - {subnet.zone for subnet in subnets})
+        if without:
+            raise AwsError(f"{group.name}: no default subnet in {', '.join(without)}", hint="name its subnets")
+    if not subnets:
+        raise AwsError(f"{group.name}: {missing} ({ec2.region})", hint="name its subnets in nodes.json")
+    vpcs = {subnet.vpc for subnet in subnets}
+    if len(vpcs) > 1:
+        raise RefusedError(f"{group.name}: its subnets are in several VPCs: {', '.join(sorted(vpcs))}")
+    return Placement(tuple(subnets))
+
+
+def template_data(ec2: Ec2, group: Group, image: str, vpc: str) -> dict[str, Any]:
+    """EC2's LaunchTemplateData for a node of the group."""
+    settings = group.settings
+    tags = {**settings.tags, "Name": settings.tags.get("Name", group.name), "group": group.name, MANAGED: "true"}
+    tag_list = [{"Key": key, "Value": value} for key, value in tags.items()]
+    profile = settings.iam_instance_profile
+    data: dict[str, Any] = {
+        "ImageId": image,
+        "InstanceType": settings.instance_type,
+        "SecurityGroupIds": security_group_ids(ec2, group.name, group.security_groups, vpc),
+        "KeyName": settings.key_name,
+        "IamInstanceProfile": {"Arn" if profile.startswith("arn:") else "Name": profile} if profile else None,
+        "BlockDeviceMappings": [_block_device(device) for device in group.block_devices],
+        "UserData": base64.b64encode(settings.user_data.encode()).decode() if settings.user_data else None,
+        "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
+        "TagSpecifications": [{"ResourceType": kind, "Tags": tag_list} for kind in ("instance", "volume")],
+    }
+    return {key: value for key, value in data.items() if value}
+
+
+def security_group_ids(ec2: Ec2, group: str, names: Sequence[str], vpc: str) -> list[str]:
+    """Ids of security groups given by name or id; a name means the one in this VPC."""
+    by_name = [name for name in names if not name.startswith("sg-")]
+    found = ec2.security_groups(by_name, vpc) if by_name else {}
+    missing = [name for name in by_name if name not in found]
+    if missing:
+        raise AwsError(
+            f"{group}: no security group {', '.join(missing)} in {vpc} ({ec2.region})", code="InvalidGroup.NotFound"
+        )
+    return list(dict.fromkeys(found.get(name, name) for name in names))
+
+
+def _block_device(device: BlockDevice) -> dict[str, Any]:
+    ebs = {
+        "VolumeSize": device.size_gb,
+        "VolumeType": device.type,
+        "Iops": device.iops,
+        "Throughput": device.throughput,
+        "Encrypted": device.encrypted,
+        "KmsKeyId": device.kms_key_id,
+        "DeleteOnTermination": device.delete_on_termination,
+    }
+    return {"DeviceName": device.device, "Ebs": {key: value for key, value in ebs.items() if value is not None}}
