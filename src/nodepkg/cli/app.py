@@ -1,5 +1,6 @@
 """The command line as a whole: the Typer application, its list of commands, its way out."""
 
+import io
 import os
 import sys
 from typing import Any
@@ -8,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from nodepkg.cli.output import Output
 from nodepkg.errors import ExitCode, NodepkgError
 
 HELP = """One nodes.json, and everything that follows from it: Chef roles, Packer templates, dna, machine images,
@@ -59,44 +61,41 @@ def _package(
 
 def run(arguments: list[str]) -> int:
     """Runs one command line and returns the exit code; every error becomes one message on stderr."""
-    debug = "--debug" in arguments
+    out = Output(json="--json" in arguments, color="--no-color" not in arguments)
     _never_fail_to_print()
     try:
         code = app(arguments or ["--help"], prog_name="package", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else ExitCode.DONE
-    except NodepkgError as error:
-        _tell(error.message, error.hint, debug)
-        return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        _tell("interrupted", "", debug)
-        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Whoever read stdout has gone (`| head`). Python would complain once more while it closes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
-    except TyperException as error:
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort, also for bugs
+        if "--debug" in arguments:
+            import traceback
+
+            traceback.print_exc()
+        message, hint, code = _in_words(error)
+        out.error(message, hint, code)
+        return code
+
+
+def _in_words(error: BaseException) -> tuple[str, str, ExitCode]:
+    """Message, hint and exit code of whatever ended a command."""
+    if isinstance(error, NodepkgError):
+        return error.message, error.hint, error.exit_code
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return "interrupted", "", ExitCode.INTERRUPTED
+    if isinstance(error, TyperException):
         context = getattr(error, "ctx", None)
         told = error.format_message() if hasattr(error, "format_message") else str(error)
-        _tell(told, f"{context.command_path} --help" if context else "package --help", debug)
-        return ExitCode.USAGE
-    except Exception as error:  # noqa: BLE001 - the last resort: a bug is told as one, not as a traceback
-        _tell(f"a bug in nodepkg: {type(error).__name__}: {error}", "run it again with --debug, and report it", debug)
-        return ExitCode.BUG
-
-
-def _tell(message: str, hint: str, debug: bool) -> None:
-    if debug:
-        import traceback
-
-        traceback.print_exc()
-    lines = message.rstrip(".").split("\n")
-    many = len(lines) > 1 and not lines[1].startswith(" ")
-    text = "\n".join(["error:", *(f"  {line}" for line in lines)]) if many else f"error: {message}"
-    print(text + (f"\n  hint: {hint}" if hint else ""), file=sys.stderr)  # noqa: T201
+        return told.rstrip("."), f"{context.command_path if context else 'package'} --help", ExitCode.USAGE
+    told = f"a bug in nodepkg: {type(error).__name__}: {error}"
+    return told, "run it again with --debug, and report it", ExitCode.BUG
 
 
 def _never_fail_to_print() -> None:
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -40,10 +40,21 @@ def run(call: Call, groups: Groups = None) -> None:
     account = cloud(call, nodes.root, found).account
     plan = plan_run(account, found)
     reports = execute(plan, account, dry_run=call.dry_run, say=call.out.note)
+    if call.dry_run:
+        call.out.result({"plan": reports}, [])
+        return
     started = [report for report in reports if "asg" in report]
-    lines = [
-        f"{report['asg']}: {report['desired']} of {report['min']} to {report['max']} nodes from {report['image']}"
-        f" in {', '.join(report['zones'])}"
+    columns = ("asg", "nodes", "min", "max", "image", "template", "zones")
+    rows = [
+        (
+            report["asg"],
+            str(report["desired"]),
+            str(report["min"]),
+            str(report["max"]),
+            report["image"],
+            f"{report['template']}:{report['version']}",
+            " ".join(report["zones"]),
+        )
         for report in started
     ]
-    call.out.result({"groups": reports if call.dry_run else started}, lines)
+    call.out.table({"groups": started}, columns, rows)

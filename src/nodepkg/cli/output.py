@@ -1,15 +1,18 @@
-"""What the program prints: results on stdout (table, plain lines or JSON), notes and progress on stderr."""
+"""What the program prints: results on stdout (table, lines or JSON), notes, progress and errors on stderr."""
 
+import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nodepkg.errors import RefusedError
+
 
 @dataclass(frozen=True)
 class Output:
-    """How this call wants to be answered."""
+    """How this call wants to be answered. With `json` stderr holds one JSON object a line, too."""
 
     json: bool = False
     quiet: bool = False
@@ -24,34 +27,59 @@ class Output:
             sys.stdout.write("".join(f"{line}\n" for line in lines))
 
     def table(self, document: Any, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """The result as JSON, as a table on a terminal, or as lines whose fields a tab separates."""
+        """The result as JSON, as a table on a terminal, or as lines with aligned columns; an empty cell is a dash."""
+        filled = [[cell or "-" for cell in row] for row in rows]
         if self.json:
             self.document(document)
         elif sys.stdout.isatty():
-            self._rich_table(columns, rows)
+            self._rich_table(columns, filled)
         else:
-            sys.stdout.write("".join("\t".join(row) + "\n" for row in rows))
+            sys.stdout.write("".join(f"{line}\n" for line in aligned([columns, *filled])))
 
     def document(self, document: Any) -> None:
-        import json
-
         sys.stdout.write(json.dumps(document, indent=4, ensure_ascii=False) + "\n")
 
     def note(self, text: str) -> None:
-        """Something beside the result, on stderr."""
+        """Something beside the result: what is being done, what was left out."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
+            self._tell("note", text)
 
     def warning(self, text: str) -> None:
-        self.note(f"warning: {text}")
+        if not self.quiet:
+            self._tell("warning", text)
 
     def detail(self, text: str) -> None:
+        """What only --verbose shows."""
         if self.verbose:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
+            self._tell("detail", text)
+
+    def error(self, message: str, hint: str, code: int) -> None:
+        if self.json:
+            self._tell("error", message, hint=hint, exit_code=code)
+            return
+        lines = message.split("\n")
+        if len(lines) > 1 and not lines[1].startswith(" "):
+            lines = ["", *(f"  {line}" for line in lines)]
+        text = "\n".join(lines)
+        self._print(f"{self._red('error:')}{'' if text.startswith(chr(10)) else ' '}{text}")
+        if hint:
+            self._print(f"  hint: {hint}")
+
+    def _tell(self, level: str, text: str, **more: Any) -> None:
+        if self.json:
+            self._print(json.dumps({"level": level, "message": text, **more}, ensure_ascii=False))
+        else:
+            self._print(f"warning: {text}" if level == "warning" else text)
+
+    def _print(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the one place where messages are printed
+
+    def _red(self, text: str) -> str:
+        return f"\033[1;31m{text}\033[0m" if self.wants_color and sys.stderr.isatty() else text
 
     @property
     def wants_color(self) -> bool:
-        return self.color and not os.environ.get("NO_COLOR")
+        return self.color and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def _rich_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         from rich import box
@@ -61,21 +89,15 @@ class Output:
 
         table = Table(*columns, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
         for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(cell, overflow="fold") for cell in row))
         Console(no_color=not self.wants_color, highlight=False).print(table)
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Asks on the terminal; raises RefusedError if the answer is no, or if there is nobody to ask."""
-    from nodepkg.errors import RefusedError
-
-    if yes:
-        return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise RefusedError("nobody to ask: this is no terminal", hint="--yes answers the question")
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise RefusedError("not confirmed; nothing was changed")
+def aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    """The rows as lines, each column as wide as its widest cell."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def age(seconds: int) -> str:
@@ -84,3 +106,14 @@ def age(seconds: int) -> str:
         if seconds >= length:
             return f"{seconds // length}{unit}"
     return f"{max(seconds, 0)}s"
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Asks on the terminal; raises RefusedError if the answer is no, or if there is nobody to ask."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise RefusedError("nobody to ask: this is no terminal", hint="--yes answers the question")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise RefusedError("not confirmed: nothing was changed")

@@ -56,8 +56,11 @@ def run(call: Call, groups: Groups = None) -> None:
         call.out.note("sandbox: provisioners are skipped, there is no machine to log in to")
     bench = Workbench(nodes.root, packer, call.out.note, place.stage)
     reports = execute(plan, bench, dry_run=call.dry_run, say=call.out.note)
-    lines = [f"{report['group']}: {report['image']} in {report['region']}" for report in reports if "image" in report]
-    call.out.result({"images": reports}, lines)
+    if call.dry_run:
+        call.out.result({"plan": reports}, [])
+        return
+    rows = [(report["group"], report["image"], report["region"], report["digest"][:12]) for report in reports]
+    call.out.table({"images": reports}, ("group", "image", "region", "digest"), rows)
 
 
 @command("packer:clean", NODES, REGION, AWS, CHANGES)
@@ -81,14 +84,14 @@ def clean(
     found = nodes.groups(call.names(nodes, groups))
     account = cloud(call, nodes.root, found).account
     verdicts = examine(account, found, keep=keep)
-    reports = []
-    for region, judged in verdicts.items():
-        plan = plan_clean(judged)
-        for verdict in judged:
-            word = "keep" if verdict.kept else "delete"
-            call.out.note(f"{word:<7} {verdict.image.id}  {verdict.image.name}: {verdict.why}")
-        if plan and not call.dry_run:
-            confirm(f"delete {len(plan)} images in {region}?", yes=call.yes)
-        reports += execute(plan, Ec2(account, region), dry_run=call.dry_run, say=call.out.note)
-    count = f"{len(reports)} images {'would be ' if call.dry_run else ''}deleted"
-    call.out.result({"deleted" if not call.dry_run else "would_delete": reports}, [count])
+    judged = [verdict for region in verdicts.values() for verdict in region]
+    if not call.out.json:
+        columns = ("image", "name", "verdict", "why")
+        rows = [(v.image.id, v.image.name, "keep" if v.kept else "delete", v.why) for v in judged]
+        call.out.table(None, columns, rows)
+    count = sum(not verdict.kept for verdict in judged)
+    if count and not call.dry_run:
+        confirm(f"delete {count} image{'s' * (count != 1)}?", yes=call.yes)
+    for region, in_region in verdicts.items():
+        execute(plan_clean(in_region), Ec2(account, region), dry_run=call.dry_run, say=call.out.note)
+    call.out.result({"images": [verdict.document() for verdict in judged]}, [])

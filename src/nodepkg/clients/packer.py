@@ -63,8 +63,7 @@ class Packer:
                 _wind_down(process, say)
                 raise
         if process.returncode or not outcome.artifact:
-            reasons = "; ".join(dict.fromkeys(outcome.errors)) or outcome.last
-            raise ToolError(f"packer build {template.name}: failed (exit {process.returncode}): {reasons}")
+            raise ToolError(f"packer build {template.name} failed (exit {process.returncode}): {outcome.reason}")
         return outcome.artifact
 
 
@@ -81,11 +80,16 @@ class Line:
 
 @dataclass
 class Outcome:
-    """What a build's output came to."""
+    """What a build's output came to: the artefact's id, and why it failed, as Packer says it."""
 
     artifact: str | None = None
-    errors: tuple[str, ...] = ()
-    last: str = "it said nothing"
+    error: str | None = None
+    last_error_line: str | None = None
+    last_line: str = "it said nothing"
+
+    @property
+    def reason(self) -> str:
+        return " ".join((self.error or self.last_error_line or self.last_line).split())
 
 
 def find(environ: Mapping[str, str]) -> Packer:
@@ -121,17 +125,17 @@ def _follow(process: "subprocess.Popen[str]", say: Callable[[str], None]) -> Out
     for line in _lines(process):
         match line:
             case Line("ui", (level, text, *_)):
-                if text.strip():
-                    outcome.last = text.strip()
                 say(text)
-                if level == "error":
-                    outcome.errors += (_without_prefix(text),)
+                if text.strip():
+                    outcome.last_line = text
+                if level == "error" and text.strip():
+                    outcome.last_error_line = text
             case Line("artifact", (_, "id", artifact, *_)):
                 outcome.artifact = artifact
             case Line("error", (text, *_)):
-                outcome.errors += (_without_prefix(text),)
+                outcome.error = text
             case Line("", (text,)) if text.strip():
-                outcome.last = text.strip()
+                outcome.last_line = text
                 say(text)
     process.wait()
     return outcome
@@ -141,11 +145,6 @@ def _lines(process: "subprocess.Popen[str]") -> Iterator[Line]:
     if process.stdout is not None:
         for line in process.stdout:
             yield parse(line)
-
-
-def _without_prefix(text: str) -> str:
-    """Without `==> amazon-ebs:` and the colon-separated repetitions before the reason."""
-    return re.sub(r"^(?:==> )?(?:Builds? '[^']*' errored[^:]*: |[\w-]+: )?", "", text.strip())
 
 
 def _wind_down(process: "subprocess.Popen[str]", say: Callable[[str], None]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling
@@ -35,6 +36,16 @@ class Verdict:
     image: Image
     kept: bool
     why: str
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "image": self.image.id,
+            "name": self.image.name,
+            "created": self.image.created.isoformat(),
+            "state": self.image.state,
+            "kept": self.kept,
+            "why": self.why,
+        }
 
 
 def judge(images: Sequence[Image], usage: Usage, *, keep: int) -> list[Verdict]:

@@ -239,7 +239,7 @@ class Settings(Model):
     )
     subnets: list[Annotated[str, Field(pattern=r"^subnet-[A-Za-z0-9]+$")]] = Field(
         [],
-        description="Subnets of the nodes; neither these nor zones: the default subnet of every zone that has the type.",
+        description="Subnets of the nodes; without these and zones: the default subnet of each zone with the type.",
         examples=[["subnet-0123456789abcdef0"]],
     )
     key_name: Text | None = Field(None, description="EC2 key pair of the nodes.", examples=["ops"])

@@ -1,0 +1,29 @@
+#!/bin/sh
+# From nodes.json to a running Auto Scaling group, on an embedded AWS and in a copy of the example, so that
+# nothing here changes. What it starts it stops, also when it fails or is interrupted.
+set -eu
+cd "$(dirname "$0")/.."
+PATH="$PWD/.venv/bin:$PATH"
+export NODEPKG_SANDBOX=1
+
+folder=$(mktemp -d)
+finish() {
+    package sandbox:stop --quiet --nodes "$folder/nodes.json" >/dev/null 2>&1 || true
+    rm -rf "$folder"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+for part in nodes.json cookbooks data_bags templates; do cp -R "$part" "$folder/"; done
+cd "$folder"
+
+step() {
+    printf '\n$ package %s\n' "$*"
+    package "$@"
+}
+
+step config:check
+step group:create
+step packer:run 12_04-base 12_04-bee ftp-processor
+step autoscale:run 12_04-bee ftp-processor
+step group:status
