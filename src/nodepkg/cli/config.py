@@ -30,8 +30,7 @@ def show(call: Call, group: Group) -> None:
 
     The document is what the merge rules give, without the defaults of keys that nobody set.
     """
-    from nodepkg.nodes.select import select
+    from nodepkg.nodes.select import one
 
     nodes = call.load()
-    (name,) = select(nodes, [group])
-    call.out.document(nodes.group(name).merged)
+    call.out.document(nodes.group(one(nodes, group)).merged)

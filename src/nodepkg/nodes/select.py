@@ -25,6 +25,14 @@ def select(nodes: Nodes, patterns: Sequence[str], region: str | None = None) -> 
     return names if region is None else _in_region(nodes, names, region)
 
 
+def one(nodes: Nodes, pattern: str) -> str:
+    """The one group that this name or glob chooses; raises UsageError if it is none or several."""
+    names = select(nodes, [pattern])
+    if len(names) > 1:
+        raise UsageError(f"{pattern} is several groups: {', '.join(names[:10])}", hint="name one")
+    return names[0]
+
+
 def scaling(groups: Sequence[Group], patterns: Sequence[str]) -> tuple[list[Group], list[str]]:
     """The groups that have an Auto Scaling group, and the names of those that have none.
 

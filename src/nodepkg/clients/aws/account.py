@@ -23,6 +23,15 @@ _CREDENTIAL_CODES = frozenset(
     }
 )
 
+# botocore's session variables as (name in the config file, environment variable, default, conversion):
+# without a name nobody can set them from outside.
+_NOTHING_OF_THE_USERS = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+    "ca_bundle": (None, None, None, None),
+}
+
 
 class Account:
     """The account that commands talk to: the user's own, or with `endpoint` the embedded one.
@@ -79,12 +88,10 @@ class Account:
             import boto3
             import botocore.session
 
-            core = botocore.session.Session(profile=None if self.endpoint else self.profile)
             if self.endpoint:
-                for variable in ("profile", "ca_bundle", "data_path"):
-                    core.set_config_variable(variable, None)
-                for variable in ("config_file", "credentials_file"):
-                    core.set_config_variable(variable, os.devnull)
+                core = botocore.session.Session(session_vars=_NOTHING_OF_THE_USERS)
+            else:
+                core = botocore.session.Session(profile=self.profile)
             self._session = boto3.Session(botocore_session=core)
         return self._session
 
