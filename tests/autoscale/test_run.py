@@ -1,0 +1,81 @@
+"""Where and how a group's nodes are started."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodepkg.autoscale.run import refusals
+from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.autoscaling import AutoScalingGroup
+from nodepkg.clients.aws.ec2 import Ec2, Image
+from nodepkg.errors import AwsError, RefusedError
+from nodepkg.launch import CreateTemplateVersion, launch, placement
+from nodepkg.nodes.group import Group
+from nodepkg.nodes.load import Nodes
+from nodepkg.nodes.source import Source
+
+NEWEST = Image("ami-1", "bee 1", datetime(2026, 1, 1, tzinfo=UTC), "available", {})
+
+
+def group(**keys: Any) -> Group:
+    entry = {"run_list": ["recipe[x]"], "autoscale": {}, "instance_type": "m1.large", **keys}
+    return Nodes(Source(Path("nodes.json"), "", {"bee-group": entry})).group("bee-group")
+
+
+def test_a_group_that_runs_or_has_no_image_is_refused_by_name() -> None:
+    asg = AutoScalingGroup("bee-group-v003", {}, 1, 1, 1, (), (), None)
+    assert refusals([group()], {}, {"bee-group": NEWEST}) == []
+    assert "bee-group-v003" in refusals([group()], {"bee-group": [asg]}, {"bee-group": NEWEST})[0]
+    assert "package packer:run bee-group" in refusals([group()], {}, {"bee-group": None})[0]
+
+
+def test_without_zones_and_subnets_every_zone_that_offers_the_type_is_used(account: Account) -> None:
+    ec2 = Ec2(account, "us-east-1")
+    zones = {subnet.zone for subnet in placement(ec2, group()).subnets}
+    assert zones == ec2.zones_offering("m1.large") & {subnet.zone for subnet in ec2.default_subnets()}
+    assert zones
+
+
+def test_zones_mean_their_default_subnets(account: Account) -> None:
+    place = placement(Ec2(account, "us-east-1"), group(zones=["us-east-1b", "us-east-1a", "us-east-1b"]))
+    assert [subnet.zone for subnet in place.subnets] == ["us-east-1a", "us-east-1b"]
+    with pytest.raises(AwsError, match="us-east-1z"):
+        placement(Ec2(account, "us-east-1"), group(zones=["us-east-1a", "us-east-1z"]))
+
+
+def test_subnets_of_two_vpcs_are_refused(account: Account) -> None:
+    ec2, client = Ec2(account, "us-east-1"), account.client("ec2", "us-east-1")
+    vpc = client.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    other = client.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24", AvailabilityZone="us-east-1a")["Subnet"][
+        "SubnetId"
+    ]
+    assert placement(ec2, group(subnets=[other])).vpc == vpc
+    with pytest.raises(RefusedError, match="several VPCs"):
+        placement(ec2, group(subnets=[other, ec2.default_subnets()[0].id]))
+
+
+def test_security_groups_by_name_are_those_of_the_vpc(account: Account) -> None:
+    made = launch(account, group(security_groups=["bee", "sg-0123", "bee"]), "ami-1ebb2077")
+    ids = made.data["SecurityGroupIds"]
+    assert len(ids) == 2
+    assert ids[1] == "sg-0123"
+    with pytest.raises(AwsError, match="wasp"):
+        launch(account, group(security_groups=["wasp"]), "ami-1ebb2077")
+
+
+def test_of_two_volumes_with_one_name_the_last_is_started(account: Account) -> None:
+    devices = [{"device": "/dev/sda1", "size_gb": 8}, {"device": "/dev/sdb"}, {"device": "/dev/sda1", "size_gb": 20}]
+    mappings = launch(account, group(block_devices=devices), "ami-1ebb2077").data["BlockDeviceMappings"]
+    assert [(mapping["DeviceName"], mapping["Ebs"].get("VolumeSize")) for mapping in mappings] == [
+        ("/dev/sda1", 20),
+        ("/dev/sdb", None),
+    ]
+
+
+def test_a_version_with_the_same_content_serves_again(account: Account) -> None:
+    one = launch(account, group(), "ami-1ebb2077")
+    other = launch(account, group(key_name="ops"), "ami-1ebb2077")
+    numbers = [CreateTemplateVersion(made).run(account)["version"] for made in (one, other, one)]
+    assert numbers == [1, 2, 1]

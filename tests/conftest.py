@@ -1,0 +1,28 @@
+"""An embedded AWS for each module, and an account that reaches it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nodepkg.clients.aws.account import Account
+from nodepkg.sandbox import process
+from nodepkg.sandbox.seed import Seed, SeedImage, SeedRegion
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[process.Sandbox]:
+    state: Path = tmp_path_factory.mktemp("aws")
+    yield process.start(state)
+    process.stop(state)
+
+
+@pytest.fixture
+def account(embedded: process.Sandbox) -> Account:
+    """Empty but for one source image."""
+    region = SeedRegion(
+        images=(SeedImage("ami-1ebb2077", "precise"),), security_groups=("bee",), instance_types=("m1.large",)
+    )
+    process.seed(embedded, Seed({"us-east-1": region}))
+    process.reset(embedded)
+    return Account(endpoint=embedded.endpoint)
