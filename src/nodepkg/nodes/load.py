@@ -91,6 +91,10 @@ class Nodes:
         return self._role_owners.get(role_name)
 
     @cached_property
+    def _top_level(self) -> list[Finding]:
+        return list(_top_level_findings(self.source.document))
+
+    @cached_property
     def _role_owners(self) -> dict[str, str]:
         owners: dict[str, str] = {}
         for name in self.names:
@@ -99,7 +103,7 @@ class Nodes:
         return owners
 
     def _examine_all(self, names: Iterable[str]) -> tuple[list[Group], list[Finding]]:
-        groups, findings = [], list(_top_level_findings(self.source.document))
+        groups, findings = [], [*self._top_level]
         for name in names:
             group, wrong = self._examine(name)
             findings += wrong
