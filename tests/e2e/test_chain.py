@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ def test_clean_keeps_the_newest_and_what_is_in_use(package: Program) -> None:
     package("group:create")
     made = []
     for _ in range(3):
+        time.sleep(1.1)  # the name of an image holds the second in which it was built
         built = package("packer:run", "12_04-bee", "--sandbox", "--json")
         made.append(json.loads(built.stdout)["images"][0]["image"])
         if len(made) == 1:
