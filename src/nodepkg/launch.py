@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.account import Account, wait_for
 from nodepkg.clients.aws.ec2 import Ec2, Subnet
 from nodepkg.errors import AwsError, RefusedError
 from nodepkg.nodes.group import Group
@@ -50,9 +50,13 @@ class Launch:
 
 @dataclass(frozen=True)
 class CreateTemplateVersion:
-    """A version of a launch template; one with this content that is there already serves again."""
+    """A version of a launch template; one with this content that is there already serves again.
+
+    `token` is one run's: with it EC2 makes one version of however many tries.
+    """
 
     launch: Launch
+    token: str
 
     def __str__(self) -> str:
         return f"create a version of launch template {self.launch.template} with image {self.launch.image}"
@@ -65,17 +69,25 @@ class CreateTemplateVersion:
                 f"the launch template {launch.template} in {launch.region} is not nodepkg's",
                 hint=f"it has no tag {MANAGED}=true: rename the group, or remove that template",
             )
-        number = _number(ec2, launch) if tags is not None else None
-        if number is None:
-            number = ec2.create_template_version(
-                launch.template,
-                launch.data,
-                description=launch.description,
-                tags={"group": launch.template, MANAGED: "true"},
-                first=tags is None,
-                token=hashlib.sha256(canonical([launch.template, launch.description])).hexdigest(),
-            )
+        number = _number(ec2, launch) or self._create(ec2, first=tags is None)
         return {"template": launch.template, "version": number}
+
+    def _create(self, ec2: Ec2, *, first: bool) -> int:
+        tags = {"group": self.launch.template, MANAGED: "true"}
+        try:
+            return ec2.create_template_version(
+                self.launch.template,
+                self.launch.data,
+                description=self.launch.description,
+                tags=tags,
+                first=first,
+                token=self.token,
+            )
+        except AwsError as error:
+            if error.code != "InvalidLaunchTemplateName.AlreadyExistsException":
+                raise
+            # A lost reply, or somebody else at the same moment: with this content it serves either way.
+            return version_of(ec2.account, self.launch)
 
 
 def launch(account: Account, group: Group, image: str) -> Launch:
@@ -86,10 +98,11 @@ def launch(account: Account, group: Group, image: str) -> Launch:
 
 
 def version_of(account: Account, launch: Launch) -> int:
-    """The version that CreateTemplateVersion made."""
-    number = _number(Ec2(account, launch.region), launch)
+    """The version that CreateTemplateVersion made; what is new may be invisible for some seconds."""
+    ec2 = Ec2(account, launch.region)
+    number = wait_for(lambda: _number(ec2, launch))
     if number is None:
-        raise AwsError(f"launch template {launch.template} has no version {launch.description}")
+        raise AwsError(f"launch template {launch.template} in {launch.region} has no version {launch.description}")
     return number
 
 

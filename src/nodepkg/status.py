@@ -62,10 +62,10 @@ def remote(account: Account, groups: Sequence[Group]) -> dict[str, Remote]:
     found = {}
     for region in sorted({group.region for group in groups}):
         ec2 = Ec2(account, region)
-        images, running = managed_images(ec2), running_groups(account, region)
+        images, running = managed_images(ec2), running_groups(account, [region])
         for group in groups:
             if group.region == region:
-                asgs = tuple(Running(asg, _image(ec2, asg)) for asg in running.get(group.name, []))
+                asgs = tuple(Running(asg, _image(ec2, asg)) for asg in running.get((region, group.name), []))
                 found[group.name] = Remote(newest_available(images.get(group.name, [])), asgs)
     return found
 
@@ -117,7 +117,5 @@ def document(group: Group, here: Local, there: Remote | None, now: datetime) -> 
 
 
 def _image(ec2: Ec2, asg: AutoScalingGroup) -> str | None:
-    if not asg.templates:
-        return None
-    template, version = asg.templates[0]
-    return next((found.image for found in ec2.template_versions(template, [version])), None)
+    version = ec2.pinned_version(asg.templates[0]) if asg.templates else None
+    return version.image if version else None

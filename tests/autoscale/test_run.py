@@ -27,7 +27,8 @@ def group(**keys: Any) -> Group:
 def test_a_group_that_runs_or_has_no_image_is_refused_by_name() -> None:
     asg = AutoScalingGroup("bee-group-v003", {}, 1, 1, 1, (), (), None)
     assert refusals([group()], {}, {"bee-group": NEWEST}) == []
-    assert "bee-group-v003" in refusals([group()], {"bee-group": [asg]}, {"bee-group": NEWEST})[0]
+    assert "bee-group-v003" in refusals([group()], {("us-east-1", "bee-group"): [asg]}, {"bee-group": NEWEST})[0]
+    assert refusals([group()], {("eu-west-1", "bee-group"): [asg]}, {"bee-group": NEWEST}) == []
     assert "package packer:run bee-group" in refusals([group()], {}, {"bee-group": None})[0]
 
 
@@ -77,5 +78,5 @@ def test_of_two_volumes_with_one_name_the_last_is_started(account: Account) -> N
 def test_a_version_with_the_same_content_serves_again(account: Account) -> None:
     one = launch(account, group(), "ami-1ebb2077")
     other = launch(account, group(key_name="ops"), "ami-1ebb2077")
-    numbers = [CreateTemplateVersion(made).run(account)["version"] for made in (one, other, one)]
+    numbers = [CreateTemplateVersion(made, made.description).run(account)["version"] for made in (one, other, one)]
     assert numbers == [1, 2, 1]

@@ -7,7 +7,7 @@ import pytest
 
 from nodepkg.clients.aws.account import Account, aws_errors
 from nodepkg.clients.aws.autoscaling import AutoScaling, NewGroup
-from nodepkg.clients.aws.ec2 import Ec2, Image
+from nodepkg.clients.aws.ec2 import Ec2
 from nodepkg.errors import AwsError, CredentialsError
 from nodepkg.images.usage import images_in_use
 
@@ -62,9 +62,7 @@ def test_a_name_that_is_taken_has_aws_code(account: Account) -> None:
 
 def test_what_is_gone_already_is_as_good_as_deleted(account: Account) -> None:
     ec2 = Ec2(account, REGION)
-    from datetime import UTC, datetime
-
-    ec2.deregister_image(Image("ami-0123456789abcdef0", "gone", datetime.now(UTC), "available", {}))
+    ec2.deregister_image("ami-0123456789abcdef0", with_snapshots=True)
     assert ec2.delete_snapshot("snap-0123456789abcdef0")
 
 

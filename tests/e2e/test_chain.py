@@ -47,7 +47,9 @@ def test_the_whole_chain(package: Program, packer: str) -> None:
         ("ftp-processor-v001", images["ftp-processor"], 1)
     ]
     (asg,) = client(package, "autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
-    assert tags_of(asg) == {"group": "ftp-processor", "nodepkg:managed": "true", "nodepkg:phase": "serving"}
+    tags = tags_of(asg)
+    assert tags.pop("nodepkg:run")
+    assert tags == {"group": "ftp-processor", "nodepkg:managed": "true", "nodepkg:phase": "serving"}
     propagated = {tag["Key"] for tag in asg["Tags"] if tag["PropagateAtLaunch"]}
     assert propagated == {"group"}
     assert (asg["MinSize"], asg["DesiredCapacity"], asg["MaxSize"]) == (1, 1, 4)
@@ -156,6 +158,18 @@ def test_a_launch_template_of_somebody_else_is_left_alone(package: Program) -> N
     done = package("autoscale:run", "12_04-bee", "--sandbox", code=4)
     assert "nodepkg:managed" in done.stderr
     assert len(ec2.describe_launch_template_versions(LaunchTemplateName="12_04-bee")["LaunchTemplateVersions"]) == 1
+
+
+def test_target_groups_are_found_by_name_before_anything_is_made(package: Program) -> None:
+    nodes = json.loads((package.folder / "nodes.json").read_text())
+    nodes["12_04-bee"]["autoscale"]["target_groups"] = ["workers"]
+    (package.folder / "nodes.json").write_text(json.dumps(nodes))
+    package("group:create")
+    package("packer:run", "12_04-bee", "--sandbox")
+    package("autoscale:run", "12_04-bee", "--sandbox")
+    (asg,) = client(package, "autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+    assert asg["HealthCheckType"] == "ELB"
+    assert [arn.split("/")[1] for arn in asg["TargetGroupARNs"]] == ["workers"]
 
 
 def test_a_run_that_was_cut_short_is_finished_by_the_next(package: Program) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.account import Account, wait_for
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, NewGroup, target_group_arns
 from nodepkg.clients.aws.ec2 import Ec2, Image
 from nodepkg.errors import AwsError, RefusedError
@@ -13,16 +13,22 @@ from nodepkg.nodes.group import Group
 from nodepkg.nodes.schema import Autoscale
 from nodepkg.plan import Action, Report
 
+RUN = "nodepkg:run"
 _HINT = "package group:status shows what there is"
 
 
 @dataclass(frozen=True)
 class CreateAutoScalingGroup:
-    """The ASG itself, tagged in the call that creates it."""
+    """The ASG itself, tagged in the call that creates it.
+
+    `run_id` is one run's: a group of this name that carries it is ours, though the reply was lost.
+    """
 
     group: str
     settings: Autoscale
     launch: Launch
+    target_groups: tuple[str, ...]
+    run_id: str
 
     @property
     def name(self) -> str:
@@ -33,13 +39,16 @@ class CreateAutoScalingGroup:
         return f"create Auto Scaling group {self.name} ({sizes})"
 
     def run(self, account: Account, /) -> Report:
-        new = self._new_group(version_of(account, self.launch), self._target_groups(account))
+        autoscaling = AutoScaling(account, self.launch.region)
+        new = self._new_group(version_of(account, self.launch))
         try:
-            AutoScaling(account, self.launch.region).create_group(new)
+            autoscaling.create_group(new)
         except AwsError as error:
-            if error.code == "AlreadyExists":
+            if error.code != "AlreadyExists":
+                raise
+            made = wait_for(lambda: next((asg for asg in autoscaling.groups() if asg.name == self.name), None))
+            if made is None or made.tags.get(RUN) != self.run_id:
                 raise RefusedError(f"{self.name} exists already in {self.launch.region}", hint=_HINT) from error
-            raise
         return {
             "group": self.group,
             "asg": self.name,
@@ -53,7 +62,7 @@ class CreateAutoScalingGroup:
             "zones": [subnet.zone for subnet in self.launch.placement.subnets],
         }
 
-    def _new_group(self, version: int, target_groups: Sequence[str]) -> NewGroup:
+    def _new_group(self, version: int) -> NewGroup:
         return NewGroup(
             name=self.name,
             template=self.launch.template,
@@ -62,21 +71,18 @@ class CreateAutoScalingGroup:
             max=self.settings.most,
             desired=self.settings.desired,
             tags={"group": self.group},
-            own_tags={MANAGED: "true", "nodepkg:phase": "serving"},
+            own_tags={MANAGED: "true", "nodepkg:phase": "serving", RUN: self.run_id},
             subnets=self.launch.placement.ids,
-            target_group_arns=target_groups,
-            health_check_type=self.settings.health_check_type or ("ELB" if target_groups else "EC2"),
+            target_group_arns=self.target_groups,
+            health_check_type=self.settings.health_check_type or ("ELB" if self.target_groups else "EC2"),
             health_check_grace_period=self.settings.health_check_grace_period,
         )
 
-    def _target_groups(self, account: Account) -> list[str]:
-        return target_group_arns(account, self.launch.region, self.settings.target_groups)
 
-
-def plan_run(account: Account, groups: Sequence[Group]) -> list[Action[Account]]:
+def plan_run(account: Account, groups: Sequence[Group], *, run_id: str) -> list[Action[Account]]:
     """What starts these groups; raises RefusedError, before anything is changed, if one of them cannot be."""
     regions = sorted({group.region for group in groups})
-    running = {name: asgs for region in regions for name, asgs in running_groups(account, region).items()}
+    running = running_groups(account, regions)
     images = {(region, name): made for region in regions for name, made in managed_images(Ec2(account, region)).items()}
     newest = {group.name: newest_available(images.get((group.region, group.name), [])) for group in groups}
     problems = refusals(groups, running, newest)
@@ -87,28 +93,32 @@ def plan_run(account: Account, groups: Sequence[Group]) -> list[Action[Account]]
         image, settings = newest[group.name], group.settings.autoscale
         if image and settings:
             start = launch(account, group, image.id)
-            plan += [CreateTemplateVersion(start), CreateAutoScalingGroup(group.name, settings, start)]
+            targets = tuple(target_group_arns(account, group.region, settings.target_groups))
+            plan.append(CreateTemplateVersion(start, f"{run_id}-{group.name}"[:64]))
+            plan.append(CreateAutoScalingGroup(group.name, settings, start, targets, run_id))
     return plan
 
 
 def refusals(
-    groups: Iterable[Group], running: Mapping[str, list[AutoScalingGroup]], newest: Mapping[str, Image | None]
+    groups: Iterable[Group],
+    running: Mapping[tuple[str, str], list[AutoScalingGroup]],
+    newest: Mapping[str, Image | None],
 ) -> list[str]:
     """Why these groups cannot be started, a line for each that cannot."""
     problems = []
     for group in groups:
-        if running.get(group.name):
-            names = ", ".join(asg.name for asg in running[group.name])
-            problems.append(f"{group.name} runs already: {names}")
+        if asgs := running.get((group.region, group.name)):
+            problems.append(f"{group.name} runs already: {', '.join(asg.name for asg in asgs)}")
         elif newest.get(group.name) is None:
             problems.append(f"{group.name} has no image in {group.region} yet (package packer:run {group.name})")
     return problems
 
 
-def running_groups(account: Account, region: str) -> dict[str, list[AutoScalingGroup]]:
-    """The ASGs that carry the tag `group`, whoever made them, by group: one listing for all."""
-    found: dict[str, list[AutoScalingGroup]] = {}
-    for asg in AutoScaling(account, region).groups():
-        if "group" in asg.tags:
-            found.setdefault(asg.tags["group"], []).append(asg)
+def running_groups(account: Account, regions: Iterable[str]) -> dict[tuple[str, str], list[AutoScalingGroup]]:
+    """The ASGs that carry the tag `group`, whoever made them, by region and group: one listing a region."""
+    found: dict[tuple[str, str], list[AutoScalingGroup]] = {}
+    for region in regions:
+        for asg in AutoScaling(account, region).groups():
+            if "group" in asg.tags:
+                found.setdefault((region, asg.tags["group"]), []).append(asg)
     return found

@@ -25,16 +25,32 @@ class Cloud:
     stage: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
 
+# What Packer would take before a profile, as every AWS SDK does.
+_BEFORE_A_PROFILE = (
+    "AWS_ACCESS_KEY",
+    "AWS_SECRET",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_WEB_IDENTITY",
+    "AWS_ROLE_",
+)
+
+
+def _environ(profile: str | None) -> dict[str, str]:
+    """The user's environment, in which `profile` counts if one was named."""
+    if not profile:
+        return dict(os.environ)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_BEFORE_A_PROFILE)}
+    return {**kept, "AWS_PROFILE": profile}
+
+
 def cloud(call: Call, root: Path, groups: "Sequence[Group]") -> Cloud:
     """The cloud of this call. With --sandbox it has what the groups refer to; their images are not built yet."""
     from nodepkg.clients.aws.account import Account
 
     trace = call.out.detail if call.out.verbose else None
     if not call.sandbox:
-        environ = dict(os.environ)
-        if call.profile:
-            environ["AWS_PROFILE"] = call.profile
-        return Cloud(Account(profile=call.profile, trace=trace), environ)
+        return Cloud(Account(profile=call.profile, trace=trace), _environ(call.profile))
     if call.profile:
         raise UsageError("--profile and --sandbox exclude each other", hint="the sandbox has one account of its own")
 

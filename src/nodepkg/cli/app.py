@@ -1,8 +1,11 @@
 """The command line as a whole: the Typer application, its list of commands, its way out."""
 
+import errno
 import io
 import os
+import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -62,14 +65,15 @@ def _package(
 def run(arguments: list[str]) -> int:
     """Runs one command line and returns the exit code; every error becomes one message on stderr."""
     out = Output(json="--json" in arguments, color="--no-color" not in arguments)
-    _never_fail_to_print()
+    _prepare_streams()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         code = app(arguments or ["--help"], prog_name="package", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else ExitCode.DONE
     except BrokenPipeError:
-        # Whoever read stdout has gone (`| head`). Python would complain once more while it closes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()  # whoever read it has gone (`| head`)
         return ExitCode.DONE
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort, also for bugs
         if "--debug" in arguments:
@@ -79,6 +83,11 @@ def run(arguments: list[str]) -> int:
         message, hint, code = _in_words(error)
         out.error(message, hint, code)
         return code
+
+
+def _interrupt(*_: object) -> None:
+    """A terminal that closes, or a `kill`, ends a command as Ctrl-C does: what was begun is wound down."""
+    raise KeyboardInterrupt
 
 
 def _in_words(error: BaseException) -> tuple[str, str, ExitCode]:
@@ -91,11 +100,23 @@ def _in_words(error: BaseException) -> tuple[str, str, ExitCode]:
         context = getattr(error, "ctx", None)
         told = error.format_message() if hasattr(error, "format_message") else str(error)
         return told.rstrip("."), f"{context.command_path if context else 'package'} --help", ExitCode.USAGE
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+        _forget_stdout()
+        return f"the result cannot be written: {error.strerror}", "", ExitCode.TOOL
     told = f"a bug in nodepkg: {type(error).__name__}: {error}"
     return told, "run it again with --debug, and report it", ExitCode.BUG
 
 
-def _never_fail_to_print() -> None:
+def _prepare_streams() -> None:
+    """Output that a locale cannot write is escaped, and a stream that was closed (`>&-`) swallows it."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))  # noqa: SIM115 - for good
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _forget_stdout() -> None:
+    """Python would complain once more while it closes a stream that cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -28,6 +28,8 @@ def run(call: Call, groups: Groups = None) -> None:
     Makes a version of the launch template GROUP and the Auto Scaling group GROUP-v001, tagged
     group=GROUP. Refused (4) for a group that runs already, or has no image.
     """
+    import secrets
+
     from nodepkg.autoscale.run import plan_run
     from nodepkg.cli.account import cloud
     from nodepkg.nodes.select import scaling
@@ -38,7 +40,7 @@ def run(call: Call, groups: Groups = None) -> None:
     if without:
         call.out.note(f"left out, autoscale is false: {', '.join(without)}")
     account = cloud(call, nodes.root, found).account
-    plan = plan_run(account, found)
+    plan = plan_run(account, found, run_id=secrets.token_hex(8))
     reports = execute(plan, account, dry_run=call.dry_run, say=call.out.note)
     if call.dry_run:
         call.out.result({"plan": reports}, [])

@@ -10,13 +10,12 @@ def check(call: Call, groups: Groups = None) -> None:
     Looks at the groups, their layers, what they are built on and the roles that they refer to, and
     warns of what works and is probably not wanted. Exit 3 if anything is wrong.
     """
-    from nodepkg.render.bundle import Project
+    from nodepkg.render.bundle import Project, missing_roles
 
     nodes = call.load()
     checked = nodes.check(call.names(nodes, groups))
     project = Project(nodes)
-    for group in checked:
-        project.roles(group)
+    nodes.refuse(finding for group in checked for finding in missing_roles(project, group))
     found = nodes.warnings(checked)
     for line in found:
         call.out.warning(line)

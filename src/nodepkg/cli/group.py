@@ -56,8 +56,8 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
     nodes = call.load()
     found = nodes.buildable(call.names(nodes, groups))
     templates = PackerTemplates(Project(nodes))
-    artifacts = [artifact for group in found for artifact in group_artifacts(templates, group)]
-    write_or_check(call.out, nodes.root, artifacts, check=check, remedy="package group:create")
+    artifacts = {made.path: made for group in found for made in group_artifacts(templates, group)}
+    write_or_check(call.out, nodes.root, list(artifacts.values()), check=check, remedy="package group:create")
 
 
 @command("group:status", NODES, REGION, AWS)
@@ -70,7 +70,7 @@ def status(call: Call, groups: Groups = None) -> None:
 
     from nodepkg import status as chain
     from nodepkg.cli.account import cloud
-    from nodepkg.errors import AwsError
+    from nodepkg.errors import AwsError, CredentialsError
     from nodepkg.render.bundle import Project
     from nodepkg.render.packer import PackerTemplates
 
@@ -79,14 +79,18 @@ def status(call: Call, groups: Groups = None) -> None:
     templates = PackerTemplates(Project(nodes))
     local = {group.name: chain.local(templates, group) for group in found}
     remote: dict[str, chain.Remote] = {}
+    failed: AwsError | None = None
     try:
         remote = chain.remote(cloud(call, nodes.root, found).account, found)
     except AwsError as error:
+        failed = error
         call.out.warning(f"only what is on disk is shown: {error.message}")
     now = datetime.now(UTC)
     documents = [chain.document(group, local[group.name], remote.get(group.name), now) for group in found]
     columns = ("group", "artefacts", "image", "age", "digest", "running", "next")
     call.out.table(documents, columns, [_status_row(document) for document in documents])
+    if failed and not isinstance(failed, CredentialsError):
+        raise failed
 
 
 def _status_row(document: dict[str, Any]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import typer
 
 from nodepkg.cli.app import app
 from nodepkg.cli.output import Output
+from nodepkg.errors import UsageError
 
 if TYPE_CHECKING:
     from nodepkg.nodes.load import Nodes
@@ -70,7 +71,11 @@ class Call:
 
         from nodepkg.nodes.source import find
 
-        return find(Path.cwd(), os.environ, self.nodes)
+        try:
+            here = Path.cwd()
+        except FileNotFoundError:
+            raise UsageError("the current folder is gone", hint="cd to one that exists") from None
+        return find(here, os.environ, self.nodes)
 
     def names(self, nodes: "Nodes", patterns: list[str] | None) -> list[str]:
         """The groups that the call means, by name."""

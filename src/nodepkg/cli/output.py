@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,8 @@ class Output:
             sys.stdout.write("".join(f"{line}\n" for line in aligned([columns, *filled])))
 
     def document(self, document: Any) -> None:
-        sys.stdout.write(json.dumps(document, indent=4, ensure_ascii=False) + "\n")
+        escape = not (sys.stdout.encoding or "").lower().startswith("utf")  # valid JSON in every locale
+        sys.stdout.write(json.dumps(document, indent=4, ensure_ascii=escape) + "\n")
 
     def note(self, text: str) -> None:
         """Something beside the result: what is being done, what was left out."""
@@ -72,7 +74,9 @@ class Output:
             self._print(f"warning: {text}" if level == "warning" else text)
 
     def _print(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the one place where messages are printed
+        # Whoever read stderr may have gone: that is no reason to leave a build, or a change in AWS, half done.
+        with suppress(OSError, ValueError):
+            print(text, file=sys.stderr, flush=True)  # noqa: T201 - the one place where messages are printed
 
     def _red(self, text: str) -> str:
         return f"\033[1;31m{text}\033[0m" if self.wants_color and sys.stderr.isatty() else text
@@ -108,12 +112,13 @@ def age(seconds: int) -> str:
     return f"{max(seconds, 0)}s"
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Asks on the terminal; raises RefusedError if the answer is no, or if there is nobody to ask."""
+def confirm(question: str, *, yes: bool) -> bool:
+    """Asks on the terminal, unless `yes`; whether it asked. Raises RefusedError if it is denied, or nobody is there."""
     if yes:
-        return
+        return False
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise RefusedError("nobody to ask: this is no terminal", hint="--yes answers the question")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise RefusedError("not confirmed: nothing was changed")
+    return True

@@ -77,7 +77,7 @@ def clean(
     from nodepkg.cli.account import cloud
     from nodepkg.cli.output import confirm
     from nodepkg.clients.aws.ec2 import Ec2
-    from nodepkg.images.clean import examine, plan_clean
+    from nodepkg.images.clean import examine, plan_clean, spare_all_but
     from nodepkg.plan import execute
 
     nodes = call.load()
@@ -90,8 +90,11 @@ def clean(
         rows = [(v.image.id, v.image.name, "keep" if v.kept else "delete", v.why) for v in judged]
         call.out.table(None, columns, rows)
     count = sum(not verdict.kept for verdict in judged)
-    if count and not call.dry_run:
-        confirm(f"delete {count} image{'s' * (count != 1)}?", yes=call.yes)
+    if count and not call.dry_run and confirm(f"delete {count} image{'s' * (count != 1)}?", yes=call.yes):
+        # The question may have stood for hours: what is in use by now stays.
+        shown = {verdict.image.id for verdict in judged if not verdict.kept}
+        verdicts = spare_all_but(shown, examine(account, found, keep=keep))
     for region, in_region in verdicts.items():
         execute(plan_clean(in_region), Ec2(account, region), dry_run=call.dry_run, say=call.out.note)
+    judged = [verdict for region in verdicts.values() for verdict in region]
     call.out.result({"images": [verdict.document() for verdict in judged]}, [])

@@ -59,7 +59,7 @@ class Packer:
             outcome = Outcome()
             try:
                 outcome = _follow(process, say)
-            except KeyboardInterrupt:
+            except BaseException:
                 _wind_down(process, say)
                 raise
         if process.returncode or not outcome.artifact:
@@ -149,6 +149,8 @@ def _lines(process: "subprocess.Popen[str]") -> Iterator[Line]:
 
 def _wind_down(process: "subprocess.Popen[str]", say: Callable[[str], None]) -> None:
     """Packer cleans up after SIGINT; what it does meanwhile is told like the rest."""
+    if process.poll() is not None:
+        return
     try:
         os.killpg(process.pid, signal.SIGINT)
         say("interrupted: Packer removes its temporary instance, key pair and security group; again Ctrl-C ends it")

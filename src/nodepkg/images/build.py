@@ -84,10 +84,8 @@ def plan_builds(
 
 def stale_inputs(templates: PackerTemplates, group: Group) -> list[str]:
     """The artefacts that a build of the group reads from disk and that are not what they should be."""
-    nodes = templates.project.nodes
-    owners = [nodes.role_owner(role_file.name) for role_file in templates.project.roles(group)]
-    wanted = [templates.template(group), *(role(nodes.group(owner)) for owner in owners if owner)]
-    return [made.path for made in wanted if files.state(nodes.root, made) is not files.State.FRESH]
+    wanted = [templates.template(group), *(role(owner) for owner in templates.project.groups_of_roles(group))]
+    return [made.path for made in wanted if files.state(templates.project.root, made) is not files.State.FRESH]
 
 
 def current_digest(templates: PackerTemplates, group: Group) -> str:

@@ -1,6 +1,6 @@
 """packer:clean: the images of a group that nobody needs any more."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from nodepkg.plan import Report
 
 @dataclass(frozen=True)
 class DeregisterImage:
-    """An image to delete, with those of its snapshots that no other image shares."""
+    """An image to delete, with those of its snapshots that are ours and that no other image shares."""
 
     image: Image
 
@@ -24,8 +24,9 @@ class DeregisterImage:
         return f"deregister {self.image.name} ({self.image.id}) and its {count} snapshot{'s' * (count != 1)}"
 
     def run(self, ec2: Ec2, /) -> Report:
-        ec2.deregister_image(self.image)
-        gone = [snapshot for snapshot in self.image.snapshots if ec2.delete_snapshot(snapshot)]
+        ours = ec2.managed_snapshots(self.image.snapshots)
+        ec2.deregister_image(self.image.id, with_snapshots=len(ours) == len(self.image.snapshots))
+        gone = [snapshot for snapshot in ours if ec2.delete_snapshot(snapshot)]
         return {"image": self.image.id, "name": self.image.name, "snapshots": gone}
 
 
@@ -85,6 +86,17 @@ def examine(account: Account, groups: Sequence[Group], *, keep: int) -> dict[str
             for verdict in judge([image for image in images if belongs(image, name)], usage, keep=keep)
         ]
     return verdicts
+
+
+def spare_all_but(shown: set[str], verdicts: Mapping[str, list[Verdict]]) -> dict[str, list[Verdict]]:
+    """The verdicts, of which only those that the user was shown and agreed to are carried out."""
+    return {
+        region: [
+            verdict if verdict.kept or verdict.image.id in shown else Verdict(verdict.image, True, "not agreed to")
+            for verdict in judged
+        ]
+        for region, judged in verdicts.items()
+    }
 
 
 def plan_clean(verdicts: Sequence[Verdict]) -> list[DeregisterImage]:

@@ -24,10 +24,10 @@ def images_in_use(ec2: Ec2, autoscaling: AutoScaling, images: list[Image]) -> Us
         used(image, instance)
     for name, image in autoscaling.images_of_launch_configurations().items():
         used(image, f"launch configuration {name}")
-    pinned = sorted({pin for group in autoscaling.groups() for pin in group.templates})
-    versions = [version for template, number in pinned for version in ec2.template_versions(template, [number])]
-    for version in {*ec2.default_and_latest_versions(), *versions}:
-        used(version.image, f"launch template {version.template} version {version.number}")
+    pins = {pin for group in autoscaling.groups() for pin in group.templates}
+    pinned = [version for pin in pins if (version := ec2.pinned_version(pin))]
+    for version in {*ec2.default_and_latest_versions(), *pinned}:
+        used(ec2.resolved_image(version), f"launch template {version.template} version {version.number}")
     for made in images:
         used(made.tags.get("nodepkg:source_ami"), f"base of {made.id}")
     return usage

@@ -43,20 +43,35 @@ def report(source: Source, findings: Iterable[Finding]) -> list[str]:
     return [f"{source.path}:{lines[finding.place]}: {finding.text()}" for finding in unique]
 
 
-def problems(entry: dict[str, Any], error: ValidationError) -> Iterator[tuple[KeyPath, str]]:
-    """Each key path of the entry that pydantic objects to, with all objections in one sentence."""
+def problems(
+    entry: dict[str, Any], error: ValidationError, *, of_one_entry: bool = False
+) -> Iterator[tuple[KeyPath, str]]:
+    """Each key path of the entry that pydantic objects to, with all objections in one sentence.
+
+    In `of_one_entry` a key may be missing that the merge at level 1 can bring in.
+    """
     details: dict[KeyPath, list[ErrorDetails]] = defaultdict(list)
     for detail in error.errors(include_url=False):
-        details[_present(entry, detail["loc"])].append(detail)
+        mergeable = detail["type"] == "missing" and len(detail["loc"]) == 2
+        if not (of_one_entry and mergeable):
+            details[_present(entry, detail["loc"])].append(detail)
     for path, same in details.items():
-        wanted = [_WANTED[detail["type"]] for detail in same if detail["type"] in _WANTED]
-        if len(wanted) == len(same):  # the branches of a union, all of another type
-            yield path, f"has to be {' or '.join(dict.fromkeys(wanted))}, and is {kind_of(same[0]['input'])}"
-        else:
-            yield (
-                path,
-                " or ".join(dict.fromkeys(_problem(path, detail) for detail in same if detail["type"] not in _WANTED)),
-            )
+        if not any(other[: len(path)] == path for other in details if other != path):  # of a union the branch that fits
+            yield path, _sentence(path, same)
+
+
+def _sentence(path: KeyPath, same: list[ErrorDetails]) -> str:
+    wanted = [word for detail in same if (word := _wanted(detail))]
+    if len(wanted) == len(same):  # all branches of a union want another type
+        return f"has to be {' or '.join(dict.fromkeys(wanted))}, and is {kind_of(same[0]['input'])}"
+    return " or ".join(dict.fromkeys(_problem(path, detail) for detail in same if not _wanted(detail)))
+
+
+def _wanted(detail: ErrorDetails) -> str | None:
+    """The type that was wanted, if that is what is wrong."""
+    if detail["type"] == "literal_error" and detail.get("ctx", {}).get("expected") == "False":
+        return "false"
+    return _WANTED.get(detail["type"])
 
 
 def _present(entry: Any, loc: tuple[str | int, ...]) -> KeyPath:

@@ -49,24 +49,21 @@ class Nodes:
         return self.groups([name])[0]
 
     def check(self, names: Iterable[str]) -> list[Group]:
-        """As `groups`, and more is looked at: layers that nobody uses, images to build on, roles of one name."""
+        """As `buildable`, and the layers that nobody uses are looked at, too."""
         groups, findings = self._examine_all(names)
         for layer in (name for name in self.entries if LAYER_NAME.fullmatch(name)):
             findings += [*chain_of(layer, self.entries)[1], *self._look_at(layer)]
-        for group in groups:
-            findings += self._source_findings(group)
-            owner = self.role_owner(group.role_name)
-            if owner not in (None, group.name):
-                problem = f"the role {group.role_name} is {owner}'s already"
-                findings.append(Finding(group.name, ("role_name",), problem, (group.name,)))
-        return self._raise_or_return(groups, findings)
+        return self._raise_or_return(groups, [*findings, *self._build_findings(groups)])
 
     def buildable(self, names: Iterable[str]) -> list[Group]:
-        """As `groups`, each with a source image to build on."""
+        """As `groups`, each with a source image to build on and a role name of its own."""
         groups, findings = self._examine_all(names)
-        for group in groups:
-            findings += self._source_findings(group)
-        return self._raise_or_return(groups, findings)
+        return self._raise_or_return(groups, [*findings, *self._build_findings(groups)])
+
+    def refuse(self, findings: Iterable[Finding]) -> None:
+        """Raises ConfigError if there are any: they are told with their lines."""
+        if lines := report(self.source, _with_all_groups(findings)):
+            raise ConfigError("\n".join(lines))
 
     def warnings(self, groups: Iterable[Group]) -> list[str]:
         """What is probably not wanted, as `file:line: text`, in the order of the file."""
@@ -114,19 +111,19 @@ class Nodes:
     def _examine(self, name: str) -> tuple[Group | None, list[Finding]]:
         if name in self._examined:
             return self._examined[name], []
-        layers, findings = chain_of(name, self.entries)
-        findings += [found for entry in layers for found in self._look_at(entry)]
+        chain, findings = chain_of(name, self.entries)
+        findings += [found for entry in chain for found in self._look_at(entry)]
+        merged = self.merged(name)
+        settings, wrong = _settings(merged)
+        known = {found.key_path for found in findings}
+        findings += [Finding(name, path, problem) for path, problem in wrong if path not in known]
+        # A key that is wrong by itself is left out here, so that the rest is judged all the same.
+        broken = {path[0] for path in (*known, *(path for path, _ in wrong)) if path}
+        group = Group(name, tuple(chain[:-1]), merged, settings)
+        for path, problem in broken_rules(group, broken):
+            findings.append(Finding(self._giver(group, path), path, problem))
         if findings:
             return None, [Finding(found.entry, found.key_path, found.problem, (name,)) for found in findings]
-        merged = self.merged(name)
-        try:
-            settings = Settings.model_validate(merged)
-        except ValidationError as error:
-            return None, [Finding(name, path, problem, (name,)) for path, problem in problems(merged, error)]
-        group = Group(name, tuple(layers[:-1]), merged, settings)
-        broken = [Finding(self._giver(group, path), path, problem, (name,)) for path, problem in broken_rules(group)]
-        if broken:
-            return None, broken
         self._examined[name] = group
         return group, []
 
@@ -141,6 +138,15 @@ class Nodes:
         return next(
             (entry for entry in (group.name, *reversed(group.layers)) if path[0] in self.entries[entry]), group.name
         )
+
+    def _build_findings(self, groups: Iterable[Group]) -> Iterator[Finding]:
+        for group in groups:
+            yield from self._source_findings(group)
+            owner = self.role_owner(group.role_name)
+            if owner not in (None, group.name):
+                yield Finding(
+                    group.name, ("role_name",), f"the role {group.role_name} is {owner}'s already", (group.name,)
+                )
 
     def _source_findings(self, group: Group) -> Iterator[Finding]:
         settings = group.settings
@@ -167,8 +173,7 @@ class Nodes:
             way.append(base)
 
     def _raise_or_return(self, groups: list[Group], findings: list[Finding]) -> list[Group]:
-        if findings:
-            raise ConfigError("\n".join(report(self.source, _with_all_groups(findings))))
+        self.refuse(findings)
         return groups
 
 
@@ -198,11 +203,21 @@ def _entry_findings(name: str, entry: Entry) -> Iterator[Finding]:
     try:
         Settings.model_validate(entry)
     except ValidationError as error:
-        for path, problem in problems(entry, error):
+        for path, problem in problems(entry, error, of_one_entry=True):
             yield Finding(name, path, problem)
 
 
-def _with_all_groups(findings: list[Finding]) -> Iterator[Finding]:
+def _settings(merged: Entry) -> tuple[Settings, list[tuple[KeyPath, str]]]:
+    """The entry with types and defaults, and what is wrong with it: keys that are get their defaults."""
+    try:
+        return Settings.model_validate(merged), []
+    except ValidationError as error:
+        wrong = list(problems(merged, error))
+        bad = {path[0] for path, _ in wrong if path}
+        return Settings.model_validate({key: value for key, value in merged.items() if key not in bad}), wrong
+
+
+def _with_all_groups(findings: Iterable[Finding]) -> Iterator[Finding]:
     """One finding for what many groups inherit, with all of them."""
     groups: dict[Finding, dict[str, None]] = {}
     for found in findings:

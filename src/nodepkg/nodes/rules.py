@@ -1,6 +1,6 @@
 """What must hold of a merged group: rules that no single entry can break or keep by itself."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from nodepkg.nodes.findings import Finding
 from nodepkg.nodes.group import Group
@@ -9,9 +9,9 @@ from nodepkg.nodes.names import role_of
 from nodepkg.nodes.source import KeyPath
 
 
-def broken_rules(group: Group) -> Iterator[tuple[KeyPath, str]]:
-    """Each rule that the group breaks: the key to point at, and why."""
-    if not group.run_list:
+def broken_rules(group: Group, wrong: Container[str | int] = ()) -> Iterator[tuple[KeyPath, str]]:
+    """Each rule that the group breaks: the key to point at, and why; none of a key that is `wrong` anyway."""
+    if not group.run_list and "run_list" not in wrong and "post_run_list" not in wrong:
         yield ("run_list",), "the run list is empty: chef-solo would exit 0 and do nothing"
     settings = group.settings
     if settings.user_data and len(settings.user_data.encode()) > 16_384:

@@ -4,6 +4,7 @@ docs/nodes.md is made from this file, so a description here is a sentence there.
 adding a field; nothing else lists them.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -26,7 +27,7 @@ WRITTEN_BUILDER_KEYS = {
     "launch_block_device_mappings": "block_devices",
     "temporary_security_group_source_cidrs": "packer.ssh_source_cidrs",
 }
-SECRET_BUILDER_KEYS = frozenset({"access_key", "secret_key", "token", "mfa_code", "ssh_password", "winrm_password"})
+SECRET_BUILDER_KEYS = frozenset({"access_key", "secret_key", "token", "mfa_code"})
 
 
 class Model(BaseModel):
@@ -56,7 +57,11 @@ def _false_is_none(value: Any) -> Any:
 
 def _builder_keys(builder: dict[str, Any]) -> dict[str, Any]:
     for key in builder:
-        if key in SECRET_BUILDER_KEYS:
+        if key != key.lower():
+            raise ValueError(
+                f"{key} has to be in lower case: Packer reads either, and nodepkg has to know what it says"
+            )
+        if key in SECRET_BUILDER_KEYS or key.endswith("_password"):
             raise ValueError(f"{key} is a secret, and is never written: Packer takes credentials from its environment")
         if key in WRITTEN_BUILDER_KEYS:
             raise ValueError(f"{key} is written by nodepkg: it follows from {WRITTEN_BUILDER_KEYS[key]}")
@@ -73,9 +78,9 @@ def _tag_keys(tags: dict[str, str]) -> dict[str, str]:
 
 
 def _own_folder(path: str) -> str:
-    if not path.startswith("/") or path.rstrip("/").count("/") < 2 or {"..", "."} & set(path.split("/")):
-        raise ValueError("has to be an absolute path at least two folders deep, such as /opt/nodepkg")
-    return path.rstrip("/")
+    if not re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,}", path):
+        raise ValueError("has to be an absolute path of letters, digits, . _ -, two folders deep, such as /opt/nodepkg")
+    return path
 
 
 Text = Annotated[str, Field(min_length=1)]

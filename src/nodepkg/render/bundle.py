@@ -11,6 +11,7 @@ from importlib.resources import files as package_files
 from pathlib import Path
 
 from nodepkg.errors import ConfigError, RefusedError
+from nodepkg.nodes.findings import Finding
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
 from nodepkg.nodes.names import role_of
@@ -79,8 +80,8 @@ class Project:
 
         Raises ConfigError for a role that neither a group nor a file of roles/ has.
         """
-        found: dict[str, RoleFile] = {}
-        waiting = [(group.role_name, group.name)]
+        found = {group.role_name: RoleFile(group.role_name, f"roles/{group.name}.json")}
+        waiting = [(role, group.name) for item in group.run_list if (role := role_of(item))]
         while waiting:
             name, wanted_by = waiting.pop(0)
             if name in found:
@@ -89,6 +90,11 @@ class Project:
             found[name] = role_file
             waiting += [(mention, role_file.path) for mention in mentions]
         return list(found.values())
+
+    def groups_of_roles(self, group: Group) -> list[Group]:
+        """The group, and the groups whose roles it refers to."""
+        owners = [self.nodes.role_owner(role_file.name) for role_file in self.roles(group)[1:]]
+        return [group, *(self.nodes.group(owner) for owner in owners if owner)]
 
     def role_content(self, role_file: RoleFile) -> bytes:
         """What a node gets: a group's role as it is now, whatever is on disk."""
@@ -113,6 +119,15 @@ class Project:
             f"role[{name}], which {wanted_by} refers to: no group has it, and there is no roles/{name}.json",
             hint="name the recipes themselves, or add the role",
         )
+
+
+def missing_roles(project: Project, group: Group) -> list[Finding]:
+    """What config:check tells of a run list with a role that there is not."""
+    try:
+        project.roles(group)
+    except ConfigError as error:
+        return [Finding(group.name, ("run_list",), error.message, (group.name,))]
+    return []
 
 
 @dataclass(frozen=True)
@@ -146,7 +161,7 @@ def digest_content(path: str, content: bytes) -> bytes:
     if path == "dna.json" or path.startswith("roles/"):
         try:
             return canonical(json.loads(content))
-        except ValueError:
+        except (ValueError, RecursionError):
             return content
     return content
 
@@ -159,6 +174,8 @@ def _files_below(folder: Path) -> Iterator[Path]:
         folders.sort()
         for name in sorted(names):
             path = Path(place, name)
+            if not name.isprintable() and not any("\udc80" <= char <= "\udcff" for char in name):
+                raise RefusedError(f"{place}: the name {name!r} holds a control character, and cannot go to a node")
             if not path.is_file():
                 kind = "a broken symbolic link" if path.is_symlink() else "no regular file"
                 raise RefusedError(f"{path}: is {kind}, and cannot go to a node")
@@ -179,7 +196,7 @@ def _read(path: Path) -> bytes:
 def _name_in(path: Path) -> str | None:
     try:
         document = json.loads(_read(path))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return document.get("name") if isinstance(document, dict) else None
 

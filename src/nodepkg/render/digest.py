@@ -105,4 +105,4 @@ def image_digest(bundle: Bundle, template: dict[str, Any]) -> str:
 
 
 def _drives(key: str) -> bool:
-    return key in DRIVING_KEYS or key.startswith(DRIVING_PREFIXES)
+    return key.lower() in DRIVING_KEYS or key.lower().startswith(DRIVING_PREFIXES)

@@ -1,4 +1,4 @@
-"""All artefacts of a group: what `group:create` writes and `group:status` compares."""
+"""All artefacts of a group, and the roles that it refers to: what `group:create` writes."""
 
 from nodepkg.nodes.group import Group
 from nodepkg.render.dna import asg_dna
@@ -9,7 +9,8 @@ from nodepkg.render.role import role
 
 def group_artifacts(templates: PackerTemplates, group: Group) -> list[Artifact]:
     """Role, Packer template and, for a group that has an Auto Scaling group, its dna."""
-    made = [role(group), templates.template(group)]
+    roles = [role(owner) for owner in templates.project.groups_of_roles(group)]
+    made = [*roles, templates.template(group)]
     return [*made, asg_dna(group)] if group.settings.autoscale else made
 
 

@@ -28,9 +28,15 @@ AS_ROOT = (
 )
 
 
-def literal(text: str) -> str:
-    """The text so that Packer's own template engine gives it back as it is."""
-    return text.replace("{{", "{{`{{`}}")
+def literal(value: Any) -> Any:
+    """The text (or all texts in the lists and dicts) so that Packer's own template engine gives it back as it is."""
+    if isinstance(value, str):
+        return value.replace("{{", "{{`{{`}}")
+    if isinstance(value, list):
+        return [literal(item) for item in value]
+    if isinstance(value, dict):
+        return {literal(key): literal(item) for key, item in value.items()}
+    return value
 
 
 @dataclass
@@ -46,12 +52,13 @@ class PackerTemplates:
         name = group.settings.packer.template or group.settings.type
         text = self._render(f"{name}.j2", group)
         try:
-            document = json.loads(text)
-        except ValueError as error:
+            document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
             raise ConfigError(_not_json(self._shown(f"{name}.j2"), group, text, error)) from error
-        if not isinstance(document, dict) or not isinstance(document.get("builders"), list):
+        builders = document.get("builders") if isinstance(document, dict) else None
+        if not isinstance(builders, list) or not all(isinstance(builder, dict) for builder in builders):
             raise ConfigError(f"{self._shown(f'{name}.j2')}: renders no Packer template for {group.name}: no builders")
-        return document
+        return dict(document)
 
     def template(self, group: Group) -> Artifact:
         return Artifact(group.name, f"packer/{group.name}.json", pretty(self.document(group)))
@@ -68,6 +75,8 @@ class PackerTemplates:
             raise ConfigError(f"{self._shown(error.name or name)}:{error.lineno}: {error.message}") from error
         except UnicodeDecodeError as error:
             raise ConfigError(f"{self._shown(name)}: is not UTF-8") from error
+        except RecursionError as error:
+            raise ConfigError(f"{self._shown(name)}: includes itself, or nests too deeply") from error
         except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             place = _template_line(error) or self._shown(name)
             raise ConfigError(f"{place}: {error} (rendered for {group.name})") from error
@@ -104,7 +113,7 @@ def context(project: Project, group: Group) -> dict[str, Any]:
     """What a template is given; docs/templates.md tells the user."""
     settings = group.settings
     packer = settings.packer
-    tags = {key: literal(value) for key, value in settings.tags.items()}
+    tags = literal(settings.tags)
     image_tags = {
         **tags,
         "group": group.name,
@@ -120,7 +129,8 @@ def context(project: Project, group: Group) -> dict[str, Any]:
         "source_filter": source_filter(group),
         "instance_type": packer.builder.get("instance_type", settings.instance_type),
         "builder": {key: value for key, value in packer.builder.items() if key != "instance_type"},
-        "block_devices": [block_device(device) for device in group.block_devices],
+        "block_devices": literal([block_device(device) for device in group.block_devices]),
+        "ssh_source_cidrs": literal(packer.ssh_source_cidrs),
         "image_tags": image_tags,
         "snapshot_tags": {**image_tags, "nodepkg:image-snapshot": "true"},
         "run_tags": {**tags, "nodepkg:managed": "true", "nodepkg:build": "{{user `nodepkg_build`}}"},
@@ -143,7 +153,7 @@ def source_filter(group: Group) -> dict[str, Any] | None:
         wanted = settings.source_ami_filter
         return {
             "filters": {"name": literal(wanted.name), "state": "available"},
-            "owners": wanted.owners,
+            "owners": literal(wanted.owners),
             "most_recent": True,
         }
     return None
@@ -200,6 +210,18 @@ def _uploads(project: Project, roles: list[RoleFile], path: str) -> list[dict[st
     ]
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)} stands twice in an object")
+    return made
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is not a number that JSON has")
+
+
 def _template_line(error: BaseException) -> str | None:
     """Where in a template an error arose: Jinja2 rewrites tracebacks so that they hold template lines."""
     place = None
@@ -212,8 +234,9 @@ def _template_line(error: BaseException) -> str | None:
     return place
 
 
-def _not_json(name: str, group: Group, text: str, error: ValueError) -> str:
-    line = getattr(error, "lineno", 1)
-    shown = text.split("\n")[line - 1].strip()[:100]
-    told = getattr(error, "msg", str(error))
-    return f"{name}: what it renders for {group.name} is not JSON: {told} on line {line} of it: {shown}"
+def _not_json(name: str, group: Group, text: str, error: Exception) -> str:
+    told = f"{name}: what it renders for {group.name} is not JSON: "
+    if not isinstance(error, json.JSONDecodeError):
+        return told + str(error)
+    shown = text.split("\n")[error.lineno - 1].strip()[:100]
+    return f"{told}{error.msg} on line {error.lineno} of it: {shown}"

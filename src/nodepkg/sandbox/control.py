@@ -53,7 +53,7 @@ class Control:
             seed = Seed.from_json(json.loads(request.get_data()))
             with self._lock:
                 moto_seed.apply(seed)
-                self._seed = seed
+                self._seed = self._seed.and_also(seed)
         except (TypeError, ValueError, AttributeError) as error:
             return _json({"error": f"not a seed: {error}"}, 400)
         return _json({})

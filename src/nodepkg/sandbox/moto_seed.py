@@ -7,6 +7,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
 from moto.ec2.utils import random_ami_id
+from moto.elbv2.models import elbv2_backends
 from moto.iam.models import iam_backends
 from moto.moto_api._internal.models import moto_api_backend
 
@@ -43,6 +44,8 @@ def _apply_region(ec2: Any, region: SeedRegion) -> None:
         _add_instance_profile(profile)
     for subnet in region.subnets:
         _add_subnet(ec2, subnet)
+    for target_group in region.target_groups:
+        _add_target_group(ec2, target_group)
 
 
 def _offer(ec2: Any, instance_type: str) -> None:
@@ -99,6 +102,15 @@ def _add_security_group(ec2: Any, group: str) -> None:
         made.arn = made.arn.replace(made.id, group)
         ec2.groups[vpc][group] = ec2.groups[vpc].pop(made.id)
         made.id = made.group_id = group
+
+
+def _add_target_group(ec2: Any, name: str) -> None:
+    """By name only: the ARN of a target group holds an id that AWS gives it."""
+    balancing = elbv2_backends[DEFAULT_ACCOUNT_ID][ec2.region_name]
+    if name.startswith("arn:") or any(known.name == name for known in balancing.target_groups.values()):
+        return
+    vpc = ec2.get_default_vpc().id
+    balancing.create_target_group(name, protocol="HTTP", port="80", vpc_id=vpc, target_type="instance")
 
 
 def _add_instance_profile(profile: str) -> None:

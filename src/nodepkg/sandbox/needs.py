@@ -24,6 +24,7 @@ def _region(groups: list[Group]) -> SeedRegion:
         instance_profiles=_unique(one.iam_instance_profile for one in settings),
         instance_types=_unique([*(one.instance_type for one in settings), *builders]),
         subnets=_unique(name for group in groups for name in group.subnets),
+        target_groups=_unique(name for one in settings if one.autoscale for name in one.autoscale.target_groups),
     )
 
 

@@ -21,7 +21,7 @@ _LOGIN = ("ssh_", "winrm_", "windows_password", "session_manager", "pause_before
 
 
 # Template functions that ask another service, with whatever credentials Packer finds.
-_OUTSIDE = re.compile(r"{{-?\s*(vault|consul_key|aws_secretsmanager\w*)\b")
+_OUTSIDE = re.compile(r"{{[^}]*\b(vault|consul_key|aws_secretsmanager\w*)\b")
 
 
 def staged_template(template: dict[str, Any], endpoint: str) -> dict[str, Any]:
@@ -39,13 +39,15 @@ def _staged_builder(builder: dict[str, Any], endpoint: str) -> dict[str, Any]:
     name = builder.get("name") or builder.get("type")
     if builder.get("type") != "amazon-ebs":
         raise RefusedError(f"builder {name}: the sandbox builds amazon-ebs only")
-    for key in _CREDENTIALS:
-        if builder.get(key):
+    for key, value in builder.items():
+        if key.lower() in _CREDENTIALS and value:
             raise RefusedError(
                 f"builder {name}: {key} is set, and the sandbox takes no credentials",
                 hint=f"remove {key} from the template; credentials belong in the environment",
             )
-    kept = {key: value for key, value in builder.items() if key not in _CREDENTIALS and not key.startswith(_LOGIN)}
+    # Packer reads a key in whatever case it is written.
+    kept = {key.lower(): value for key, value in builder.items()}
+    kept = {key: value for key, value in kept.items() if key not in _CREDENTIALS and not key.startswith(_LOGIN)}
     return kept | {
         "communicator": "none",
         "custom_endpoint_ec2": endpoint,

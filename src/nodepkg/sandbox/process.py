@@ -49,17 +49,29 @@ def start(state: Path) -> Sandbox:
     """
     if not all(importlib.util.find_spec(module) for module in ("moto", "flask", "flask_cors")):
         raise ToolError("the sandbox needs moto", hint="pip install 'nodepkg[sandbox]'")
-    _make_directory(state)
-    with _locked(state):
-        return running(state) or _launch(state)
+    try:
+        _make_directory(state)
+        with _locked(state):
+            return running(state) or _launch(state)
+    except OSError as error:
+        raise ToolError(f"{error.filename or state}: {error.strerror}: the sandbox keeps its state there") from error
 
 
 def running(state: Path) -> Sandbox | None:
-    """The sandbox of this state directory if it answers with the id that its state file gives."""
+    """The sandbox of this state directory if it answers with the id that its state file gives.
+
+    Raises ToolError for one that lives and does not answer: to start another one would leave it without an owner.
+    """
     try:
         sandbox = Sandbox(**json.loads((state / "sandbox.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    try:
         health = _ask(sandbox, "GET", "health", timeout=_HEALTH_SECONDS)
-    except (OSError, http.client.HTTPException, ValueError, TypeError, ToolError):
+    except (OSError, http.client.HTTPException, ValueError, ToolError) as error:
+        if _serves(sandbox.pid, state):
+            told = f"the sandbox (pid {sandbox.pid}) lives and does not answer: {error}"
+            raise ToolError(told, hint=f"try again, or end it: kill {sandbox.pid}") from error
         return None
     return sandbox if health == {"id": sandbox.id, "pid": sandbox.pid} else None
 
@@ -68,12 +80,15 @@ def stop(state: Path) -> bool:
     """Stop the sandbox of this state directory; False if none runs. Signals go only to a pid that proved its id."""
     if not state.is_dir():
         return False
-    with _locked(state):
-        sandbox = running(state)
-        if sandbox:
-            _end(sandbox)
-        (state / "sandbox.json").unlink(missing_ok=True)
-        return sandbox is not None
+    try:
+        with _locked(state):
+            sandbox = running(state)
+            if sandbox:
+                _end(sandbox)
+            (state / "sandbox.json").unlink(missing_ok=True)
+            return sandbox is not None
+    except OSError as error:
+        raise ToolError(f"{error.filename or state}: {error.strerror}") from error
 
 
 def seed(sandbox: Sandbox, seed: Seed) -> None:
@@ -201,6 +216,15 @@ def _is_alive(pid: int) -> bool:
         return True
     # A zombie has ended; that its parent has not collected it yet is not ours to wait for.
     return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def _serves(pid: int, state: Path) -> bool:
+    """Whether this process is the server of this state directory (never, where the system does not tell)."""
+    try:
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return b"nodepkg.sandbox.server" in arguments and os.fsencode(state.resolve()) in arguments
 
 
 def _tell(sandbox: Sandbox, what: str, document: dict[str, Any] | None = None) -> None:

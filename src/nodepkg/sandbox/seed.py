@@ -1,7 +1,7 @@
 """What a project refers to but does not create: images, security groups, keys …, in a sandbox from its start."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 
@@ -20,7 +20,7 @@ class SeedImage:
 
 @dataclass(frozen=True, slots=True)
 class SeedRegion:
-    """What exists in one region: groups by name or `sg-…`, subnets by `subnet-…`, profiles by name or ARN."""
+    """What exists in one region: security groups by name or `sg-…`, subnets by `subnet-…`, profiles by name or ARN."""
 
     images: tuple[SeedImage, ...] = ()
     security_groups: tuple[str, ...] = ()
@@ -28,6 +28,7 @@ class SeedRegion:
     instance_profiles: tuple[str, ...] = ()
     instance_types: tuple[str, ...] = ()
     subnets: tuple[str, ...] = ()
+    target_groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,18 @@ class Seed:
     """What exists in each region, by the region's name."""
 
     regions: Mapping[str, SeedRegion] = field(default_factory=dict)
+
+    def and_also(self, other: "Seed") -> "Seed":
+        """What either names."""
+        regions = dict(self.regions)
+        for name, region in other.regions.items():
+            mine = regions.get(name, SeedRegion())
+            both = {
+                one.name: dict.fromkeys([*getattr(mine, one.name), *getattr(region, one.name)])
+                for one in fields(region)
+            }
+            regions[name] = SeedRegion(**{key: tuple(values) for key, values in both.items()})
+        return Seed(regions)
 
     def to_json(self) -> dict[str, Any]:
         return {name: asdict(region) for name, region in self.regions.items()}

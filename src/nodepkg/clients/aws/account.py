@@ -1,13 +1,18 @@
 """How AWS is reached: one session for a whole run, clients made when they are needed, errors in our words."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from nodepkg import __version__
 from nodepkg.errors import AwsError, CredentialsError
+
+Found = TypeVar("Found")
+
+CONSISTENCY_SECONDS = 10.0
 
 # The codes with which AWS's services say that they do not know the caller.
 _CREDENTIAL_CODES = frozenset(
@@ -22,15 +27,6 @@ _CREDENTIAL_CODES = frozenset(
         "InvalidAccessKeyId",
     }
 )
-
-# botocore's session variables as (name in the config file, environment variable, default, conversion):
-# without a name nobody can set them from outside.
-_NOTHING_OF_THE_USERS = {
-    "profile": (None, None, None, None),
-    "config_file": (None, None, os.devnull, None),
-    "credentials_file": (None, None, os.devnull, None),
-    "ca_bundle": (None, None, None, None),
-}
 
 
 class Account:
@@ -89,7 +85,7 @@ class Account:
             import botocore.session
 
             if self.endpoint:
-                core = botocore.session.Session(session_vars=_NOTHING_OF_THE_USERS)
+                core = botocore.session.Session(session_vars=_nothing_of_the_users())
             else:
                 core = botocore.session.Session(profile=self.profile)
             self._session = boto3.Session(botocore_session=core)
@@ -102,6 +98,26 @@ class Account:
     def _tell(self, model: Any, **_: Any) -> None:
         if self._trace:
             self._trace(f"aws: {model.service_model.service_name} {model.name}")
+
+
+def _nothing_of_the_users() -> dict[str, tuple[Any, ...]]:
+    """botocore's session variables, each without the environment variable that would set it, and no files."""
+    from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES as VARIABLES
+
+    ours = {name: (config, None, default, convert) for name, (config, _, default, convert) in VARIABLES.items()}
+    files = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
+    return {**ours, **files, "profile": (None, None, None, None)}
+
+
+def wait_for(seen: Callable[[], Found | None], *, seconds: float = CONSISTENCY_SECONDS) -> Found | None:
+    """What `seen` finds, asked again until it finds something or the seconds have passed.
+
+    EC2 and Auto Scaling are eventually consistent: what was just made may be invisible to the next read.
+    """
+    deadline = time.monotonic() + seconds
+    while (found := seen()) is None and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return found
 
 
 @contextmanager

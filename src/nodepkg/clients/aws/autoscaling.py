@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nodepkg.clients.aws.account import Account, aws_errors
-from nodepkg.clients.aws.ec2 import Tags, filters, tags_of
+from nodepkg.clients.aws.ec2 import Tags, TemplatePin, filters, tags_of
 from nodepkg.errors import AwsError
 
 
@@ -20,7 +20,7 @@ class Member:
 
 @dataclass(frozen=True)
 class AutoScalingGroup:
-    """`templates` are the launch template versions that it pins: (name or id, version as AWS writes it)."""
+    """`templates` are the launch template versions that it refers to, its overrides' too."""
 
     name: str
     tags: Tags
@@ -28,7 +28,7 @@ class AutoScalingGroup:
     max: int
     desired: int
     members: tuple[Member, ...]
-    templates: tuple[tuple[str, str], ...]
+    templates: tuple[TemplatePin, ...]
     launch_configuration: str | None
 
 
@@ -138,7 +138,9 @@ def _group(raw: Mapping[str, Any]) -> AutoScalingGroup:
             for member in raw.get("Instances", [])
         ),
         templates=tuple(
-            (given.get("LaunchTemplateName") or given["LaunchTemplateId"], given.get("Version", "$Default"))
+            TemplatePin(
+                given.get("LaunchTemplateId"), given.get("LaunchTemplateName"), given.get("Version", "$Default")
+            )
             for given in specifications
             if given
         ),

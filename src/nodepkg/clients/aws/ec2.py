@@ -6,9 +6,17 @@ from datetime import datetime
 from typing import Any
 
 from nodepkg.clients.aws.account import Account, aws_errors
+from nodepkg.errors import AwsError
 
 Tags = Mapping[str, str]
 
+NO_SUCH_TEMPLATE = frozenset(
+    {
+        "InvalidLaunchTemplateId.NotFound",
+        "InvalidLaunchTemplateId.VersionNotFound",
+        "InvalidLaunchTemplateName.NotFoundException",
+    }
+)
 LARGE_PAGES = {"PageSize": 200}  # the most that EC2 gives of launch templates and versions
 
 
@@ -42,6 +50,15 @@ class TemplateVersion:
 
 
 @dataclass(frozen=True)
+class TemplatePin:
+    """How a group refers to a launch template: by id or name, and a version as AWS writes it (`3`, `$Latest`)."""
+
+    id: str | None
+    name: str | None
+    version: str
+
+
+@dataclass(frozen=True)
 class Subnet:
     id: str
     zone: str
@@ -72,11 +89,19 @@ class Ec2:
         )
         return {raw["InstanceId"]: raw["ImageId"] for page in pages for raw in page["Instances"]}
 
-    def deregister_image(self, image: Image) -> None:
+    def managed_snapshots(self, ids: Sequence[str]) -> list[str]:
+        """Those of the snapshots that exist and that nodepkg manages."""
+        if not ids:
+            return []
+        wanted = [{"Name": "snapshot-id", "Values": list(ids)}, *filters({"nodepkg:managed": "true"})]
+        found = self._pages("describe_snapshots", "Snapshots", OwnerIds=["self"], Filters=wanted)
+        return [raw["SnapshotId"] for raw in found]
+
+    def deregister_image(self, image: str, *, with_snapshots: bool) -> None:
         """With its snapshots, as far as EC2 does that itself; one that is gone already is as good."""
-        with aws_errors(f"deregister {image.id}"):
+        with aws_errors(f"deregister {image}"):
             try:
-                self.client.deregister_image(ImageId=image.id, DeleteAssociatedSnapshots=True)
+                self.client.deregister_image(ImageId=image, DeleteAssociatedSnapshots=with_snapshots)
             except self.client.exceptions.ClientError as error:
                 if _code(error) not in ("InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"):
                     raise
@@ -101,19 +126,40 @@ class Ec2:
         )
         return tags_of(found[0]) if found else None
 
-    def template_versions(self, template: str, versions: Sequence[str] = ()) -> list[TemplateVersion]:
-        """These versions (none named: all) of a launch template that exists, by name or id."""
-        by = "LaunchTemplateId" if template.startswith("lt-") else "LaunchTemplateName"
-        wanted = {by: template, **({"Versions": list(versions)} if versions else {})}
-        return self._versions(**wanted)
+    def template_versions(self, template: str) -> list[TemplateVersion]:
+        """All versions of a launch template, by its name; none if there is no such template."""
+        return self._versions(LaunchTemplateName=template)
+
+    def pinned_version(self, pin: TemplatePin) -> TemplateVersion | None:
+        """The version that a group refers to; None if it has been deleted."""
+        by = {"LaunchTemplateId": pin.id} if pin.id else {"LaunchTemplateName": pin.name}
+        return next(iter(self._versions(**by, Versions=[pin.version])), None)
 
     def default_and_latest_versions(self) -> list[TemplateVersion]:
         """Those of every launch template of the account."""
         return self._versions(Versions=["$Default", "$Latest"])
 
+    def resolved_image(self, version: TemplateVersion) -> str | None:
+        """The image of a version, also where it names one through Systems Manager (`resolve:ssm:…`)."""
+        if version.image is None or not version.image.startswith("resolve:"):
+            return version.image
+        (found,) = self._versions(
+            LaunchTemplateName=version.template, Versions=[str(version.number)], ResolveAlias=True
+        ) or [version]
+        if found.image is None or found.image.startswith("resolve:"):
+            raise AwsError(
+                f"launch template {version.template} version {version.number}: cannot resolve {version.image}"
+            )
+        return found.image
+
     def _versions(self, **wanted: Any) -> list[TemplateVersion]:
         key = "LaunchTemplateVersions"
-        pages = self._pages("describe_launch_template_versions", key, **wanted, PaginationConfig=LARGE_PAGES)
+        try:
+            pages = self._pages("describe_launch_template_versions", key, **wanted, PaginationConfig=LARGE_PAGES)
+        except AwsError as error:
+            if error.code in NO_SUCH_TEMPLATE:
+                return []
+            raise
         return [_version(raw) for raw in pages]
 
     def create_template_version(
@@ -179,7 +225,7 @@ def _image(raw: Mapping[str, Any]) -> Image:
     return Image(
         id=raw["ImageId"],
         name=raw.get("Name", ""),
-        created=datetime.fromisoformat(raw["CreationDate"]),
+        created=datetime.fromisoformat(raw.get("CreationDate") or "1970-01-01T00:00:00+00:00"),
         state=raw.get("State", ""),
         tags=tags_of(raw),
         snapshots=tuple(volume["SnapshotId"] for volume in volumes if volume.get("SnapshotId")),
@@ -189,7 +235,7 @@ def _image(raw: Mapping[str, Any]) -> Image:
 
 def _version(raw: Mapping[str, Any]) -> TemplateVersion:
     return TemplateVersion(
-        template=raw["LaunchTemplateName"],
+        template=raw.get("LaunchTemplateName") or raw["LaunchTemplateId"],
         number=int(raw["VersionNumber"]),
         image=raw.get("LaunchTemplateData", {}).get("ImageId"),
         default=bool(raw.get("DefaultVersion")),
