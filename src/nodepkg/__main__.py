@@ -4,10 +4,13 @@ import sys
 
 
 def main() -> None:
-    from nodepkg.cli import commands  # noqa: F401 - importing it is what adds the commands
-    from nodepkg.cli.app import run
+    try:
+        from nodepkg.cli import commands  # noqa: F401 - importing it is what adds the commands
+        from nodepkg.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # while the program itself is still being read
+        sys.exit(130)
 
 
 if __name__ == "__main__":

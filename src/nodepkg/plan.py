@@ -1,6 +1,6 @@
 """A plan: a list of frozen actions, each of which says itself in one line and does itself."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 World = TypeVar("World", contravariant=True)  # noqa: PLC0105 - what it is says more than how it varies
@@ -15,13 +15,13 @@ class Action(Protocol[World]):
     def run(self, world: World, /) -> Report: ...
 
 
-def execute(plan: Sequence[Action[World]], world: World, *, dry_run: bool, say: Callable[[str], None]) -> list[Report]:
+def execute(
+    plan: Sequence[Action[World]], world: World, *, dry_run: bool, say: Callable[[str], None]
+) -> Iterator[Report]:
     """Runs the actions in order, each told before it begins; with `dry_run` they are told, and that is all.
 
-    Returns their reports. The first error ends it: what was done before stays done, and was told.
+    Gives the report of each as soon as it is done. The first error ends it: what was done before stays done.
     """
-    reports: list[Report] = []
     for action in plan:
         say(f"would {action}" if dry_run else str(action))
-        reports.append({"action": str(action)} if dry_run else action.run(world))
-    return reports
+        yield {"action": str(action)} if dry_run else action.run(world)

@@ -49,6 +49,8 @@ class Remote:
 
     newest: Image | None
     running: tuple[Running, ...]
+    base: str | None = None
+    base_has_image: bool = True
 
 
 def local(templates: PackerTemplates, group: Group) -> Local:
@@ -66,7 +68,9 @@ def remote(account: Account, groups: Sequence[Group]) -> dict[str, Remote]:
         for group in groups:
             if group.region == region:
                 asgs = tuple(Running(asg, _image(ec2, asg)) for asg in running.get((region, group.name), []))
-                found[group.name] = Remote(newest_available(images.get(group.name, [])), asgs)
+                base = group.settings.source_group
+                has_image = base is None or newest_available(images.get(base, [])) is not None
+                found[group.name] = Remote(newest_available(images.get(group.name, [])), asgs, base, has_image)
     return found
 
 
@@ -76,6 +80,8 @@ def next_command(group: Group, here: Local, there: Remote | None) -> str:
         return f"package group:create {group.name}"
     if there is None:
         return ""
+    if there.base and not there.base_has_image:
+        return f"package packer:run {there.base}"
     if there.newest is None or there.newest.tags.get("nodepkg:digest") != here.digest:
         return f"package packer:run {group.name}"
     if group.settings.autoscale and not there.running:

@@ -118,7 +118,7 @@ def test_missing_credentials_and_profiles_are_told_as_such(tmp_path: Path, monke
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(CredentialsError, match="no AWS credentials"):
         Ec2(Account(), REGION).images()
-    with pytest.raises(CredentialsError, match="nobody"):
+    with pytest.raises(AwsError, match="nobody"):
         Ec2(Account(profile="nobody"), REGION).images()
 
 

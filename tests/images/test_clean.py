@@ -25,7 +25,7 @@ def image(number: int, state: str = "available", days: int | None = None) -> Ima
 
 
 def deleted(images: list[Image], keep: int, used: dict[str, list[str]] | None = None) -> list[str]:
-    return [action.image.id for action in plan_clean(judge(images, used or {}, keep=keep))]
+    return [action.image.id for action in plan_clean(judge(images, used or {}, keep=keep, region="us-east-1"))]
 
 
 def test_the_newest_stay() -> None:
@@ -57,16 +57,18 @@ def test_the_id_decides_between_two_of_one_moment() -> None:
 
 
 def test_every_verdict_says_why() -> None:
-    verdicts = judge([image(1), image(2), image(3)], {"ami-1": ["i-1", "launch template bee version 1"]}, keep=1)
+    verdicts = judge(
+        [image(1), image(2), image(3)], {"ami-1": ["i-1", "launch template bee version 1"]}, keep=1, region="r"
+    )
     assert [verdict.why for verdict in verdicts] == [
         "one of the newest 1",
-        "older than the newest 1",
+        "not among the newest 1",
         "in use by i-1, launch template bee version 1",
     ]
 
 
 def test_an_action_tells_itself() -> None:
-    assert str(DeregisterImage(image(1))) == "deregister bee 1 (ami-1) and its 1 snapshot"
+    assert str(DeregisterImage(image(1), "us-east-1")) == "deregister bee 1 (ami-1) and its 1 snapshot"
 
 
 images = st.lists(

@@ -113,7 +113,6 @@ def test_a_layer_that_inherits_itself_is_an_error(tmp_path: Path) -> None:
         (["__web__", "__nothing_like_it__"], "inherits[1]: no layer __nothing_like_it__"),
         ("other-group", "inherits: other-group is a group; only layers, __like_this__, can be inherited"),
         ("bee-group", "inherits: bee-group is a group; only layers, __like_this__, can be inherited"),
-        ("", "inherits: has to have at least 1 character"),
         (7, "inherits: has to be a string or a list, and is a number"),
         (["__web__", 7], "inherits[1]: has to be a string, and is a number"),
     ],
@@ -211,7 +210,7 @@ def test_an_unknown_key_is_an_error_with_the_nearest_known_one(tmp_path: Path, e
         ({"region": 7}, "region: has to be a string, and is a number"),
         ({"region": {}}, "region: has to be a string, and is an object"),
         ({"region": []}, "region: has to be a string, and is a list"),
-        ({"region": "mars"}, 'region: "mars" is not of the form'),
+        ({"region": "mars"}, 'region: "mars" is not legal'),
         ({"run_list": "recipe[x]"}, "run_list: has to be a list, and is a string"),
         ({"run_list": {"a": 1}}, "run_list: has to be a list, and is an object"),
         ({"run_list": [None]}, "run_list[0]: has to be a string, and is null"),
@@ -229,12 +228,12 @@ def test_an_unknown_key_is_an_error_with_the_nearest_known_one(tmp_path: Path, e
         ({"autoscale": {"node_min": 3, "node_max": 2}}, "autoscale.node_min: node_min (3) is more than node_max (2)"),
         ({"autoscale": {"node_desired": 9, "node_max": 2}}, "autoscale.node_desired: node_desired (9) is not between"),
         ({"block_devices": [{}]}, "block_devices[0]: device is missing"),
-        ({"role_name": "a.b"}, 'role_name: "a.b" is not of the form'),
+        ({"role_name": "a.b"}, 'role_name: "a.b" is not legal'),
         ({"packer": {"format": "yaml"}}, "packer.format: \"yaml\" is none of 'json' or 'hcl2'"),
-        ({"packer": {"template": "../x"}}, 'packer.template: "../x" is not of the form'),
+        ({"packer": {"template": "../x"}}, 'packer.template: "../x" is not legal'),
         ({"packer": {"builder": {"access_key": "AKIA"}}}, "packer.builder: access_key is a secret"),
         ({"packer": {"builder": {"ami_name": "x"}}}, "packer.builder: ami_name is written by nodepkg"),
-        ({"packer": {"chef": {"path": "/opt"}}}, "packer.chef.path: has to be an absolute path at least two folders"),
+        ({"packer": {"chef": {"path": "/opt"}}}, "packer.chef.path: has to be an absolute path"),
         ({"packer": {"chef": {"path": "/opt/../etc"}}}, "packer.chef.path: has to be an absolute path"),
         ({"packer": {"chef": {"install": True}}}, "packer.chef.install: "),
         ({"user_data": "x" * 16_385}, "user_data: EC2 takes at most 16 KB"),
@@ -242,6 +241,14 @@ def test_an_unknown_key_is_an_error_with_the_nearest_known_one(tmp_path: Path, e
 )
 def test_a_bad_value_says_what_is_wanted(tmp_path: Path, entry: Entry, told: str) -> None:
     assert of_bee(tmp_path, **entry).startswith(told)
+
+
+def test_what_is_wrong_in_an_entry_is_told_once_and_on_its_own_line(tmp_path: Path) -> None:
+    nodes = load(tmp_path, bee={"run_list": ["recipe[x"], "block_devices": [{"device": 7}]})
+    assert len(findings(nodes)) == 2
+    base = {**BASE, "block_devices": [{"device": "a"}]}
+    nodes = make_project(tmp_path, {"__base__": base, "bee": {"block_devices": [{"device": 7}]}})
+    assert finding(nodes) == "nodes.json:16: bee: block_devices[0].device: has to be a string, and is a number"
 
 
 def test_a_secret_is_not_repeated_in_the_error(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ SLIPS = [
     pytest.param('{"a": {"b": 1]}', "1:14", "bracket", id="an object that a list's bracket closes"),
     pytest.param('{"a": 1}}', "1:9", "bracket too many", id="a bracket too many"),
     pytest.param('{"a": "b', "1:7", "quote", id="a missing quote at the end of the file"),
-    pytest.param('{"a": "b\n}', "1:9", "ends on the line", id="a missing quote"),
+    pytest.param('{"a": "b\n}', "1:9", "ends on its line", id="a missing quote"),
     pytest.param('{"a": "b\tc"}', "1:9", r"\t", id="a tab in a string"),
     pytest.param("{a: 1}", "1:2", "written in double quotes", id="a bare key"),
 ]

@@ -14,7 +14,7 @@ from nodepkg.nodes.schema import Autoscale
 from nodepkg.plan import Action, Report
 
 RUN = "nodepkg:run"
-_HINT = "package group:status shows what there is"
+_HINT = "what there is: package group:status"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,15 @@ class CreateAutoScalingGroup:
         )
 
 
-def plan_run(account: Account, groups: Sequence[Group], *, run_id: str) -> list[Action[Account]]:
+@dataclass(frozen=True)
+class Start:
+    """What starts groups, and the image of each."""
+
+    actions: tuple[Action[Account], ...]
+    images: Mapping[str, Image]
+
+
+def plan_run(account: Account, groups: Sequence[Group], *, run_id: str) -> Start:
     """What starts these groups; raises RefusedError, before anything is changed, if one of them cannot be."""
     regions = sorted({group.region for group in groups})
     running = running_groups(account, regions)
@@ -96,7 +104,7 @@ def plan_run(account: Account, groups: Sequence[Group], *, run_id: str) -> list[
             targets = tuple(target_group_arns(account, group.region, settings.target_groups))
             plan.append(CreateTemplateVersion(start, f"{run_id}-{group.name}"[:64]))
             plan.append(CreateAutoScalingGroup(group.name, settings, start, targets, run_id))
-    return plan
+    return Start(tuple(plan), {name: image for name, image in newest.items() if image})
 
 
 def refusals(

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nodepkg.cli.options import Call
+from nodepkg.cli.options import SANDBOX_STATE, Call
 from nodepkg.errors import UsageError
 
 if TYPE_CHECKING:
     from nodepkg.clients.aws.account import Account
     from nodepkg.nodes.group import Group
-
-STATE = Path(".nodepkg", "sandbox")
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,9 @@ def cloud(call: Call, root: Path, groups: "Sequence[Group]") -> Cloud:
     from nodepkg.clients.aws.account import Account
 
     trace = call.out.detail if call.out.verbose else None
+    say = call.out.note
     if not call.sandbox:
-        return Cloud(Account(profile=call.profile, trace=trace), _environ(call.profile))
+        return Cloud(Account(profile=call.profile, say=say, trace=trace), _environ(call.profile))
     if call.profile:
         raise UsageError("--profile and --sandbox exclude each other", hint="the sandbox has one account of its own")
 
@@ -59,12 +58,11 @@ def cloud(call: Call, root: Path, groups: "Sequence[Group]") -> Cloud:
     from nodepkg.sandbox.needs import needs
     from nodepkg.sandbox.packer import staged_template
 
-    state = root / STATE
-    if process.running(state) is None:
-        call.out.note("starting the sandbox (package sandbox:stop ends it)")
+    state = root / SANDBOX_STATE
+    call.out.note("sandbox: an embedded AWS, not a real account (to end it: package sandbox:stop)")
     sandbox = process.start(state)
     process.seed(sandbox, needs(groups))
-    account = Account(endpoint=sandbox.endpoint, trace=trace)
+    account = Account(endpoint=sandbox.endpoint, say=say, trace=trace)
     return Cloud(
         account, child_environment(os.environ, sandbox.endpoint), lambda made: staged_template(made, sandbox.endpoint)
     )

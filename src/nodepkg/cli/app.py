@@ -99,7 +99,9 @@ def _in_words(error: BaseException) -> tuple[str, str, ExitCode]:
     if isinstance(error, TyperException):
         context = getattr(error, "ctx", None)
         told = error.format_message() if hasattr(error, "format_message") else str(error)
-        return told.rstrip("."), f"{context.command_path if context else 'package'} --help", ExitCode.USAGE
+        command = context.command_path if context else "package"
+        after = "options stand after the command; " if command == "package" and "option" in told else ""
+        return told.rstrip("."), f"{after}{command} --help", ExitCode.USAGE
     if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
         _forget_stdout()
         return f"the result cannot be written: {error.strerror}", "", ExitCode.TOOL

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nodepkg.cli.output import Output
+from nodepkg.cli.output import Output, count
 from nodepkg.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def write_or_check(out: Output, root: Path, artifacts: "list[Artifact]", *, chec
     document = [{"group": artifact.group, "path": artifact.path, "state": word} for artifact, word in done]
     due = [word for _, word in done if word in (files.State.STALE, files.State.MISSING)]
     shown = [entry for entry in document if not check or out.verbose or entry["state"] != files.State.FRESH]
-    out.result({"artifacts": document}, (f"{entry['state']:<9} {entry['path']}" for entry in shown))
+    lines = [f"{entry['state']:<9} {entry['path']}" for entry in shown]
+    out.result({"artifacts": document}, lines if lines or not check else [f"{count(len(done), 'artefact')} are fresh"])
     if due:
         raise RefusedError(f"{len(due)} of {len(done)} artefacts are not what nodes.json says", hint=remedy)

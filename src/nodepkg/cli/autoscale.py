@@ -1,5 +1,7 @@
 """autoscale:… Auto Scaling groups."""
 
+from typing import Any
+
 from nodepkg.cli.artifacts import write_or_check
 from nodepkg.cli.options import AWS, CHANGES, NODES, REGION, Call, Check, Groups, command
 
@@ -32,31 +34,39 @@ def run(call: Call, groups: Groups = None) -> None:
 
     from nodepkg.autoscale.run import plan_run
     from nodepkg.cli.account import cloud
+    from nodepkg.cli.plans import carry_out
+    from nodepkg.images.build import built_from_older
     from nodepkg.nodes.select import scaling
-    from nodepkg.plan import execute
+    from nodepkg.render.bundle import Project
+    from nodepkg.render.packer import PackerTemplates
 
     nodes = call.load()
     found, without = scaling(nodes.groups(call.names(nodes, groups)), groups or [])
     if without:
         call.out.note(f"left out, autoscale is false: {', '.join(without)}")
     account = cloud(call, nodes.root, found).account
-    plan = plan_run(account, found, run_id=secrets.token_hex(8))
-    reports = execute(plan, account, dry_run=call.dry_run, say=call.out.note)
-    if call.dry_run:
-        call.out.result({"plan": reports}, [])
-        return
-    started = [report for report in reports if "asg" in report]
-    columns = ("asg", "nodes", "min", "max", "image", "template", "zones")
-    rows = [
-        (
-            report["asg"],
-            str(report["desired"]),
-            str(report["min"]),
-            str(report["max"]),
-            report["image"],
-            f"{report['template']}:{report['version']}",
-            " ".join(report["zones"]),
-        )
-        for report in started
-    ]
-    call.out.table({"groups": started}, columns, rows)
+    start = plan_run(account, found, run_id=secrets.token_hex(8))
+    for group in built_from_older(PackerTemplates(Project(nodes)), found, start.images):
+        call.out.warning(f"the image of {group} was built from an older nodes.json (package packer:run {group})")
+
+    def show(reports: list[dict[str, Any]]) -> None:
+        started = [report for report in reports if "asg" in report]
+        call.out.table({"groups": started}, COLUMNS, [_row(report) for report in started])
+
+    carry_out(call, start.actions, account, show)
+
+
+COLUMNS = ("asg", "nodes", "min", "max", "image", "template", "zones")
+
+
+def _row(report: dict[str, Any]) -> tuple[str, ...]:
+    zones = [zone.removeprefix(report["region"]) for zone in report["zones"]]
+    return (
+        report["asg"],
+        str(report["desired"]),
+        str(report["min"]),
+        str(report["max"]),
+        report["image"],
+        f"{report['template']}:{report['version']}",
+        f"{report['region']} {','.join(zones)}",
+    )

@@ -10,17 +10,24 @@ def check(call: Call, groups: Groups = None) -> None:
     Looks at the groups, their layers, what they are built on and the roles that they refer to, and
     warns of what works and is probably not wanted. Exit 3 if anything is wrong.
     """
+    from nodepkg.cli.output import count
     from nodepkg.render.bundle import Project, missing_roles
+    from nodepkg.render.packer import PackerTemplates, broken_template
 
     nodes = call.load()
     checked = nodes.check(call.names(nodes, groups))
-    project = Project(nodes)
-    nodes.refuse(finding for group in checked for finding in missing_roles(project, group))
+    templates = PackerTemplates(Project(nodes))
+    nodes.refuse(
+        finding
+        for group in checked
+        for finding in missing_roles(templates.project, group) or broken_template(templates, group)
+    )
     found = nodes.warnings(checked)
     for line in found:
         call.out.warning(line)
     document = {"file": str(nodes.source.path), "groups": [group.name for group in checked], "warnings": found}
-    call.out.result(document, [f"{nodes.source.path}: {len(checked)} groups are right"])
+    told = f"{count(len(checked), 'group')} {'is' if len(checked) == 1 else 'are'} right"
+    call.out.result(document, [f"{nodes.source.path}: {told}"])
 
 
 @command("config:show", NODES)

@@ -1,10 +1,14 @@
 """group:… the groups as a whole."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from nodepkg.cli.artifacts import write_or_check
 from nodepkg.cli.options import AWS, NODES, REGION, Call, Check, Groups, command
 from nodepkg.cli.output import age
+
+if TYPE_CHECKING:
+    from nodepkg.nodes.schema import Autoscale
 
 
 @command("group:list", NODES, REGION)
@@ -18,7 +22,7 @@ def list_(call: Call, groups: Groups = None) -> None:
             "layers": list(group.layers),
             "region": group.region,
             "instance_type": group.settings.instance_type,
-            "autoscale": group.settings.autoscale is not None,
+            "autoscale": _nodes(group.settings.autoscale),
             "description": group.settings.description,
         }
         for group in found
@@ -26,7 +30,7 @@ def list_(call: Call, groups: Groups = None) -> None:
     rows = [
         (
             group.name,
-            " ".join(group.layers),
+            _few(group.layers),
             group.region,
             group.settings.instance_type,
             _sizes(group.settings.autoscale),
@@ -37,10 +41,18 @@ def list_(call: Call, groups: Groups = None) -> None:
     call.out.table(document, ("group", "layers", "region", "type", "nodes", "description"), rows)
 
 
-def _sizes(autoscale: object) -> str:
-    from nodepkg.nodes.schema import Autoscale
+def _nodes(autoscale: "Autoscale | None") -> dict[str, int] | None:
+    if autoscale is None:
+        return None
+    return {"min": autoscale.node_min, "max": autoscale.most, "desired": autoscale.desired}
 
-    return f"{autoscale.node_min}-{autoscale.most}" if isinstance(autoscale, Autoscale) else "-"
+
+def _sizes(autoscale: "Autoscale | None") -> str:
+    return f"{autoscale.node_min}-{autoscale.most}" if autoscale else "-"
+
+
+def _few(names: Sequence[str]) -> str:
+    return " ".join(names) if len(names) <= 4 else f"{names[0]} {names[1]} … {names[-1]} ({len(names)})"
 
 
 @command("group:create", NODES, REGION)
@@ -82,24 +94,23 @@ def status(call: Call, groups: Groups = None) -> None:
     failed: AwsError | None = None
     try:
         remote = chain.remote(cloud(call, nodes.root, found).account, found)
+    except CredentialsError as error:
+        call.out.warning(f"only what is on disk is shown: {error.message}{error.hint and f' ({error.hint})'}")
     except AwsError as error:
         failed = error
-        call.out.warning(f"only what is on disk is shown: {error.message}")
     now = datetime.now(UTC)
     documents = [chain.document(group, local[group.name], remote.get(group.name), now) for group in found]
-    columns = ("group", "artefacts", "image", "age", "digest", "running", "next")
+    columns = ("group", "artefacts", "image", "age", "digest", "running", "its image", "next")
     call.out.table(documents, columns, [_status_row(document) for document in documents])
-    if failed and not isinstance(failed, CredentialsError):
+    if failed:
         raise failed
 
 
 def _status_row(document: dict[str, Any]) -> tuple[str, ...]:
     image = document.get("image")
     unknown = "?" if "image" not in document else "-"
-    running = [
-        f"{asg['name']} {asg['in_service']}/{asg['desired']}{'' if asg['newest'] else ' (older image)'}"
-        for asg in document.get("asg", [])
-    ]
+    running = [f"{asg['name']} {asg['in_service']}/{asg['desired']}" for asg in document.get("asg", [])]
+    runs = [f"{asg['image']}{'' if asg['newest'] else ' (older)'}" for asg in document.get("asg", [])]
     return (
         document["group"],
         document["state"],
@@ -107,5 +118,6 @@ def _status_row(document: dict[str, Any]) -> tuple[str, ...]:
         age(image["age_seconds"]) if image else unknown,
         ("current" if image["current"] else "stale") if image else unknown,
         ", ".join(running) or unknown,
-        document["next"] or "",
+        ", ".join(runs) or unknown,
+        document["next"] or ("?" if unknown == "?" else ""),
     )

@@ -1,16 +1,18 @@
 """The options that commands share, stated once: `@command(name, *sets)` gives a command those of its sets."""
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nodepkg.cli.app import app
 from nodepkg.cli.output import Output
-from nodepkg.errors import UsageError
+from nodepkg.errors import ConfigError, NodepkgError, UsageError
 
 if TYPE_CHECKING:
     from nodepkg.nodes.load import Nodes
@@ -42,6 +44,9 @@ CHANGES = {
 }
 
 
+SANDBOX_STATE = Path(".nodepkg", "sandbox")
+
+
 @dataclass(frozen=True)
 class Call:
     """What the shared options of one command line say; those that a command does not take have their defaults."""
@@ -62,10 +67,6 @@ class Call:
         self.out.detail(f"reading {path}")
         return load(path)
 
-    def root(self) -> Path:
-        """The folder of that nodes.json, whatever is in the file."""
-        return self._file().parent
-
     def _file(self) -> Path:
         import os
 
@@ -77,10 +78,23 @@ class Call:
             raise UsageError("the current folder is gone", hint="cd to one that exists") from None
         return find(here, os.environ, self.nodes)
 
+    def sandbox_state(self) -> Path:
+        """Where the sandbox of this project keeps its state; also where nodes.json has gone meanwhile."""
+        try:
+            return self._file().parent / SANDBOX_STATE
+        except ConfigError:
+            here = Path.cwd()
+            found = [folder for folder in (here, *here.parents) if (folder / SANDBOX_STATE).is_dir()]
+            if not found:
+                raise
+            return found[0] / SANDBOX_STATE
+
     def names(self, nodes: "Nodes", patterns: list[str] | None) -> list[str]:
         """The groups that the call means, by name."""
         from nodepkg.nodes.select import select
 
+        if not nodes.names:
+            self.out.note(f"{nodes.source.path} has no groups")
         return select(nodes, patterns or [], self.region)
 
 
@@ -97,14 +111,14 @@ def command(name: str, *sets: dict[str, Any], hidden: bool = False) -> Callable[
 
         def invoke(**given: Any) -> None:
             said = {key: given.pop(key) for key in shared}
-            out = Output(
-                json=said.pop("json"),
-                quiet=said.pop("quiet"),
-                verbose=said.pop("verbose"),
-                color=not said.pop("no_color"),
-            )
-            said.pop("debug")  # it is the error handler's
-            function(Call(out, **said), **given)
+            out = _output(said)
+            try:
+                function(Call(out, **said), **given)
+            except NodepkgError as error:
+                if "--debug" in sys.argv:
+                    raise
+                out.error(error.message, error.hint, error.exit_code)
+                raise typer.Exit(error.exit_code) from error
 
         invoke.__doc__ = function.__doc__
         invoke.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
@@ -113,6 +127,22 @@ def command(name: str, *sets: dict[str, Any], hidden: bool = False) -> Callable[
         return function
 
     return add
+
+
+def _output(said: dict[str, Any]) -> Output:
+    """The Output that the options ask for; those that only it needs are taken out of `said`."""
+    repeat = {"nodes": ("--nodes", said.get("nodes")), "profile": ("--profile", said.get("profile"))}
+    given = {key: f" {option} {quote(str(value))}" for key, (option, value) in repeat.items() if value}
+    if said.get("sandbox"):
+        given["sandbox"] = " --sandbox"
+    said.pop("debug")  # it is the error handler's
+    return Output(
+        json=said.pop("json"),
+        quiet=said.pop("quiet"),
+        verbose=said.pop("verbose"),
+        color=not said.pop("no_color"),
+        given=given,
+    )
 
 
 def _default(option: Any) -> Any:

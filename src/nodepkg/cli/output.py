@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nodepkg.errors import RefusedError
@@ -19,6 +21,17 @@ class Output:
     quiet: bool = False
     verbose: bool = False
     color: bool = True
+    given: Mapping[str, str] = field(default_factory=dict)
+
+    def suggested(self, text: str) -> str:
+        """The text, its commands to run with those options of this call without which they would run elsewhere."""
+
+        def with_options(found: re.Match[str]) -> str:
+            on_aws = found[1] in ("packer:run", "packer:clean", "autoscale:run", "group:status")
+            wanted = ("sandbox", "profile", "nodes") if on_aws else ("nodes",)
+            return found[0] + "".join(self.given.get(key, "") for key in wanted)
+
+        return re.sub(r"package ([a-z]+:[a-z]+)(?: [A-Za-z0-9_][\w-]*)*", with_options, text)
 
     def result(self, document: Any, lines: Iterable[str]) -> None:
         """The result, as JSON or as lines."""
@@ -29,13 +42,20 @@ class Output:
 
     def table(self, document: Any, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """The result as JSON, as a table on a terminal, or as lines with aligned columns; an empty cell is a dash."""
-        filled = [[cell or "-" for cell in row] for row in rows]
         if self.json:
             self.document(document)
-        elif sys.stdout.isatty():
-            self._rich_table(columns, filled)
-        else:
-            sys.stdout.write("".join(f"{line}\n" for line in aligned([columns, *filled])))
+            return
+        cells = [columns, *([_printable(self.suggested(cell)) or "-" for cell in row] for row in rows)]
+        lines = list(aligned(cells))
+        if sys.stdout.isatty() and max(map(len, lines)) < shutil.get_terminal_size().columns:
+            self._rich_table(cells)
+        else:  # a table that does not fit would cut the ids that one wants to copy: the terminal wraps the lines
+            sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+    def plan(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """What is going to be done, on stderr, before anybody is asked."""
+        for line in aligned([columns, *([_printable(cell) or "-" for cell in row] for row in rows)]):
+            self.note(line)
 
     def document(self, document: Any) -> None:
         escape = not (sys.stdout.encoding or "").lower().startswith("utf")  # valid JSON in every locale
@@ -56,6 +76,7 @@ class Output:
             self._tell("detail", text)
 
     def error(self, message: str, hint: str, code: int) -> None:
+        message, hint = self.suggested(message), self.suggested(hint)
         if self.json:
             self._tell("error", message, hint=hint, exit_code=code)
             return
@@ -68,6 +89,7 @@ class Output:
             self._print(f"  hint: {hint}")
 
     def _tell(self, level: str, text: str, **more: Any) -> None:
+        text = self.suggested(text) if level != "error" else text
         if self.json:
             self._print(json.dumps({"level": level, "message": text, **more}, ensure_ascii=False))
         else:
@@ -85,16 +107,23 @@ class Output:
     def wants_color(self) -> bool:
         return self.color and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
-    def _rich_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def _rich_table(self, cells: Sequence[Sequence[str]]) -> None:
         from rich import box
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*columns, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+        columns, *rows = cells
+        style = "bold" if self.wants_color else ""
+        table = Table(*columns, box=box.SIMPLE_HEAD, header_style=style, pad_edge=False, show_edge=False)
         for row in rows:
-            table.add_row(*(Text(cell, overflow="fold") for cell in row))
+            table.add_row(*(Text(cell, no_wrap=True) for cell in row))
         Console(no_color=not self.wants_color, highlight=False).print(table)
+
+
+def _printable(text: str) -> str:
+    """Without what would move the cursor or colour the terminal: a description is anybody's text."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
@@ -102,6 +131,11 @@ def aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def count(number: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def age(seconds: int) -> str:
@@ -119,6 +153,12 @@ def confirm(question: str, *, yes: bool) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise RefusedError("nobody to ask: this is no terminal", hint="--yes answers the question")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        answer = ""
+    if not answer.endswith("\n"):
+        print(file=sys.stderr)  # noqa: T201 - after Ctrl-C or Ctrl-D the cursor stands behind the question
+    if answer.strip().lower() not in ("y", "yes"):
         raise RefusedError("not confirmed: nothing was changed")
     return True

@@ -1,6 +1,6 @@
 """packer:… templates and machine images."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,31 +36,31 @@ def run(call: Call, groups: Groups = None) -> None:
     import secrets
 
     from nodepkg.cli.account import cloud
+    from nodepkg.cli.plans import carry_out
     from nodepkg.clients import git
     from nodepkg.clients.packer import find
-    from nodepkg.images.build import Workbench, plan_builds
-    from nodepkg.plan import execute
+    from nodepkg.images.build import Workbench, bases_first, plan_builds, require_bases
     from nodepkg.render.bundle import Project
     from nodepkg.render.packer import PackerTemplates
 
     nodes = call.load()
-    found = nodes.buildable(call.names(nodes, groups))
-    plan = plan_builds(
-        PackerTemplates(Project(nodes)), found, commit=git.commit(nodes.root), new_id=lambda: secrets.token_hex(8)
-    )
+    found = bases_first(nodes.buildable(call.names(nodes, groups)))
+    templates = PackerTemplates(Project(nodes))
+    plan = plan_builds(templates, found, commit=git.commit(nodes.root), new_id=lambda: secrets.token_hex(8))
     place = cloud(call, nodes.root, found)
     packer = find(place.environ)
-    for builder in sorted({group.settings.type for group in found}):
-        packer.require(builder)
+    for group in found:
+        packer.require(group.settings.type, ["custom_endpoint_ec2"] if place.stage else group.settings.packer.builder)
+    require_bases(place.account, found)
     if place.stage:
         call.out.note("sandbox: provisioners are skipped, there is no machine to log in to")
     bench = Workbench(nodes.root, packer, call.out.note, place.stage)
-    reports = execute(plan, bench, dry_run=call.dry_run, say=call.out.note)
-    if call.dry_run:
-        call.out.result({"plan": reports}, [])
-        return
-    rows = [(report["group"], report["image"], report["region"], report["digest"][:12]) for report in reports]
-    call.out.table({"images": reports}, ("group", "image", "region", "digest"), rows)
+
+    def show(reports: list[dict[str, Any]]) -> None:
+        rows = [(report["group"], report["image"], report["region"], report["digest"][:12]) for report in reports]
+        call.out.table({"images": reports}, ("group", "image", "region", "digest"), rows)
+
+    carry_out(call, plan, bench, show)
 
 
 @command("packer:clean", NODES, REGION, AWS, CHANGES)
@@ -75,26 +75,24 @@ def clean(
     images refer to. Shows what it would delete and asks.
     """
     from nodepkg.cli.account import cloud
-    from nodepkg.cli.output import confirm
-    from nodepkg.clients.aws.ec2 import Ec2
-    from nodepkg.images.clean import examine, plan_clean, spare_all_but
-    from nodepkg.plan import execute
+    from nodepkg.cli.output import confirm, count
+    from nodepkg.cli.plans import carry_out
+    from nodepkg.images.clean import agreed, examine, plan_clean
 
     nodes = call.load()
     found = nodes.groups(call.names(nodes, groups))
     account = cloud(call, nodes.root, found).account
     verdicts = examine(account, found, keep=keep)
-    judged = [verdict for region in verdicts.values() for verdict in region]
-    if not call.out.json:
-        columns = ("image", "name", "verdict", "why")
-        rows = [(v.image.id, v.image.name, "keep" if v.kept else "delete", v.why) for v in judged]
-        call.out.table(None, columns, rows)
-    count = sum(not verdict.kept for verdict in judged)
-    if count and not call.dry_run and confirm(f"delete {count} image{'s' * (count != 1)}?", yes=call.yes):
+    columns = ("image", "name", "verdict", "why")
+    call.out.plan(columns, [(v.image.id, v.image.name, v.word, v.why) for v in verdicts])
+    doomed = plan_clean(verdicts)
+    if doomed and not call.dry_run and confirm(f"delete {count(len(doomed), 'image')}?", yes=call.yes):
         # The question may have stood for hours: what is in use by now stays.
-        shown = {verdict.image.id for verdict in judged if not verdict.kept}
-        verdicts = spare_all_but(shown, examine(account, found, keep=keep))
-    for region, in_region in verdicts.items():
-        execute(plan_clean(in_region), Ec2(account, region), dry_run=call.dry_run, say=call.out.note)
-    judged = [verdict for region in verdicts.values() for verdict in region]
-    call.out.result({"images": [verdict.document() for verdict in judged]}, [])
+        verdicts = agreed(verdicts, examine(account, found, keep=keep))
+        doomed = plan_clean(verdicts)
+
+    def show(reports: list[dict[str, Any]]) -> None:
+        document = {"images": [verdict.document() for verdict in verdicts], "deleted": reports}
+        call.out.result(document, [f"{count(len(reports), 'image')} deleted, {len(verdicts) - len(reports)} kept"])
+
+    carry_out(call, doomed, account, show)

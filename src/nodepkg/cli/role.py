@@ -52,7 +52,7 @@ def update(call: Call, groups: Groups = None) -> None:
     if missing and groups:
         raise RefusedError(told, hint=f"package role:create {' '.join(missing)}")
     if missing:
-        call.out.note(f"{told} (package role:create makes one)")
+        call.out.note(f"{told} (to make one: package role:create)")
 
 
 command("roles:update", NODES, REGION)(update)

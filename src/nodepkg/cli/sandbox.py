@@ -10,13 +10,12 @@ def start(call: Call) -> None:
     It is a process of its own, on a loopback address, and runs until sandbox:stop. It has the source
     images, security groups and keys that nodes.json names.
     """
-    from nodepkg.cli.account import STATE
     from nodepkg.sandbox import process
     from nodepkg.sandbox.needs import needs
 
     nodes = call.load()
     groups = nodes.groups(nodes.names)
-    sandbox = process.start(nodes.root / STATE)
+    sandbox = process.start(call.sandbox_state())
     process.seed(sandbox, needs(groups))
     call.out.result(_document(sandbox), [f"the sandbox runs at {sandbox.endpoint} (pid {sandbox.pid})"])
 
@@ -24,32 +23,29 @@ def start(call: Call) -> None:
 @command("sandbox:stop", NODES)
 def stop(call: Call) -> None:
     """End the embedded AWS, with everything in it."""
-    from nodepkg.cli.account import STATE
     from nodepkg.sandbox import process
 
-    stopped = process.stop(call.root() / STATE)
+    stopped = process.stop(call.sandbox_state())
     call.out.result({"stopped": stopped}, ["stopped the sandbox" if stopped else "no sandbox runs"])
 
 
 @command("sandbox:status", NODES)
 def status(call: Call) -> None:
     """Show whether the embedded AWS runs, and where."""
-    from nodepkg.cli.account import STATE
     from nodepkg.sandbox import process
 
-    sandbox = process.running(call.root() / STATE)
+    sandbox = process.running(call.sandbox_state())
     line = f"the sandbox runs at {sandbox.endpoint} (pid {sandbox.pid})" if sandbox else "no sandbox runs"
     call.out.result(_document(sandbox), [line])
 
 
 @command("sandbox:reset", NODES)
 def reset(call: Call) -> None:
-    """Empty the embedded AWS: what nodes.json names is there again, what commands made is gone."""
-    from nodepkg.cli.account import STATE
+    """Empty the embedded AWS: what commands made is gone, what nodes.json names is there again."""
     from nodepkg.errors import RefusedError
     from nodepkg.sandbox import process
 
-    sandbox = process.running(call.root() / STATE)
+    sandbox = process.running(call.sandbox_state())
     if sandbox is None:
         raise RefusedError("no sandbox runs", hint="package sandbox:start")
     process.reset(sandbox)

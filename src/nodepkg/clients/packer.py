@@ -5,11 +5,11 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nodepkg.errors import ToolError
+from nodepkg.errors import RefusedError, ToolError
 
 OLDEST = (1, 6, 0)
 # Packer 1.10 was the first without builders built in (its CHANGELOG).
@@ -25,11 +25,20 @@ class Packer:
     version: tuple[int, int, int]
     environ: Mapping[str, str]
 
-    def require(self, builder: str) -> None:
-        """Raises ToolError, with the command to run, if this Packer cannot build with this builder."""
+    def require(self, builder: str, keys: Collection[str] = ()) -> None:
+        """Raises ToolError, with the command to run, if this Packer cannot build with this builder.
+
+        Raises RefusedError if it would build in another place than the one where everything else looks.
+        """
         shown = ".".join(map(str, self.version))
         if self.version < OLDEST:
             raise ToolError(f"Packer {shown} ({self.path}) is too old: 1.6.0 is the oldest that will do", hint=INSTALL)
+        elsewhere = [name for name in ("AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL") if self.environ.get(name)]
+        if elsewhere and self.version < FIRST_WITHOUT_BUILDERS and "custom_endpoint_ec2" not in keys:
+            raise RefusedError(
+                f"{elsewhere[0]} is set, and Packer {shown} does not heed it: it would build in the real account",
+                hint="set packer.builder.custom_endpoint_ec2 in nodes.json, or use a current Packer",
+            )
         if not builder.startswith("amazon-") or self.version < FIRST_WITHOUT_BUILDERS:
             return
         installed = _output([self.path, "plugins", "installed"], self.environ)

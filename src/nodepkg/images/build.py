@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.ec2 import Ec2, Image
 from nodepkg.clients.packer import Packer
 from nodepkg.errors import RefusedError, ToolError
+from nodepkg.images.newest import newest_available
 from nodepkg.nodes.group import Group
 from nodepkg.plan import Report
 from nodepkg.render import files
@@ -16,6 +19,9 @@ from nodepkg.render.bundle import bundle
 from nodepkg.render.digest import image_digest
 from nodepkg.render.packer import PackerTemplates
 from nodepkg.render.role import role
+
+# Keys of a builder with which Packer finds credentials that boto would not find.
+OWN_CREDENTIALS = {"profile", "shared_credentials_file", "assume_role", "vault_aws_engine"}
 
 Stage = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -79,6 +85,49 @@ def plan_builds(
             group.name, group.region, templates.template(group).path, current_digest(templates, group), commit, new_id()
         )
         for group in groups
+    ]
+
+
+def bases_first(groups: Sequence[Group]) -> list[Group]:
+    """The groups in an order in which each comes after the group whose image it is built on."""
+    by_name = {group.name: group for group in groups}
+    ordered: dict[str, Group] = {}
+
+    def add(group: Group) -> None:
+        base = by_name.get(group.settings.source_group or "")
+        if base and base.name not in ordered:
+            add(base)
+        ordered[group.name] = group
+
+    for group in groups:
+        if group.name not in ordered:
+            add(group)
+    return list(ordered.values())
+
+
+def require_bases(account: Account, groups: Sequence[Group]) -> None:
+    """Raises RefusedError if a group is built on one that has no image, and that is not built in this run either.
+
+    Raises CredentialsError here, where it can be told in plain words, rather than from within Packer.
+    """
+    built = {group.name for group in groups}
+    for group in groups:
+        if not OWN_CREDENTIALS & group.settings.packer.builder.keys():
+            account.require_credentials()
+        base = group.settings.source_group
+        if base and base not in built and not newest_available(Ec2(account, group.region).images({"group": base})):
+            raise RefusedError(
+                f"{group.name} is built on {base}, which has no image in {group.region}",
+                hint=f"package packer:run {base}",
+            )
+
+
+def built_from_older(templates: PackerTemplates, groups: Sequence[Group], images: Mapping[str, Image]) -> list[str]:
+    """The groups whose image is not what nodes.json and the cookbooks would give now."""
+    return [
+        group.name
+        for group in groups
+        if group.name in images and images[group.name].tags.get("nodepkg:digest") != current_digest(templates, group)
     ]
 
 

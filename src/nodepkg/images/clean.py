@@ -1,7 +1,7 @@
 """packer:clean: the images of a group that nobody needs any more."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nodepkg.clients.aws.account import Account
@@ -18,12 +18,14 @@ class DeregisterImage:
     """An image to delete, with those of its snapshots that are ours and that no other image shares."""
 
     image: Image
+    region: str
 
     def __str__(self) -> str:
         count = len(self.image.snapshots)
         return f"deregister {self.image.name} ({self.image.id}) and its {count} snapshot{'s' * (count != 1)}"
 
-    def run(self, ec2: Ec2, /) -> Report:
+    def run(self, account: Account, /) -> Report:
+        ec2 = Ec2(account, self.region)
         ours = ec2.managed_snapshots(self.image.snapshots)
         ec2.deregister_image(self.image.id, with_snapshots=len(ours) == len(self.image.snapshots))
         gone = [snapshot for snapshot in ours if ec2.delete_snapshot(snapshot)]
@@ -35,8 +37,13 @@ class Verdict:
     """What becomes of one image, and why."""
 
     image: Image
+    region: str
     kept: bool
     why: str
+
+    @property
+    def word(self) -> str:
+        return "keep" if self.kept else "delete"
 
     def document(self) -> dict[str, Any]:
         return {
@@ -49,56 +56,50 @@ class Verdict:
         }
 
 
-def judge(images: Sequence[Image], usage: Usage, *, keep: int) -> list[Verdict]:
+def judge(images: Sequence[Image], usage: Usage, *, keep: int, region: str) -> list[Verdict]:
     """A verdict on each image of one group, newest first.
 
     The newest `keep` available ones stay, and all that is in use; of the others only those go that
     are available or failed: a pending one is being made, a disabled one was put aside by somebody.
     """
     newest_first = sorted(images, key=lambda image: image.order, reverse=True)
-    kept_for_age = {image.id for image in [image for image in newest_first if image.state == "available"][:keep]}
-    verdicts = []
-    for image in newest_first:
-        if image.id in usage:
-            verdicts.append(Verdict(image, True, f"in use by {', '.join(usage[image.id])}"))
-        elif image.id in kept_for_age:
-            verdicts.append(Verdict(image, True, f"one of the newest {keep}"))
-        elif image.state not in ("available", "failed"):
-            verdicts.append(Verdict(image, True, f"is {image.state}"))
-        else:
-            verdicts.append(
-                Verdict(image, False, "failed" if image.state == "failed" else f"older than the newest {keep}")
-            )
-    return verdicts
+    newest = {image.id for image in [image for image in newest_first if image.state == "available"][:keep]}
+    return [Verdict(image, region, *_judgement(image, usage, newest, keep)) for image in newest_first]
 
 
-def examine(account: Account, groups: Sequence[Group], *, keep: int) -> dict[str, list[Verdict]]:
-    """The verdicts on all images of these groups, by region."""
-    verdicts = {}
+def _judgement(image: Image, usage: Usage, newest: set[str], keep: int) -> tuple[bool, str]:
+    if image.id in usage:
+        return True, f"in use by {', '.join(usage[image.id])}"
+    if image.id in newest:
+        return True, f"one of the newest {keep}"
+    if image.state not in ("available", "failed"):
+        return True, f"is {image.state}"
+    return False, "failed" if image.state == "failed" else f"not among the newest {keep}"
+
+
+def examine(account: Account, groups: Sequence[Group], *, keep: int) -> list[Verdict]:
+    """The verdicts on all images of these groups."""
+    verdicts: list[Verdict] = []
     for region in sorted({group.region for group in groups}):
         ec2 = Ec2(account, region)
         images = ec2.images()
         usage = images_in_use(ec2, AutoScaling(account, region), images)
-        names = [group.name for group in groups if group.region == region]
-        verdicts[region] = [
-            verdict
-            for name in names
-            for verdict in judge([image for image in images if belongs(image, name)], usage, keep=keep)
-        ]
+        for group in groups:
+            if group.region == region:
+                own = [image for image in images if belongs(image, group.name)]
+                verdicts += judge(own, usage, keep=keep, region=region)
     return verdicts
 
 
-def spare_all_but(shown: set[str], verdicts: Mapping[str, list[Verdict]]) -> dict[str, list[Verdict]]:
-    """The verdicts, of which only those that the user was shown and agreed to are carried out."""
-    return {
-        region: [
-            verdict if verdict.kept or verdict.image.id in shown else Verdict(verdict.image, True, "not agreed to")
-            for verdict in judged
-        ]
-        for region, judged in verdicts.items()
-    }
+def agreed(shown: Sequence[Verdict], now: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts of now, of which only those deletions stand that the user was shown and agreed to."""
+    known = {verdict.image.id for verdict in shown if not verdict.kept}
+    return [
+        verdict if verdict.kept or verdict.image.id in known else replace(verdict, kept=True, why="not agreed to")
+        for verdict in now
+    ]
 
 
 def plan_clean(verdicts: Sequence[Verdict]) -> list[DeregisterImage]:
     """The oldest goes first: an interrupted run leaves the newer ones."""
-    return [DeregisterImage(verdict.image) for verdict in reversed(verdicts) if not verdict.kept]
+    return [DeregisterImage(verdict.image, verdict.region) for verdict in reversed(verdicts) if not verdict.kept]

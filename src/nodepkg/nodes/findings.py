@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from nodepkg.nodes.schema import Settings
@@ -105,7 +106,8 @@ def _problem(path: KeyPath, detail: ErrorDetails) -> str:
     if kind == "value_error":
         return str(context["error"])
     if kind == "string_pattern_mismatch":
-        return f"{_shown(detail['input'])} is not of the form {context['pattern']}"
+        examples = _field(path).examples if path else None
+        return f"{_shown(detail['input'])} is not legal" + (f"; an example: {_shown(examples[0])}" if examples else "")
     if kind == "literal_error":
         return f"{_shown(detail['input'])} is none of {context['expected']}"
     told = detail["msg"].replace("Input should be", "has to be").replace("String should have", "has to have")
@@ -123,6 +125,15 @@ def _unknown_key(path: KeyPath) -> str:
     if nearest:
         return f"unknown key; did you mean {nearest[0]}?"
     return f"unknown key; known are {', '.join(known)}" if len(known) <= 8 else "unknown key (docs/nodes.md lists them)"
+
+
+def _field(path: KeyPath) -> FieldInfo:
+    """The field at this path, or the one whose list holds it."""
+    names = [part for part in path if isinstance(part, str)]
+    model: type[BaseModel] = Settings
+    for name in names[:-1]:
+        model = next(_models_in(model.model_fields[name].annotation), model)
+    return model.model_fields[names[-1]]
 
 
 def _known_keys(path: KeyPath) -> list[str]:

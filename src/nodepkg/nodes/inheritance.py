@@ -14,24 +14,27 @@ def chain_of(name: str, entries: Mapping[str, Any]) -> tuple[list[str], list[Fin
     `__base__` comes first. A layer that is reached twice counts once, where it was reached first, so
     that its lists are not appended twice.
     """
-    chain: list[str] = [BASE] if BASE in entries and name != BASE else []
+    chain: list[str] = []
     findings: list[Finding] = []
-    _follow(name, entries, chain, (), findings)
+    for root in dict.fromkeys((BASE, name) if BASE in entries else (name,)):
+        _follow(root, entries, chain, findings)
     return chain, findings
 
 
-def _follow(
-    name: str, entries: Mapping[str, Any], chain: list[str], inside: tuple[str, ...], findings: list[Finding]
-) -> None:
-    way = (*inside, name)
-    for key_path, parent in _parents(entries[name]):
-        problem = _problem(name, parent, entries, way)
-        if problem:
+def _follow(root: str, entries: Mapping[str, Any], chain: list[str], findings: list[Finding]) -> None:
+    """Adds what `root` inherits, parents first, and itself. The way down is a list, so that its length has no limit."""
+    way = {root: iter(_parents(entries[root]))}
+    while way:
+        name, parents = next(reversed(way.items()))
+        key_path, parent = next(parents, ((), None))
+        if parent is None:
+            way.popitem()
+            if name not in chain:
+                chain.append(name)
+        elif problem := _problem(name, parent, entries, list(way)):
             findings.append(Finding(name, key_path, problem))
         elif parent not in chain:
-            _follow(parent, entries, chain, way, findings)
-    if name not in chain:
-        chain.append(name)
+            way[parent] = iter(_parents(entries[parent]))
 
 
 def _parents(entry: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
@@ -43,7 +46,7 @@ def _parents(entry: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
     return [(("inherits", index), item) for index, item in enumerate(items) if isinstance(item, str)]
 
 
-def _problem(name: str, parent: str, entries: Mapping[str, Any], inside: tuple[str, ...]) -> str | None:
+def _problem(name: str, parent: str, entries: Mapping[str, Any], inside: list[str]) -> str | None:
     if name == BASE:
         return "__base__ is what everything inherits; it cannot inherit itself"
     if parent in entries and not LAYER_NAME.fullmatch(parent):

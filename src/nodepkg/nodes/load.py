@@ -102,28 +102,29 @@ class Nodes:
     def _examine_all(self, names: Iterable[str]) -> tuple[list[Group], list[Finding]]:
         groups, findings = [], [*self._top_level]
         for name in names:
-            group, wrong = self._examine(name)
-            findings += wrong
-            if group:
+            if isinstance(self.source.document[name], dict):  # else that is all there is to say of it
+                group, wrong = self._examine(name)
+                findings += wrong
                 groups.append(group)
         return groups, findings
 
-    def _examine(self, name: str) -> tuple[Group | None, list[Finding]]:
+    def _examine(self, name: str) -> tuple[Group, list[Finding]]:
+        """The group, and what is wrong with it; a key that is wrong has its default in the group."""
         if name in self._examined:
             return self._examined[name], []
         chain, findings = chain_of(name, self.entries)
         findings += [found for entry in chain for found in self._look_at(entry)]
         merged = self.merged(name)
         settings, wrong = _settings(merged)
-        known = {found.key_path for found in findings}
-        findings += [Finding(name, path, problem) for path, problem in wrong if path not in known]
-        # A key that is wrong by itself is left out here, so that the rest is judged all the same.
-        broken = {path[0] for path in (*known, *(path for path, _ in wrong)) if path}
+        # A key that is wrong by itself is left out from here on, so that the rest is judged all the same.
+        broken = {found.key_path[0] for found in findings if found.key_path}
+        findings += [Finding(name, path, problem) for path, problem in wrong if path[0] not in broken]
+        broken |= {path[0] for path, _ in wrong}
         group = Group(name, tuple(chain[:-1]), merged, settings)
         for path, problem in broken_rules(group, broken):
             findings.append(Finding(self._giver(group, path), path, problem))
         if findings:
-            return None, [Finding(found.entry, found.key_path, found.problem, (name,)) for found in findings]
+            return group, [Finding(found.entry, found.key_path, found.problem, (name,)) for found in findings]
         self._examined[name] = group
         return group, []
 
@@ -153,7 +154,7 @@ class Nodes:
         if settings.source_group:
             if problem := self._source_group_problem(group):
                 yield Finding(self._giver(group, ("source_group",)), ("source_group",), problem, (group.name,))
-        elif not settings.source_ami and not settings.source_ami_filter:
+        elif not any(group.merged.get(key) for key in SOURCE_KEYS):
             yield Finding(group.name, (), f"no image to build on: set one of {', '.join(SOURCE_KEYS)}", (group.name,))
 
     def _source_group_problem(self, group: Group) -> str | None:

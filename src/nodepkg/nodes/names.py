@@ -39,7 +39,9 @@ def group_name_problem(name: str) -> str | None:
 
 def legal_group_name(name: str) -> str:
     """The nearest legal name, to suggest."""
-    kept = GENERATION.sub("", re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-"))
+    kept = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-")[:100]
+    while GENERATION.search(kept):
+        kept = GENERATION.sub("", kept).strip("_-")
     return kept[:100] if len(kept) >= 3 else f"{kept or 'group'}-group"
 
 

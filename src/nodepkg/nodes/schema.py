@@ -145,7 +145,9 @@ class Chef(Model):
 class Packer(Model):
     """How the group's image is built."""
 
-    format: Literal["json", "hcl2"] = Field("json", description="Language of the template.", examples=["json"])
+    format: Literal["json", "hcl2"] = Field(
+        "json", description="Language of the template; this version writes json only.", examples=["json"]
+    )
     template: Word | None = Field(
         None,
         description="Template to render, `templates/packer/NAME.j2`; default: the builder's `type`.",

@@ -60,7 +60,7 @@ def _in_region(nodes: Nodes, names: list[str], region: str) -> list[str]:
 
 def _no_such_group(nodes: Nodes, pattern: str) -> UsageError:
     if pattern in nodes.entries:
-        return UsageError(f"{pattern} is a layer, not a group", hint="package group:list lists the groups")
+        return UsageError(f"{pattern} is a layer, not a group", hint="the groups are in: package group:list")
     nearest = get_close_matches(pattern, nodes.names, n=3, cutoff=0.4)
-    hint = f"did you mean {', '.join(nearest)}?" if nearest else "package group:list lists the groups"
+    hint = f"did you mean {', '.join(nearest)}?" if nearest else "the groups are in: package group:list"
     return UsageError(f"no group {pattern} in {nodes.source.path}", hint=hint)

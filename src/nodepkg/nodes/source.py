@@ -118,7 +118,7 @@ def _text(path: Path) -> str:
     return text
 
 
-class _NotJsonError(ValueError):
+class NotJsonError(ValueError):
     """A number that JSON does not have, which Python's parser would take."""
 
 
@@ -132,7 +132,7 @@ def _parse(path: Path, text: str) -> Any:
         return made
 
     try:
-        document = json.loads(text, object_pairs_hook=unique, parse_constant=_no_constant, parse_float=_finite)
+        document = json.loads(text, object_pairs_hook=unique, parse_constant=no_constant, parse_float=finite)
     except json.JSONDecodeError as error:
         raise ConfigError(_syntax_error(path, text, error), hint=_syntax_hint(text, error)) from error
     except RecursionError as error:
@@ -146,20 +146,23 @@ def _parse(path: Path, text: str) -> Any:
     return document
 
 
-def _no_constant(word: str) -> Any:
-    raise _NotJsonError(word)
+def no_constant(word: str) -> Any:
+    """For json's `parse_constant`: NaN and Infinity are not JSON."""
+    raise NotJsonError(word)
 
 
-def _finite(digits: str) -> float:
+def finite(digits: str) -> float:
+    """For json's `parse_float`: 1e999 would be written as Infinity."""
     number = float(digits)
     if not math.isfinite(number):
-        raise _NotJsonError(digits)
+        raise NotJsonError(digits)
     return number
 
 
 def _number_problem(path: Path, text: str, error: ValueError) -> str:
-    if not isinstance(error, _NotJsonError):
-        return f"{path}: holds a number of thousands of digits"
+    if not isinstance(error, NotJsonError):
+        digits = re.search(r"\d{4000}", text)
+        return f"{path}:{line_of(text, digits.start() if digits else 0)}: a number of thousands of digits"
     word = str(error)
     found = re.search(rf"(?<![\w\"]){re.escape(word)}(?![\w\"])", text)
     return f"{path}:{line_of(text, found.start() if found else 0)}: {word[:40]} is not a number that JSON has"
@@ -232,38 +235,40 @@ def kind_of(value: Any) -> str:
 
 def _syntax_error(path: Path, text: str, error: json.JSONDecodeError) -> str:
     """The place, what is wrong, and the line with a caret below the column; a long line is cut around it."""
-    start = text.rfind("\n", 0, error.pos) + 1
-    end = text.find("\n", error.pos)
+    pos = min(error.pos, len(text.rstrip()))  # a file that ends too early: behind its last word
+    start = text.rfind("\n", 0, pos) + 1
+    end = text.find("\n", pos)
     line = text[start : end if end >= 0 else None].rstrip("\r")
-    column = error.pos - start
+    column = pos - start
     cut = max(0, column - WIDEST_LINE // 2)
     shown = line[cut : cut + WIDEST_LINE]
     clean = "".join(char if char.isprintable() else " " for char in shown)
     message = error.msg[0].lower() + error.msg[1:]
-    return f"{path}:{error.lineno}:{error.colno}: {message}\n    {clean}\n    {' ' * (column - cut)}^"
+    return f"{path}:{line_of(text, pos)}:{column + 1}: {message}\n    {clean}\n    {' ' * (column - cut)}^"
 
 
-def _syntax_hint(text: str, error: json.JSONDecodeError) -> str:  # noqa: PLR0911 - one return for each slip
-    here = text[error.pos : error.pos + 5]
-    before = text[: error.pos].rstrip()
-    if here.startswith("'"):
-        return "JSON wants double quotes, not single ones"
-    if here.startswith(("//", "/*", "#")):
-        return "JSON has no comments; a key such as x-note can hold one"
-    if re.match(r"True|False|None", here):
-        return "JSON writes true, false and null"
-    if error.pos >= len(text.rstrip()):
-        return "the file ends too early: a closing bracket or quote is missing, or it is half-written"
-    if "trailing comma" in error.msg or (before.endswith(",") and here[:1] in "]}"):
+# What stands where the parser stopped, and what its message begins with -> what to do; the first that fits.
+_HINTS = (
+    (r"'", "", "JSON wants double quotes, not single ones"),
+    (r"//|/\*|#", "", "JSON has no comments; a key such as x-note can hold one"),
+    (r"True|False|None", "", "JSON writes true, false and null"),
+    (r"", "Unterminated string", "its closing quote is missing"),
+    (r"\s*\Z", "", "the file ends too early: a closing bracket or quote is missing, or it is half-written"),
+    (r"[\]}:]", "Expecting ',' delimiter", "a bracket is missing before this, or is of the wrong kind"),
+    (r"", "Expecting ',' delimiter", "a comma is probably missing before this"),
+    (r"", "Expecting property name", "a key is written in double quotes"),
+    (r"", "Invalid control character", "a string ends on its line; in it a line break is written \\n, a tab \\t"),
+    (r"", "Extra data", "the first object ends before this; is there a bracket too many?"),
+)
+
+
+def _syntax_hint(text: str, error: json.JSONDecodeError) -> str:
+    before, here = text[: error.pos].rstrip(), text[error.pos :]
+    if "trailing comma" in error.msg or (before.endswith(",") and here[:1] in ("]", "}")):
         return "a trailing comma: JSON has none after the last item"
-    if "',' delimiter" in error.msg:
-        return "a comma is probably missing before this"
-    if error.msg.startswith("Expecting property name"):
-        return "a key is written in double quotes"
-    if error.msg.startswith("Invalid control character"):
-        return "a string ends on the line on which it begins; a line break in it is written \\n"
-    if error.msg.startswith("Extra data"):
-        return "the first object ends before this; is there a bracket too many?"
+    for pattern, message, hint in _HINTS:
+        if error.msg.startswith(message) and re.match(pattern, here):
+            return hint
     return ""
 
 
@@ -273,8 +278,8 @@ def find(start: Path, environ: Mapping[str, str], given: Path | None = None) -> 
     if named:
         return named
     for folder in (start, *start.parents):
-        if (folder / "nodes.json").exists():
-            found = folder / "nodes.json"
+        found = folder / "nodes.json"
+        if os.path.lexists(found):
             return Path(os.path.relpath(found, start))
     raise ConfigError(
         f"no nodes.json in {start} or any folder above it", hint="name one with --nodes PATH or NODEPKG_NODES"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files as package_files
 from pathlib import Path
+from typing import Any
 
 from nodepkg.errors import ConfigError, RefusedError
 from nodepkg.nodes.findings import Finding
@@ -78,17 +79,23 @@ class Project:
     def roles(self, group: Group) -> list[RoleFile]:
         """The group's own role and all that it refers to, also through others, each once; its own first.
 
-        Raises ConfigError for a role that neither a group nor a file of roles/ has.
+        Raises ConfigError for roles that neither a group nor a file of roles/ has, naming all.
         """
         found = {group.role_name: RoleFile(group.role_name, f"roles/{group.name}.json")}
         waiting = [(role, group.name) for item in group.run_list if (role := role_of(item))]
+        missing: dict[str, str] = {}
         while waiting:
             name, wanted_by = waiting.pop(0)
-            if name in found:
+            if name in found or name in missing:
                 continue
-            role_file, mentions = self._role(name, wanted_by)
-            found[name] = role_file
-            waiting += [(mention, role_file.path) for mention in mentions]
+            known = self._role(name)
+            if known is None:
+                missing[name] = f"role[{name}], which {wanted_by} refers to: no group has it, and no file of roles/"
+                continue
+            found[name], mentions = known
+            waiting += [(mention, found[name].path) for mention in mentions]
+        if missing:
+            raise ConfigError("\n".join(missing.values()), hint="name the recipes themselves, or add the role")
         return list(found.values())
 
     def groups_of_roles(self, group: Group) -> list[Group]:
@@ -103,7 +110,8 @@ class Project:
             return pretty(role_document(self.nodes.group(owner))).encode("utf-8")
         return _read(self.root / role_file.path)
 
-    def _role(self, name: str, wanted_by: str) -> tuple[RoleFile, list[str]]:
+    def _role(self, name: str) -> tuple[RoleFile, list[str]] | None:
+        """The file of this role and the roles that it refers to."""
         owner = self.nodes.role_owner(name)
         if owner:
             mentions = [role for item in self.nodes.group(owner).run_list if (role := role_of(item))]
@@ -113,12 +121,9 @@ class Project:
             if name not in self.nodes.names and file.is_file():
                 return RoleFile(name, f"roles/{file.name}"), _mentions(file)
         for file in sorted((self.root / "roles").glob("*.json")):
-            if _name_in(file) == name:
+            if file.is_file() and _role_json(file).get("name") == name:
                 return RoleFile(name, f"roles/{file.name}"), _mentions(file)
-        raise ConfigError(
-            f"role[{name}], which {wanted_by} refers to: no group has it, and there is no roles/{name}.json",
-            hint="name the recipes themselves, or add the role",
-        )
+        return None
 
 
 def missing_roles(project: Project, group: Group) -> list[Finding]:
@@ -126,7 +131,7 @@ def missing_roles(project: Project, group: Group) -> list[Finding]:
     try:
         project.roles(group)
     except ConfigError as error:
-        return [Finding(group.name, ("run_list",), error.message, (group.name,))]
+        return [Finding(group.name, ("run_list",), line, (group.name,)) for line in error.message.split("\n")]
     return []
 
 
@@ -193,14 +198,21 @@ def _read(path: Path) -> bytes:
         raise RefusedError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _name_in(path: Path) -> str | None:
+def _role_json(path: Path) -> dict[str, Any]:
+    """A role of the user's own; {} if the file holds none."""
     try:
         document = json.loads(_read(path))
     except (ValueError, RecursionError):
-        return None
-    return document.get("name") if isinstance(document, dict) else None
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _mentions(path: Path) -> list[str]:
-    """The roles that a role of the user's own refers to: in a run list nothing else looks like role[…]."""
-    return _ROLE_MENTION.findall(_read(path).decode("utf-8", errors="replace"))
+    """The roles in the run lists of a role of the user's own; of one in Ruby, whatever looks like one."""
+    if path.suffix == ".rb":
+        return _ROLE_MENTION.findall(_read(path).decode("utf-8", errors="replace"))
+    document = _role_json(path)
+    per_environment = document.get("env_run_lists")
+    lists = [document.get("run_list"), *(per_environment.values() if isinstance(per_environment, dict) else ())]
+    items = [item for items in lists if isinstance(items, list) for item in items]
+    return [role for item in items if isinstance(item, str) and (role := role_of(item))]

@@ -12,8 +12,10 @@ from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, Pref
 from jinja2.exceptions import TemplateError, TemplateNotFound, TemplateSyntaxError
 
 from nodepkg.errors import ConfigError
+from nodepkg.nodes.findings import Finding
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.schema import BlockDevice
+from nodepkg.nodes.source import finite, no_constant
 from nodepkg.render.bundle import Project, RoleFile
 from nodepkg.render.dna import dna_document
 from nodepkg.render.files import Artifact
@@ -48,11 +50,12 @@ class PackerTemplates:
     def document(self, group: Group) -> dict[str, Any]:
         """The template as Packer will read it; raises ConfigError for a template that is broken."""
         if group.settings.packer.format != "json":
-            raise ConfigError(f"{group.name}: packer.format hcl2 is not known yet", hint='use "format": "json"')
+            raise ConfigError(f"{group.name}: packer.format: this version writes json only, not hcl2 yet")
         name = group.settings.packer.template or group.settings.type
         text = self._render(f"{name}.j2", group)
         try:
-            document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+            document = json.loads(text, object_pairs_hook=_unique, parse_constant=no_constant, parse_float=finite)
+            pretty(document).encode("utf-8")  # half of a character is JSON, and no text
         except (ValueError, RecursionError) as error:
             raise ConfigError(_not_json(self._shown(f"{name}.j2"), group, text, error)) from error
         builders = document.get("builders") if isinstance(document, dict) else None
@@ -67,8 +70,9 @@ class PackerTemplates:
         try:
             return self._environment.get_template(name).render(context(self.project, group))
         except TemplateNotFound as error:
+            place = _template_line(error) or group.name
             raise ConfigError(
-                f"{group.name}: no template {error.name} in {self.project.root / USER_TEMPLATES}",
+                f"{place}: no template {error.name} in {self.project.root / USER_TEMPLATES}",
                 hint="nodepkg itself brings amazon-ebs.j2 only",
             ) from error
         except TemplateSyntaxError as error:
@@ -97,6 +101,15 @@ class PackerTemplates:
         environment.filters["literal"] = literal
         environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
         return environment
+
+
+def broken_template(templates: PackerTemplates, group: Group) -> list[Finding]:
+    """What config:check tells of a template that is missing or broken."""
+    try:
+        templates.document(group)
+    except ConfigError as error:
+        return [Finding(group.name, ("packer",), error.message, (group.name,))]
+    return []
 
 
 class _Shipped(BaseLoader):
@@ -216,10 +229,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)} stands twice in an object")
     return made
-
-
-def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is not a number that JSON has")
 
 
 def _template_line(error: BaseException) -> str | None:

@@ -37,10 +37,16 @@ class Account:
     """
 
     def __init__(
-        self, *, profile: str | None = None, endpoint: str | None = None, trace: Callable[[str], None] | None = None
+        self,
+        *,
+        profile: str | None = None,
+        endpoint: str | None = None,
+        say: Callable[[str], None] | None = None,
+        trace: Callable[[str], None] | None = None,
     ) -> None:
         self.profile = profile
         self.endpoint = endpoint
+        self._say = say
         self._trace = trace
         self._session: Any = None
         self._clients: dict[tuple[str, str], Any] = {}
@@ -53,6 +59,16 @@ class Account:
                 self._clients[key] = self._make(service, region)
         return self._clients[key]
 
+    def require_credentials(self) -> None:
+        """Raises CredentialsError if there are none; asks AWS nothing."""
+        if self.endpoint:
+            return
+        with aws_errors("credentials"):
+            if self._boto().get_credentials() is None:
+                from botocore.exceptions import NoCredentialsError
+
+                raise NoCredentialsError
+
     def pages(self, service: str, region: str, operation: str, key: str, **arguments: Any) -> list[Any]:
         """Everything that a list call has under `key`, read to its last page."""
         with aws_errors(f"{operation.replace('_', ' ')} in {region}"):
@@ -64,6 +80,7 @@ class Account:
 
         retries = {"mode": "adaptive", "total_max_attempts": 10}
         options: dict[str, Any] = {"retries": retries, "user_agent_extra": f"nodepkg/{__version__}"}
+        options |= {"connect_timeout": 5, "read_timeout": 30}
         settings: dict[str, Any] = {}
         if self.endpoint:
             options |= {"proxies": {}, "use_fips_endpoint": False, "use_dualstack_endpoint": False}
@@ -75,6 +92,7 @@ class Account:
         client = self._boto().client(service, region_name=region, config=Config(**options), **settings)
         if self.endpoint:
             client.meta.events.register_first("before-send", self._only_the_sandbox)
+        client.meta.events.register("needs-retry", self._tell_a_retry)
         if self._trace:
             client.meta.events.register("before-call", self._tell)
         return client
@@ -94,6 +112,10 @@ class Account:
     def _only_the_sandbox(self, request: Any, **_: Any) -> None:
         if urlsplit(request.url).netloc != urlsplit(str(self.endpoint)).netloc:
             raise AssertionError(f"a sandbox command was about to call {request.url}")
+
+    def _tell_a_retry(self, operation: Any, attempts: int, caught_exception: Exception | None, **_: Any) -> None:
+        if self._say and attempts > 1 and caught_exception is not None:
+            self._say(f"AWS does not answer {operation.name}, try {attempts}: {caught_exception}")
 
     def _tell(self, model: Any, **_: Any) -> None:
         if self._trace:
@@ -139,9 +161,9 @@ def aws_errors(what: str) -> Iterator[None]:
         raise CredentialsError(
             f"{what}: no AWS credentials: {error}", hint="set AWS_PROFILE, name a --profile, or try --sandbox"
         ) from error
+    except (boto.EndpointConnectionError, boto.HTTPClientError) as error:
+        raise AwsError(f"{what}: {error}", hint="check the network, the region and AWS_ENDPOINT_URL") from error
     except boto.ProfileNotFound as error:
-        raise CredentialsError(
-            f"{what}: {error}", hint="aws configure list-profiles shows those that there are"
-        ) from error
+        raise AwsError(f"{what}: {error}", hint="aws configure list-profiles shows those that there are") from error
     except boto.BotoCoreError as error:
         raise AwsError(f"{what}: {error}") from error
