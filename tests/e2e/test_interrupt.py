@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from nodepkg.sandbox import process
 from tests.e2e.program import Program
 from tests.e2e.test_build import client, reach, seed
@@ -17,8 +19,9 @@ from tests.rig.sshd import node
 
 
 @each_packer
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_packer_removes_its_temporary_resources(
-    on_aws: Program, aws: process.Sandbox, tmp_path: Path, packer: str
+    on_aws: Program, aws: process.Sandbox, tmp_path: Path, packer: str, number: signal.Signals
 ) -> None:
     seed(aws)
     with node(tmp_path, address="127.0.0.1") as host:
@@ -35,7 +38,7 @@ def test_packer_removes_its_temporary_resources(
                 assert time.monotonic() < deadline, "the converge never began"
                 assert running.poll() is None
                 time.sleep(0.1)
-            running.send_signal(signal.SIGINT)
+            running.send_signal(number)
             _, told = running.communicate(timeout=120)
     assert running.returncode == 130, told
     ec2 = client(aws)

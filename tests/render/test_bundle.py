@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from nodepkg.cli import commands
+from nodepkg.cli.app import run
 from nodepkg.errors import ConfigError, RefusedError
 from nodepkg.render.bundle import Bundle, Project, bundle, missing_roles
 from nodepkg.render.digest import bundle_digest
@@ -138,6 +140,30 @@ def test_all_missing_roles_are_told_at_once(tmp_path: Path) -> None:
     project = Project(nodes)
     found = [finding.text() for name in nodes.names for finding in missing_roles(project, nodes.group(name))]
     assert [name for name in ("gone", "lost", "away") if not any(f"role[{name}]" in text for text in found)] == []
+
+
+def check(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What config:check says of the nodes.json in the folder."""
+    assert commands
+    assert run(["config:check", "--nodes", str(folder / "nodes.json")]) == 3
+    return capsys.readouterr().err.replace(f"{folder}/", "")
+
+
+def test_a_missing_role_is_told_beside_all_other_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    groups = {"bee": {"run_list": ["role[gone]"]}, "ant": {"zzz": 1}}
+    make_project(tmp_path, {"__base__": {**BASE, "source_ami": "ami-1"}, **groups})
+    said = check(tmp_path, capsys)
+    assert "ant: zzz: unknown key" in said
+    assert "role[gone]" in said
+
+
+def test_a_missing_role_is_told_where_it_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = {"source_ami": "ami-1", "run_list": ["recipe[a]", "role[gone]"]}
+    make_project(tmp_path, {"__base__": base, "bee": {"run_list": ["recipe[b]", "role[lost]"]}, "ant": {}})
+    said = check(tmp_path, capsys)
+    assert "nodes.json:6: bee and 1 more: run_list[1]: " in said
+    assert "nodes.json:12: bee: run_list[1]: " in said
+    assert said.count("role[gone]") == 1
 
 
 def test_the_role_artefact_of_a_group_answers_to_its_own_name_only(tmp_path: Path) -> None:

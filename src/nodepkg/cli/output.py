@@ -12,6 +12,9 @@ from typing import Any
 
 from nodepkg.errors import RefusedError
 
+# The least room, in characters, for the last column of a table, which is the one that wraps.
+LAST_COLUMN = 30
+
 
 @dataclass(frozen=True)
 class Output:
@@ -46,14 +49,16 @@ class Output:
             self.document(document)
             return
         cells = [columns, *([_printable(self.suggested(cell)) or "-" for cell in row] for row in rows)]
-        lines = list(aligned(cells))
-        if sys.stdout.isatty() and max(map(len, lines)) < shutil.get_terminal_size().columns:
+        narrow = max(map(len, aligned([row[:-1] for row in cells]))) + LAST_COLUMN
+        if sys.stdout.isatty() and narrow <= shutil.get_terminal_size().columns:
             self._rich_table(cells)
         else:  # a table that does not fit would cut the ids that one wants to copy: the terminal wraps the lines
-            sys.stdout.write("".join(f"{line}\n" for line in lines))
+            sys.stdout.write("".join(f"{line}\n" for line in aligned(cells)))
 
     def plan(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """What is going to be done, on stderr, before anybody is asked."""
+        if not rows:
+            return
         for line in aligned([columns, *([_printable(cell) or "-" for cell in row] for row in rows)]):
             self.note(line)
 
@@ -116,8 +121,10 @@ class Output:
         columns, *rows = cells
         style = "bold" if self.wants_color else ""
         table = Table(*columns, box=box.SIMPLE_HEAD, header_style=style, pad_edge=False, show_edge=False)
+        for column in table.columns[:-1]:
+            column.no_wrap = True
         for row in rows:
-            table.add_row(*(Text(cell, no_wrap=True) for cell in row))
+            table.add_row(*map(Text, row))
         Console(no_color=not self.wants_color, highlight=False).print(table)
 
 

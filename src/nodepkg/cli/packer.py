@@ -84,6 +84,8 @@ def clean(
     account = cloud(call, nodes.root, found).account
     verdicts = examine(account, found, keep=keep)
     columns = ("image", "name", "verdict", "why")
+    if not verdicts:
+        call.out.note("no images")
     call.out.plan(columns, [(v.image.id, v.image.name, v.word, v.why) for v in verdicts])
     doomed = plan_clean(verdicts)
     if doomed and not call.dry_run and confirm(f"delete {count(len(doomed), 'image')}?", yes=call.yes):

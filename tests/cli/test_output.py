@@ -1,0 +1,112 @@
+"""What is printed, and what commands are suggested."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nodepkg.cli.account import _environ
+from nodepkg.cli.output import Output, age, aligned, count
+from tests.cli.conftest import Run
+
+
+@pytest.mark.parametrize(
+    ("text", "suggested"),
+    [
+        ("package packer:run bee", "package packer:run bee --sandbox --nodes 'a b'"),
+        (
+            "no image (package packer:run bee, then again)",
+            "no image (package packer:run bee --sandbox --nodes 'a b', then again)",
+        ),
+        ("package group:create bee wasp", "package group:create bee wasp --nodes 'a b'"),
+        ("the package is here", "the package is here"),
+    ],
+)
+def test_a_suggested_command_means_the_same_place(text: str, suggested: str) -> None:
+    out = Output(given={"sandbox": " --sandbox", "nodes": " --nodes 'a b'"})
+    assert out.suggested(text) == suggested
+
+
+def test_columns_are_aligned() -> None:
+    assert list(aligned([("a", "bcd"), ("efg", "h")])) == ["a    bcd", "efg  h"]
+
+
+def test_ages_and_counts_read_well() -> None:
+    assert [age(seconds) for seconds in (-1, 59, 60, 7200, 200_000)] == ["0s", "59s", "1m", "2h", "2d"]
+    assert [count(number, "image") for number in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+
+
+def test_a_description_cannot_steer_the_terminal(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "nodes.json").write_text('{"bee": {"run_list": ["a"], "description": "\\u001b[31mred\\nline"}}')
+    told = run("group:list", "--nodes", str(tmp_path / "nodes.json"))
+    assert "\x1b" not in told.out
+    assert r"\x1b[31mred\nline" in told.out
+
+
+def test_a_profile_comes_before_the_keys_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "other")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "other")
+    environ = _environ("production")
+    assert environ["AWS_PROFILE"] == "production"
+    assert not {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} & environ.keys()
+    assert _environ(None) == dict(os.environ)
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{sys.executable} -m nodepkg group:list | true; echo done"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.stderr == ""
+
+
+def test_a_full_disk_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "nodepkg", "group:list"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=Path(__file__).parents[2],
+        )
+    assert done.returncode == 6
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_closed_streams_are_no_bug() -> None:
+    for closed in (">&-", "2>&-", "<&-", ">&- 2>&- <&-"):
+        command = f"{sys.executable} -m nodepkg group:list {closed}"
+        done = subprocess.run(
+            ["/bin/sh", "-c", command], cwd=Path(__file__).parents[2], check=False, capture_output=True
+        )
+        assert done.returncode == 0, (closed, done)
+
+
+def test_json_is_valid_in_every_locale(tmp_path: Path) -> None:
+    (tmp_path / "nodes.json").write_text('{"bee": {"run_list": ["a"], "description": "käse \U0001f9c0"}}', "utf-8")
+    environ = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "nodepkg", "group:list", "--json"],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)[0]["description"] == "käse \U0001f9c0"
+
+
+def test_ctrl_c_at_the_very_start_is_no_traceback() -> None:
+    program = "import os, signal, sys; import nodepkg.__main__ as m; sys.modules['nodepkg.cli'] = None\n"
+    program += "class Loader:\n    def find_spec(self, *a):\n        raise KeyboardInterrupt\n"
+    program += "sys.modules.pop('nodepkg.cli'); sys.meta_path.insert(0, Loader()); m.main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == ""
