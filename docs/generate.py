@@ -27,7 +27,8 @@ top; other keys that begin with `$` are reserved.
 
 **Merge**, along the chain: lists append (the parent's items first), objects merge at level 1 (of a key that both have the
 child's value whole), and of everything else the child's value counts, also when the types differ. `null` means: the
-default again. Of `source_ami`, `source_group` and `source_ami_filter` the one nearest to the group counts.
+default again. Of `source_ami`, `source_group` and `source_ami_filter` the one nearest to the group counts; two in one entry
+are an error.
 
 **Names.** A group's name has 3 to 100 of the characters `A-Z a-z 0-9 _ -`, begins with a letter or digit and does not end
 in `-v` and digits, since it is also the name of a file, a Chef role, an image, a launch template and an Auto Scaling group.

@@ -1,5 +1,6 @@
 """nodes.json -> groups: inheritance, validation, and everything that is wrong told at once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,16 @@ def bee(folder: Path, **keys: Any) -> Group:
     return load(folder, **{"bee-group": keys}).group("bee-group")
 
 
+def checked(nodes: Nodes, names: Sequence[str]) -> list[Group]:
+    groups, wrong = nodes.examine(names)
+    nodes.refuse(wrong)
+    return groups
+
+
 def findings(nodes: Nodes, *names: str) -> list[str]:
     """What config:check says of these groups (none: all), without the path of the folder."""
     with pytest.raises(ConfigError) as error:
-        nodes.check(names or nodes.names)
+        checked(nodes, names or nodes.names)
     return error.value.message.replace(f"{nodes.root}/", "").split("\n")
 
 
@@ -145,7 +152,7 @@ def test_a_very_long_chain_of_layers_is_no_traceback(tmp_path: Path) -> None:
 def test_names_are_the_groups_in_the_order_of_the_file(tmp_path: Path) -> None:
     nodes = load(tmp_path, **{"$schema": "https://example.org/nodes.json"}, zoo={}, __web__={}, ant={})
     assert nodes.names == ["zoo", "ant"]
-    assert [group.name for group in nodes.check(nodes.names)] == ["zoo", "ant"]
+    assert [group.name for group in checked(nodes, nodes.names)] == ["zoo", "ant"]
 
 
 @pytest.mark.parametrize("key", ["$settings", "$", "$Schema"])
@@ -380,7 +387,7 @@ def test_the_source_image_nearest_to_the_group_wins(tmp_path: Path, key: str) ->
     sources: Entry = {"source_ami": "ami-2", "source_group": "fly", "source_ami_filter": {"name": "a", "owners": ["x"]}}
     far = next(name for name in sources if name != key)
     nodes = load(tmp_path, __web__={far: sources[far]}, bee={"inherits": "__web__", key: sources[key]}, fly={})
-    (group,) = nodes.check(["bee"])
+    (group,) = checked(nodes, ["bee"])
     assert [name for name in sources if getattr(group.settings, name)] == [key]
     assert [name for name in sources if name in group.merged] == [key]
 
@@ -396,7 +403,7 @@ def test_a_group_without_a_source_image_is_an_error_where_one_is_built(tmp_path:
 def test_the_parts_of_a_filter_may_come_from_two_entries(tmp_path: Path) -> None:
     base = {"run_list": ["a"], "source_ami_filter": {"owners": ["self"]}}
     nodes = make_project(tmp_path, {"__base__": base, "bee": {"source_ami_filter": {"name": "ubuntu"}}})
-    (group,) = nodes.check(["bee"])
+    (group,) = checked(nodes, ["bee"])
     assert group.settings.source_ami_filter is not None
     assert (group.settings.source_ami_filter.name, group.settings.source_ami_filter.owners) == ("ubuntu", ["self"])
 
@@ -427,7 +434,7 @@ def test_a_group_to_build_on_has_to_fit(tmp_path: Path, groups: dict[str, Entry]
 
 def test_groups_may_be_built_on_each_other_in_a_row(tmp_path: Path) -> None:
     nodes = load(tmp_path, bee={"source_group": "fly"}, fly={"source_group": "ant"}, ant={})
-    assert [group.name for group in nodes.check(nodes.names)] == ["bee", "fly", "ant"]
+    assert [group.name for group in checked(nodes, nodes.names)] == ["bee", "fly", "ant"]
 
 
 # Roles
@@ -446,7 +453,7 @@ def test_two_groups_with_one_role_name_are_never_built(tmp_path: Path) -> None:
 
 def test_a_role_name_may_hold_the_groups(tmp_path: Path) -> None:
     nodes = load(tmp_path, **{"12_04-bee": {}, "ant": {"role_name": "the-{group}-role"}})
-    assert [group.role_name for group in nodes.check(nodes.names)] == ["role-12_04-bee", "the-ant-role"]
+    assert [group.role_name for group in checked(nodes, nodes.names)] == ["role-12_04-bee", "the-ant-role"]
     assert nodes.role_owner("the-ant-role") == "ant"
     assert nodes.role_owner("nobodys") is None
 

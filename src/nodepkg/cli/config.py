@@ -15,13 +15,11 @@ def check(call: Call, groups: Groups = None) -> None:
     from nodepkg.render.packer import PackerTemplates, broken_template
 
     nodes = call.load()
-    checked = nodes.check(call.names(nodes, groups))
+    checked, findings = nodes.examine(call.names(nodes, groups))
     templates = PackerTemplates(Project(nodes))
-    nodes.refuse(
-        finding
-        for group in checked
-        for finding in missing_roles(templates.project, group) or broken_template(templates, group)
-    )
+    for group in checked:
+        findings += missing_roles(templates.project, group) or broken_template(templates, group)
+    nodes.refuse(findings)
     found = nodes.warnings(checked)
     for line in found:
         call.out.warning(line)

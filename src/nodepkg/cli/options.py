@@ -1,7 +1,6 @@
 """The options that commands share, stated once: `@command(name, *sets)` gives a command those of its sets."""
 
 import inspect
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,11 +110,11 @@ def command(name: str, *sets: dict[str, Any], hidden: bool = False) -> Callable[
 
         def invoke(**given: Any) -> None:
             said = {key: given.pop(key) for key in shared}
-            out = _output(said)
+            debug, out = said.pop("debug"), _output(said)
             try:
                 function(Call(out, **said), **given)
             except NodepkgError as error:
-                if "--debug" in sys.argv:
+                if debug:  # the traceback is shown by who called us
                     raise
                 out.error(error.message, error.hint, error.exit_code)
                 raise typer.Exit(error.exit_code) from error
@@ -135,7 +134,6 @@ def _output(said: dict[str, Any]) -> Output:
     given = {key: f" {option} {quote(str(value))}" for key, (option, value) in repeat.items() if value}
     if said.get("sandbox"):
         given["sandbox"] = " --sandbox"
-    said.pop("debug")  # it is the error handler's
     return Output(
         json=said.pop("json"),
         quiet=said.pop("quiet"),

@@ -19,8 +19,6 @@ def update(call: Call, groups: Groups = None) -> None:
 
     A group that has no role yet is told so: `role:create` makes one.
     """
-    from difflib import unified_diff
-
     from nodepkg.errors import RefusedError
     from nodepkg.render import files
     from nodepkg.render.role import role
@@ -28,17 +26,9 @@ def update(call: Call, groups: Groups = None) -> None:
     nodes = call.load()
     roles = [role(group) for group in nodes.groups(call.names(nodes, groups))]
     before = {made: files.current(nodes.root, made) for made in roles}
-    diffs = {
-        made: "".join(
-            unified_diff(
-                text.splitlines(keepends=True), made.text.splitlines(keepends=True), f"a/{made.path}", f"b/{made.path}"
-            )
-        )
-        for made, text in before.items()
-        if text is not None
-    }
-    missing = [made.group for made, text in before.items() if text is None]
-    done = files.write(nodes.root, [made for made in roles if before[made] is not None])
+    diffs = {made: _diff(made.path, text, made.text) for made, text in before.items() if text is not None}
+    done = files.write(nodes.root, list(diffs))
+    missing = [made.group for made in roles if made not in diffs]
     document = {
         "artifacts": [
             {"group": made.group, "path": made.path, "state": str(outcome), "diff": diffs[made]}
@@ -53,6 +43,14 @@ def update(call: Call, groups: Groups = None) -> None:
         raise RefusedError(told, hint=f"package role:create {' '.join(missing)}")
     if missing:
         call.out.note(f"{told} (to make one: package role:create)")
+
+
+def _diff(path: str, before: str, after: str) -> str:
+    """As `git diff` shows it; "" for no difference."""
+    from difflib import unified_diff
+
+    lines = (before.splitlines(keepends=True), after.splitlines(keepends=True))
+    return "".join(unified_diff(*lines, f"a/{path}", f"b/{path}"))
 
 
 command("roles:update", NODES, REGION)(update)

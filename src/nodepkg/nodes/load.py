@@ -48,12 +48,15 @@ class Nodes:
     def group(self, name: str) -> Group:
         return self.groups([name])[0]
 
-    def check(self, names: Iterable[str]) -> list[Group]:
-        """As `buildable`, and the layers that nobody uses are looked at, too."""
+    def examine(self, names: Iterable[str]) -> tuple[list[Group], list[Finding]]:
+        """The groups, and all that is wrong with them as with what `buildable` gives, and with layers that nobody uses.
+
+        A key that is wrong has its default in the group. `refuse` tells the findings.
+        """
         groups, findings = self._examine_all(names)
         for layer in (name for name in self.entries if LAYER_NAME.fullmatch(name)):
             findings += [*chain_of(layer, self.entries)[1], *self._look_at(layer)]
-        return self._raise_or_return(groups, [*findings, *self._build_findings(groups)])
+        return groups, [*findings, *self._build_findings(groups)]
 
     def buildable(self, names: Iterable[str]) -> list[Group]:
         """As `groups`, each with a source image to build on and a role name of its own."""
@@ -76,7 +79,7 @@ class Nodes:
         merged = merge({key: value for key, value in entry.items() if key != "inherits"} for entry in chain)
         if "inherits" in self.entries[name]:
             merged["inherits"] = self.entries[name]["inherits"]
-        given = [key for entry in chain for key in SOURCE_KEYS if entry.get(key) is not None]
+        given = [key for entry in chain for key in SOURCE_KEYS if entry.get(key) and merged[key] is not None]
         return {key: value for key, value in merged.items() if key not in SOURCE_KEYS or not given or key == given[-1]}
 
     def region_of(self, name: str) -> str:

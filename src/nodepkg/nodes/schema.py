@@ -55,6 +55,10 @@ def _false_is_none(value: Any) -> Any:
     return None if value is False else value
 
 
+def _without_null(value: Any) -> Any:
+    return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
+
+
 def _builder_keys(builder: dict[str, Any]) -> dict[str, Any]:
     for key in builder:
         if key != key.lower():
@@ -253,8 +257,10 @@ class Settings(Model):
     iam_instance_profile: Text | None = Field(
         None, description="Instance profile of the nodes, by name or ARN.", examples=["web-node"]
     )
-    tags: Annotated[dict[str, str], AfterValidator(_tag_keys)] = Field(
-        {}, description="Tags of images, snapshots, build machines and nodes.", examples=[{"team": "ops"}]
+    tags: Annotated[dict[str, str], BeforeValidator(_without_null), AfterValidator(_tag_keys)] = Field(
+        {},
+        description="Tags of images, snapshots, build machines and nodes; null takes back a layer's.",
+        examples=[{"team": "ops"}],
     )
     block_devices: list[BlockDevice] = Field([], description="Volumes; without it, those of the source image.")
     default_attributes: Attributes = Field(

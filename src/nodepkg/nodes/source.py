@@ -250,7 +250,7 @@ def _syntax_error(path: Path, text: str, error: json.JSONDecodeError) -> str:
 # What stands where the parser stopped, and what its message begins with -> what to do; the first that fits.
 _HINTS = (
     (r"'", "", "JSON wants double quotes, not single ones"),
-    (r"//|/\*|#", "", "JSON has no comments; a key such as x-note can hold one"),
+    (r"//|/\*|#", "", "JSON has no comments; in a group, a key such as x-note can hold one"),
     (r"True|False|None", "", "JSON writes true, false and null"),
     (r"", "Unterminated string", "its closing quote is missing"),
     (r"\s*\Z", "", "the file ends too early: a closing bracket or quote is missing, or it is half-written"),

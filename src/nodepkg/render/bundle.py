@@ -20,6 +20,7 @@ from nodepkg.render.dna import dna_document
 from nodepkg.render.jsontext import canonical, pretty
 from nodepkg.render.role import role_document
 
+NO_SUCH_ROLE = "no group has it, and no file of roles/"
 FOLDERS = ("cookbooks", "data_bags")
 _ROLE_MENTION = re.compile(r"role\[([A-Za-z0-9_-]+)\]")
 
@@ -81,22 +82,31 @@ class Project:
 
         Raises ConfigError for roles that neither a group nor a file of roles/ has, naming all.
         """
+        found, missing = self._follow_roles(group)
+        if missing:
+            told = [f"role[{name}], which {by} refers to: {NO_SUCH_ROLE}" for name, by in missing.items()]
+            raise ConfigError("\n".join(told), hint="name the recipes themselves, or add the role")
+        return found
+
+    def missing_roles(self, group: Group) -> dict[str, str]:
+        """Each role that there is not, with who refers to it: the group, or the file of a role."""
+        return self._follow_roles(group)[1]
+
+    def _follow_roles(self, group: Group) -> tuple[list[RoleFile], dict[str, str]]:
         found = {group.role_name: RoleFile(group.role_name, f"roles/{group.name}.json")}
-        waiting = [(role, group.name) for item in group.run_list if (role := role_of(item))]
         missing: dict[str, str] = {}
+        waiting = [(role, group.name) for item in group.run_list if (role := role_of(item))]
         while waiting:
             name, wanted_by = waiting.pop(0)
             if name in found or name in missing:
                 continue
             known = self._role(name)
             if known is None:
-                missing[name] = f"role[{name}], which {wanted_by} refers to: no group has it, and no file of roles/"
+                missing[name] = wanted_by
                 continue
             found[name], mentions = known
             waiting += [(mention, found[name].path) for mention in mentions]
-        if missing:
-            raise ConfigError("\n".join(missing.values()), hint="name the recipes themselves, or add the role")
-        return list(found.values())
+        return list(found.values()), missing
 
     def groups_of_roles(self, group: Group) -> list[Group]:
         """The group, and the groups whose roles it refers to."""
@@ -114,8 +124,10 @@ class Project:
         """The file of this role and the roles that it refers to."""
         owner = self.nodes.role_owner(name)
         if owner:
-            mentions = [role for item in self.nodes.group(owner).run_list if (role := role_of(item))]
-            return RoleFile(name, f"roles/{owner}.json"), mentions
+            # From the merge, not from the Group: one that is wrong elsewhere must not keep others from being checked.
+            return RoleFile(name, f"roles/{owner}.json"), _roles_in(
+                self.nodes.merged(owner), "run_list", "post_run_list"
+            )
         for suffix in (".json", ".rb"):
             file = self.root / "roles" / f"{name}{suffix}"
             if name not in self.nodes.names and file.is_file():
@@ -127,12 +139,23 @@ class Project:
 
 
 def missing_roles(project: Project, group: Group) -> list[Finding]:
-    """What config:check tells of a run list with a role that there is not."""
-    try:
-        project.roles(group)
-    except ConfigError as error:
-        return [Finding(group.name, ("run_list",), line, (group.name,)) for line in error.message.split("\n")]
-    return []
+    """What config:check tells of roles that there are not, each where the run list names it."""
+    missing = project.missing_roles(group)
+    findings = []
+    for name, wanted_by in missing.items():
+        places = [
+            (entry, (key, index))
+            for entry in (*group.layers, group.name)
+            for key in ("run_list", "post_run_list")
+            for index, item in enumerate(project.nodes.entries[entry].get(key) or ())
+            if item == f"role[{name}]"
+        ]
+        for entry, path in places:
+            findings.append(Finding(entry, path, f"role[{name}]: {NO_SUCH_ROLE}", (group.name,)))
+        if not places:
+            told = f"role[{name}], which {wanted_by} refers to: {NO_SUCH_ROLE}"
+            findings.append(Finding(group.name, ("run_list",), told, (group.name,)))
+    return findings
 
 
 @dataclass(frozen=True)
@@ -213,6 +236,11 @@ def _mentions(path: Path) -> list[str]:
         return _ROLE_MENTION.findall(_read(path).decode("utf-8", errors="replace"))
     document = _role_json(path)
     per_environment = document.get("env_run_lists")
-    lists = [document.get("run_list"), *(per_environment.values() if isinstance(per_environment, dict) else ())]
-    items = [item for items in lists if isinstance(items, list) for item in items]
+    lists = per_environment if isinstance(per_environment, dict) else {}
+    return [*_roles_in(document, "run_list"), *_roles_in(lists, *lists)]
+
+
+def _roles_in(document: dict[str, Any], *keys: str) -> list[str]:
+    """The roles in the run lists under these keys, whatever else is there."""
+    items = [item for key in keys if isinstance(document.get(key), list) for item in document[key]]
     return [role for item in items if isinstance(item, str) and (role := role_of(item))]
