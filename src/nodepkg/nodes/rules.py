@@ -8,6 +8,17 @@ from nodepkg.nodes.merge import Entry
 from nodepkg.nodes.names import role_of
 from nodepkg.nodes.source import KeyPath
 
+# With one of these the build machine is not open to the world for another reason.
+CLOSED_BUILDS = frozenset(
+    {
+        "security_group_filter",
+        "security_group_id",
+        "security_group_ids",
+        "temporary_security_group_source_cidrs",
+        "temporary_security_group_source_public_ip",
+    }
+)
+
 
 def broken_rules(group: Group, wrong: Container[str | int] = ()) -> Iterator[tuple[KeyPath, str]]:
     """Each rule that the group breaks: the key to point at, and why; none of a key that is `wrong` anyway."""
@@ -30,7 +41,8 @@ def broken_rules(group: Group, wrong: Container[str | int] = ()) -> Iterator[tup
 def warnings(group: Group, entries: Mapping[str, Entry]) -> Iterator[Finding]:
     """What works, and yet is probably not wanted."""
     chain = [*group.layers, group.name]
-    if not group.settings.packer.ssh_source_cidrs:
+    packer = group.settings.packer
+    if not (packer.ssh_source_cidrs or packer.builder.keys() & CLOSED_BUILDS):
         giver = next((entry for entry in reversed(chain) if "packer" in entries[entry]), group.name)
         told = "not set: SSH to the build machine is open to the world during the build"
         yield Finding(giver, ("packer", "ssh_source_cidrs"), told, (group.name,))

@@ -19,13 +19,11 @@ WRITTEN_BUILDER_KEYS = {
     "region": "region",
     "source_ami": "source_ami",
     "source_ami_filter": "source_ami_filter",
-    "ssh_username": "ssh_username",
     "ami_name": "the group's name",
     "tags": "tags",
     "snapshot_tags": "tags",
     "run_tags": "tags",
     "launch_block_device_mappings": "block_devices",
-    "temporary_security_group_source_cidrs": "packer.ssh_source_cidrs",
 }
 SECRET_BUILDER_KEYS = frozenset({"access_key", "secret_key", "token", "mfa_code"})
 
@@ -164,7 +162,8 @@ class Packer(Model):
     )
     builder: Annotated[Attributes, AfterValidator(_builder_keys)] = Field(
         {},
-        description="Further keys of the builder, as Packer knows them (its own `{{…}}` work in them).",
+        description="Further keys of the builder, as Packer knows them (its own `{{…}}` work in them); for the build "
+        "they come before `instance_type`, `ssh_username` and `ssh_source_cidrs`.",
         examples=[{"ena_support": True, "instance_type": "c5.large"}],
     )
     chef: Chef = Field(Chef(), description="How Chef is installed and run.")

@@ -135,15 +135,20 @@ def context(project: Project, group: Group) -> dict[str, Any]:
         "nodepkg:commit": "{{user `nodepkg_commit`}}",
         "nodepkg:digest": "{{user `nodepkg_digest`}}",
     }
+    build = {
+        "instance_type": settings.instance_type,
+        "ssh_username": settings.ssh_username,
+        "temporary_security_group_source_cidrs": literal(packer.ssh_source_cidrs),
+    }
+    build |= {key: value for key, value in packer.builder.items() if key in build}
     return {
         "group": group.name,
         "settings": settings,
         "merged": group.merged,
         "source_filter": source_filter(group),
-        "instance_type": packer.builder.get("instance_type", settings.instance_type),
-        "builder": {key: value for key, value in packer.builder.items() if key != "instance_type"},
+        "build": build,
+        "builder": {key: value for key, value in packer.builder.items() if key not in build},
         "block_devices": literal([block_device(device) for device in group.block_devices]),
-        "ssh_source_cidrs": literal(packer.ssh_source_cidrs),
         "image_tags": image_tags,
         "snapshot_tags": {**image_tags, "nodepkg:image-snapshot": "true"},
         "run_tags": {**tags, "nodepkg:managed": "true", "nodepkg:build": "{{user `nodepkg_build`}}"},
