@@ -121,6 +121,13 @@ def test_a_converge_that_fails_is_told_and_leaves_no_image(
     assert client(aws).describe_images(Owners=["self"])["Images"] == []
 
 
+def test_an_old_packer_that_would_build_elsewhere_is_refused(on_aws: Program, aws: process.Sandbox) -> None:
+    """Packer 1.6.6 does not heed AWS_ENDPOINT_URL, which everything else does."""
+    seed(aws)
+    on_aws("group:create")
+    assert "custom_endpoint_ec2" in on_aws("packer:run", "12_04-bee", code=4).stderr
+
+
 @each_packer
 def test_a_build_by_hand_works_as_it_is(on_aws: Program, aws: process.Sandbox, tmp_path: Path, packer: str) -> None:
     import subprocess

@@ -50,7 +50,8 @@ def run(call: Call, groups: Groups = None) -> None:
     place = cloud(call, nodes.root, found)
     packer = find(place.environ)
     for group in found:
-        packer.require(group.settings.type, ["custom_endpoint_ec2"] if place.stage else group.settings.packer.builder)
+        keys = {key for builder in templates.document(group)["builders"] for key in builder}
+        packer.require(group.settings.type, {"custom_endpoint_ec2"} if place.stage else keys)
     require_bases(place.account, found)
     if place.stage:
         call.out.note("sandbox: provisioners are skipped, there is no machine to log in to")
