@@ -6,7 +6,15 @@ from nodepkg.cli.artifacts import write_or_check
 from nodepkg.cli.options import AWS, CHANGES, NODES, REGION, Call, Check, Groups, command
 
 
-@command("autoscale:create", NODES, REGION)
+@command(
+    "autoscale:create",
+    NODES,
+    REGION,
+    examples={
+        "autoscale:create 12_04-bee": "the dna of one group's nodes, and the role that it names",
+        "autoscale:create --check": "are they what nodes.json says?",
+    },
+)
 def create(call: Call, groups: Groups = None, check: Check = False) -> None:
     """Write the dna of each group's Auto Scaling group to dna/asg/GROUP.json, and its role.
 
@@ -23,7 +31,17 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
     write_or_check(call.out, nodes.root, artifacts, check=check, remedy="package autoscale:create")
 
 
-@command("autoscale:run", NODES, REGION, AWS, CHANGES)
+@command(
+    "autoscale:run",
+    NODES,
+    REGION,
+    AWS,
+    CHANGES,
+    examples={
+        "autoscale:run 12_04-bee --dry-run --sandbox": "what would be created",
+        "autoscale:run 12_04-bee ftp-processor --sandbox": "start two groups in the embedded AWS",
+    },
+)
 def run(call: Call, groups: Groups = None) -> None:
     """Start the Auto Scaling group of each group from its newest image.
 

@@ -3,7 +3,15 @@
 from nodepkg.cli.options import NODES, REGION, Call, Group, Groups, command
 
 
-@command("config:check", NODES, REGION)
+@command(
+    "config:check",
+    NODES,
+    REGION,
+    examples={
+        "config:check": "everything that is wrong with nodes.json",
+        "config:check '12_04-*' --json": "these groups and their layers only, for a machine to read",
+    },
+)
 def check(call: Call, groups: Groups = None) -> None:
     """Check nodes.json: everything that is wrong, with file and line.
 
@@ -28,7 +36,14 @@ def check(call: Call, groups: Groups = None) -> None:
     call.out.result(document, [f"{nodes.source.path}: {told}"])
 
 
-@command("config:show", NODES)
+@command(
+    "config:show",
+    NODES,
+    examples={
+        "config:show 12_04-www": "what the merge with __base__ and __web__ gives",
+        "config:show 12_04-www --nodes staging/nodes.json": "the same of another file",
+    },
+)
 def show(call: Call, group: Group) -> None:
     """Show a group as the merge with its layers leaves it.
 

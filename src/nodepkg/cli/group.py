@@ -11,9 +11,21 @@ if TYPE_CHECKING:
     from nodepkg.nodes.schema import Autoscale
 
 
-@command("group:list", NODES, REGION)
+@command(
+    "group:list",
+    NODES,
+    REGION,
+    examples={
+        "group:list": "every group",
+        "group:list '12_04-*' --region us-east-1": "those of a name and a region",
+    },
+)
 def list_(call: Call, groups: Groups = None) -> None:
-    """List the groups: layers, region, type and what they are for."""
+    """List the groups: layers, region, type and what they are for.
+
+    What is listed is what nodes.json says; nothing is asked of AWS. The column nodes holds the smallest and the
+    largest size of the group's Auto Scaling group, a dash if it has none.
+    """
     nodes = call.load()
     found = nodes.groups(call.names(nodes, groups))
     document = [
@@ -55,7 +67,15 @@ def _few(names: Sequence[str]) -> str:
     return " ".join(names) if len(names) <= 4 else f"{names[0]} {names[1]} … {names[-1]} ({len(names)})"
 
 
-@command("group:create", NODES, REGION)
+@command(
+    "group:create",
+    NODES,
+    REGION,
+    examples={
+        "group:create": "write what follows from nodes.json, for every group",
+        "group:create --check": "for CI: write nothing, exit 4 if a file is stale or missing",
+    },
+)
 def create(call: Call, groups: Groups = None, check: Check = False) -> None:
     """Write role, Packer template and dna of each group: run it after every edit.
 
@@ -72,7 +92,16 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
     write_or_check(call.out, nodes.root, list(artifacts.values()), check=check, remedy="package group:create")
 
 
-@command("group:status", NODES, REGION, AWS)
+@command(
+    "group:status",
+    NODES,
+    REGION,
+    AWS,
+    examples={
+        "group:status --sandbox": "every group, as the embedded AWS has it",
+        "group:status 12_04-bee --profile ops --json": "one group in the account of a profile",
+    },
+)
 def status(call: Call, groups: Groups = None) -> None:
     """Show where each group stands: artefacts, newest image, running nodes, and the next command.
 

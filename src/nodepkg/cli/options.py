@@ -1,7 +1,7 @@
 """The options that commands share, stated once: `@command(name, *sets)` gives a command those of its sets."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -97,8 +97,12 @@ class Call:
         return select(nodes, patterns or [], self.region)
 
 
-def command(name: str, *sets: dict[str, Any], hidden: bool = False) -> Callable[..., Any]:
-    """Adds a function `(call, …own arguments)` to the program, with the options of the sets and of OUTPUT."""
+def command(name: str, *sets: dict[str, Any], examples: Mapping[str, str], hidden: bool = False) -> Callable[..., Any]:
+    """Adds a function `(call, …own arguments)` to the program, with the options of the sets and of OUTPUT.
+
+    Its docstring is the help. The examples are command lines without `package`, each with what it does; they
+    end the help.
+    """
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
         shared = {key: option for options in (*sets, OUTPUT) for key, option in options.items()}
@@ -122,7 +126,8 @@ def command(name: str, *sets: dict[str, Any], hidden: bool = False) -> Callable[
         invoke.__doc__ = function.__doc__
         invoke.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
         invoke.__annotations__ = {}
-        app.command(name, hidden=hidden)(invoke)
+        shown = "\n".join(f"  # {does}\n  package {line}" for line, does in examples.items())
+        app.command(name, hidden=hidden, epilog=f"\b\nExamples:\n{shown}")(invoke)
         return function
 
     return add

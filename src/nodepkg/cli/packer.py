@@ -8,9 +8,21 @@ from nodepkg.cli.artifacts import write_or_check
 from nodepkg.cli.options import AWS, CHANGES, NODES, REGION, Call, Check, Groups, command
 
 
-@command("packer:create", NODES, REGION)
+@command(
+    "packer:create",
+    NODES,
+    REGION,
+    examples={
+        "packer:create 12_04-bee": "one template",
+        "packer:create --check": "are all templates what nodes.json says?",
+    },
+)
 def create(call: Call, groups: Groups = None, check: Check = False) -> None:
-    """Write the Packer template of each group to packer/GROUP.json."""
+    """Write the Packer template of each group to packer/GROUP.json.
+
+    The template uploads the group's bundle (cookbooks, data bags, roles, dna), installs Chef and converges; it
+    also works by hand, with `packer build`. Templates of your own: docs/templates.md.
+    """
     from nodepkg.render.bundle import Project
     from nodepkg.render.packer import PackerTemplates
 
@@ -26,7 +38,17 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
     )
 
 
-@command("packer:run", NODES, REGION, AWS, CHANGES)
+@command(
+    "packer:run",
+    NODES,
+    REGION,
+    AWS,
+    CHANGES,
+    examples={
+        "packer:run 12_04-bee --sandbox": "build in the embedded AWS",
+        "packer:run 12_04-base ftp-processor --profile ops": "build a group and one that is built on its image",
+    },
+)
 def run(call: Call, groups: Groups = None) -> None:
     """Build the image of each group with Packer.
 
@@ -64,7 +86,17 @@ def run(call: Call, groups: Groups = None) -> None:
     carry_out(call, plan, bench, show)
 
 
-@command("packer:clean", NODES, REGION, AWS, CHANGES)
+@command(
+    "packer:clean",
+    NODES,
+    REGION,
+    AWS,
+    CHANGES,
+    examples={
+        "packer:clean 12_04-bee --keep 3 --sandbox --yes": "keep three, and do not ask",
+        "packer:clean --dry-run --profile ops": "show what would go, of all groups",
+    },
+)
 def clean(
     call: Call,
     groups: Groups = None,

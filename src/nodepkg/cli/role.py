@@ -4,9 +4,21 @@ from nodepkg.cli.artifacts import write_or_check
 from nodepkg.cli.options import NODES, REGION, Call, Check, Groups, command
 
 
-@command("role:create", NODES, REGION)
+@command(
+    "role:create",
+    NODES,
+    REGION,
+    examples={
+        "role:create": "the roles of all groups",
+        "role:create 12_04-bee --check": "is this role what nodes.json says?",
+    },
+)
 def create(call: Call, groups: Groups = None, check: Check = False) -> None:
-    """Write the Chef role of each group to roles/GROUP.json."""
+    """Write the Chef role of each group to roles/GROUP.json.
+
+    The role holds the group's run list and attributes as the merge with its layers leaves them, under the name
+    that `role_name` gives. A file is written only if it changes, and each is told as created, updated or unchanged.
+    """
     from nodepkg.render.role import role
 
     nodes = call.load()
@@ -17,7 +29,8 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
 def update(call: Call, groups: Groups = None) -> None:
     """Refresh the roles that exist, and show what changes.
 
-    A group that has no role yet is told so: `role:create` makes one.
+    Writes no role that is not there yet: such a group is told, and role:create makes one. Of each role that
+    changes, the difference is shown as `git diff` would show it.
     """
     from nodepkg.errors import RefusedError
     from nodepkg.render import files
@@ -53,5 +66,9 @@ def _diff(path: str, before: str, after: str) -> str:
     return "".join(unified_diff(*lines, f"a/{path}", f"b/{path}"))
 
 
-command("roles:update", NODES, REGION)(update)
-command("role:update", NODES, REGION, hidden=True)(update)
+UPDATES = {
+    "roles:update": "refresh the roles that exist, and see what changed",
+    "roles:update '12_04-*' --json": "the same for some, as JSON with the differences",
+}
+command("roles:update", NODES, REGION, examples=UPDATES)(update)
+command("role:update", NODES, REGION, examples=UPDATES, hidden=True)(update)
