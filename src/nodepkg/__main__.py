@@ -1,9 +1,11 @@
 """`python -m nodepkg`, and what the commands `package` and `nodepkg` start."""
 
+import gc
 import sys
 
 
 def main() -> None:
+    gc.set_threshold(1_000_000)
     try:
         from nodepkg.cli import commands  # noqa: F401 - importing it is what adds the commands
         from nodepkg.cli.app import run

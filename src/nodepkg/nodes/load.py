@@ -30,6 +30,8 @@ class Nodes:
         }
         self._seen: dict[str, list[Finding]] = {}
         self._examined: dict[str, Group] = {}
+        self._merged: dict[str, Entry] = {}
+        self._chains: dict[str, tuple[list[str], list[Finding]]] = {}
 
     @property
     def root(self) -> Path:
@@ -75,12 +77,22 @@ class Nodes:
 
     def merged(self, name: str) -> Entry:
         """The entry as the merge leaves it; of the keys that name a source image the one nearest to the group stays."""
-        chain = [self.entries[entry] for entry in chain_of(name, self.entries)[0]]
+        if name not in self._merged:
+            self._merged[name] = self._merge(name)
+        return self._merged[name]
+
+    def _merge(self, name: str) -> Entry:
+        chain = [self.entries[entry] for entry in self._chain(name)[0]]
         merged = merge({key: value for key, value in entry.items() if key != "inherits"} for entry in chain)
         if "inherits" in self.entries[name]:
             merged["inherits"] = self.entries[name]["inherits"]
         given = [key for entry in chain for key in SOURCE_KEYS if entry.get(key) and merged[key] is not None]
         return {key: value for key, value in merged.items() if key not in SOURCE_KEYS or not given or key == given[-1]}
+
+    def _chain(self, name: str) -> tuple[list[str], list[Finding]]:
+        if name not in self._chains:
+            self._chains[name] = chain_of(name, self.entries)
+        return self._chains[name]
 
     def region_of(self, name: str) -> str:
         """The region as the merge gives it, before anything is validated."""
@@ -115,8 +127,8 @@ class Nodes:
         """The group, and what is wrong with it; a key that is wrong has its default in the group."""
         if name in self._examined:
             return self._examined[name], []
-        chain, findings = chain_of(name, self.entries)
-        findings += [found for entry in chain for found in self._look_at(entry)]
+        chain, wrong_chain = self._chain(name)
+        findings = [*wrong_chain, *(found for entry in chain for found in self._look_at(entry))]
         merged = self.merged(name)
         settings, wrong = _settings(merged)
         # A key that is wrong by itself is left out from here on, so that the rest is judged all the same.

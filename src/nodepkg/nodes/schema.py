@@ -5,7 +5,7 @@ adding a field; nothing else lists them.
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -39,6 +39,9 @@ class Model(BaseModel):
         if not isinstance(value, dict):
             return value
         return {key: item for key, item in value.items() if item is not None and not key.startswith("x-")}
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self  # it is frozen; pydantic would copy a default for every entry that leaves it out
 
 
 def _run_list_item(item: str) -> str:
