@@ -31,6 +31,7 @@ class Nodes:
         self._seen: dict[str, list[Finding]] = {}
         self._examined: dict[str, Group] = {}
         self._merged: dict[str, Entry] = {}
+        self._layers: dict[tuple[str, ...], Entry] = {}
         self._chains: dict[str, tuple[list[str], list[Finding]]] = {}
 
     @property
@@ -82,12 +83,19 @@ class Nodes:
         return self._merged[name]
 
     def _merge(self, name: str) -> Entry:
-        chain = [self.entries[entry] for entry in self._chain(name)[0]]
-        merged = merge({key: value for key, value in entry.items() if key != "inherits"} for entry in chain)
+        names = self._chain(name)[0]
+        chain = [self.entries[entry] for entry in names]
+        merged = merge([self._merge_of(tuple(names[:-1])), _without_inherits(chain[-1])])
         if "inherits" in self.entries[name]:
             merged["inherits"] = self.entries[name]["inherits"]
         given = [key for entry in chain for key in SOURCE_KEYS if entry.get(key) and merged[key] is not None]
         return {key: value for key, value in merged.items() if key not in SOURCE_KEYS or not given or key == given[-1]}
+
+    def _merge_of(self, layers: tuple[str, ...]) -> Entry:
+        """These layers as one entry: worked out once for all groups that have them."""
+        if layers not in self._layers:
+            self._layers[layers] = merge(_without_inherits(self.entries[layer]) for layer in layers)
+        return self._layers[layers]
 
     def _chain(self, name: str) -> tuple[list[str], list[Finding]]:
         if name not in self._chains:
@@ -128,9 +136,12 @@ class Nodes:
         if name in self._examined:
             return self._examined[name], []
         chain, wrong_chain = self._chain(name)
-        findings = [*wrong_chain, *(found for entry in chain for found in self._look_at(entry))]
         merged = self.merged(name)
         settings, wrong = _settings(merged)
+        # All that its own entry says is in the merge, but for source images that another one comes before.
+        own_is_sound = not wrong and self.entries[name].keys().isdisjoint(SOURCE_KEYS)
+        looked_at = chain[:-1] if own_is_sound else chain
+        findings = [*wrong_chain, *(found for entry in looked_at for found in self._look_at(entry))]
         # A key that is wrong by itself is left out from here on, so that the rest is judged all the same.
         broken = {found.key_path[0] for found in findings if found.key_path}
         findings += [Finding(name, path, problem) for path, problem in wrong if path[0] not in broken]
@@ -196,6 +207,10 @@ class Nodes:
 def load(path: Path) -> Nodes:
     """Reads nodes.json; what it means is checked when groups are asked for."""
     return Nodes(read(path))
+
+
+def _without_inherits(entry: Entry) -> Entry:
+    return {key: value for key, value in entry.items() if key != "inherits"}
 
 
 def _top_level_findings(document: dict[str, Any]) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """A group's Packer template, from the shipped Jinja2 template or the user's own."""
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files as package_files
@@ -31,6 +32,7 @@ AS_ROOT = (
     " else env {{ .Vars }} sh -e {{ .Path }}; fi"
 )
 
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
@@ -60,7 +62,7 @@ class PackerTemplates:
         try:
             document = json.loads(text, object_pairs_hook=_unique, parse_constant=no_constant, parse_float=finite)
             text.encode("utf-8")
-            if "\\ud" in text or "\\uD" in text:
+            if _HALF.search(text):
                 canonical(document)  # half of a character is JSON, and no text
         except (ValueError, RecursionError) as error:
             raise ConfigError(_not_json(self._shown(f"{name}.j2"), group, text, error)) from error
@@ -228,12 +230,17 @@ def _provisioning(project: Project, group: Group) -> dict[str, Any]:
             f'chown -R "${{SUDO_UID:-$(id -u)}}" {path}',
         ],
         "uploads": _uploads(project, project.roles(group), chef.path),
-        "write_files": [literal(f"printf '%s\\n' {quote(text)} > {path}/{name}") for name, text in files.items()],
+        "write_files": [_write_file(text, f"{path}/{name}") for name, text in files.items()],
         "chef": {
             "install": literal(chef.install) if chef.install else None,
             "command": literal(chef.command.replace("{path}", path)),
         },
     }
+
+
+@lru_cache(maxsize=64)
+def _write_file(text: str, path: str) -> Any:
+    return literal(f"printf '%s\\n' {quote(text)} > {path}")
 
 
 def _uploads(project: Project, roles: list[RoleFile], path: str) -> list[dict[str, str]]:
