@@ -74,5 +74,3 @@ def first(command: Command, aws: Door) -> tuple[float, str]:
     run(command)
     at, action = aws.came[0]
     return at - begin, action
-
-

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from measure import Command, Figure, compare, pairs
-from nodes import KINDS, RECIPES, make_project
+from project import KINDS, RECIPES, make_project
 from workplace import Workplace
 
 ONE = f"{KINDS[4321 % 5]}-{RECIPES[4321 % 6]}-04321"
@@ -29,7 +29,10 @@ def figures(place: Workplace, groups: int, times: int) -> Iterator[Figure]:
     peak = [one.megabytes for one in (*first[0], *second[0])]
     yield Figure(f"{named}, memory", [max(peak)], [], limit=400, unit="MB")
     role = Command([place.script("package"), "role:create", ONE], ours)
-    for name, script, limit in (("Typer and json.load", "bare-load", 1.5), ("Python and json.load", "bare-load-python", None)):
+    for name, script, limit in (
+        ("Typer and json.load", "bare-load", 1.5),
+        ("Python and json.load", "bare-load-python", None),
+    ):
         load = Command([place.script(script), "nodes.json"], ours)
         yield compare(f"`role:create {ONE}` of {groups} : {name}", role, load, times=times * 3, limit=limit)
 
@@ -51,10 +54,11 @@ def fresh(folder: Path):
 
 def same_bytes(ours: Path, peer: Path) -> int:
     """How many files there are; raises if a single one is missing or differs."""
-    listed = [sorted(path.relative_to(root) for name in WRITTEN for path in (root / name).rglob("*.json")) for root in (ours, peer)]
+    listed = [
+        sorted(path.relative_to(root) for name in WRITTEN for path in (root / name).rglob("*.json"))
+        for root in (ours, peer)
+    ]
     assert listed[0] == listed[1], "they write different files"
     _, different, unread = filecmp.cmpfiles(ours, peer, listed[0], shallow=False)
     assert not different and not unread, f"they write different bytes: {different[:3]}"
     return len(listed[0])
-
-

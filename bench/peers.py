@@ -1,36 +1,36 @@
 """The merge alone: the role of each group, by ours, by Jsonnet and by Ansible."""
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from measure import Command, Figure, compare
-from nodes import make_project
+from project import make_project
 from workplace import BENCH, Workplace
 
 PROGRAMS = BENCH / "peers"
 
 
-def figures(place: Workplace, groups: int, times: int) -> Iterator[Figure]:
+def figures(place: Workplace, groups: int, with_playbook: int, times: int) -> Iterator[Figure]:
     """Each starts without roles, and writes one file for each group; the playbook writes them all into one."""
-    ours = place.folder / "merge-ours"
-    make_project(ours, groups)
     python, playbook = place.peers_script("python"), place.peers_script("ansible-playbook")
-    for name, arguments in (
-        ("rjsonnet", [python, str(PROGRAMS / "jsonnet.py"), str(PROGRAMS / "roles.jsonnet")]),
-        ("Ansible's combine, as a library", [python, str(PROGRAMS / "combine.py")]),
-        ("Ansible, one task of a playbook", [playbook, "-i", "localhost,", str(PROGRAMS / "roles.yml")]),
+    for name, arguments, size, runs in (
+        ("rjsonnet", [python, str(PROGRAMS / "jsonnet.py"), str(PROGRAMS / "roles.jsonnet")], groups, times),
+        ("Ansible's combine, as a library", [python, str(PROGRAMS / "combine.py")], groups, times),
+        ("Ansible, one task", [playbook, "-i", "localhost,", str(PROGRAMS / "roles.yml")], with_playbook, 2),
     ):
-        folder = place.folder / f"merge-{len(name)}"
-        make_project(folder, groups)
-        environ = {"OUT": str(folder / "all.json"), "NODES": str(folder / "nodes.json")}
+        folder = place.folder / f"merge by {name}"
+        ours, theirs = folder / "ours", folder / "theirs"
+        make_project(ours, size)
+        make_project(theirs, size)
+        environ = {"OUT": str(theirs / "all.json"), "NODES": str(theirs / "nodes.json")}
         mine = Command([place.script("package"), "role:create"], ours, before=without_roles(ours))
-        peer = Command(arguments, folder, environ, before=without_roles(folder))
-        runs = 1 if "playbook" in name else times
-        yield compare(f"roles of {groups} groups : {name}", mine, peer, times=runs, limit=1.0)
-        same_roles(ours, folder)
+        peer = Command(arguments, theirs, environ, before=without_roles(theirs))
+        yield compare(f"roles of {size} groups : {name}", mine, peer, times=runs, limit=1.0)
+        same_roles(ours, theirs)
 
 
 def without_roles(folder: Path):
@@ -38,6 +38,7 @@ def without_roles(folder: Path):
         shutil.rmtree(folder / "roles", ignore_errors=True)
         (folder / "roles").mkdir()
         (folder / "all.json").unlink(missing_ok=True)
+        os.sync()
 
     return remove
 
@@ -52,9 +53,6 @@ def same_roles(ours: Path, peer: Path) -> None:
 
 def versions(place: Workplace) -> str:
 
-
     listed = subprocess.run([place.peers_script("pip"), "list", "--format=json"], capture_output=True, check=True)
     found = {one["name"]: one["version"] for one in json.loads(listed.stdout)}
     return ", ".join(f"{name} {found[name]}" for name in ("rjsonnet", "ansible-core"))
-
-

@@ -31,7 +31,7 @@ def figures(place: Workplace, commands: int, wanted: list[str]) -> Iterator[Figu
     if "peers" in wanted:
         prepare_peers(place)
         print(f"({peers.versions(place)})", file=sys.stderr)
-        yield from peers.figures(place, WITH_PLAYBOOK, times=5)
+        yield from peers.figures(place, GROUPS, WITH_PLAYBOOK, times=5)
 
 
 def main() -> None:

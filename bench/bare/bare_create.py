@@ -1,7 +1,7 @@
-"""The yardstick of the large figures: what `group:create` writes, for the nodes.json of nodes.py, by plain Python.
+"""The yardstick of the large figures: what `group:create` writes, for the nodes.json of project.py, by plain Python.
 
 Reads, merges by the same rules, dumps and writes. It validates nothing, compares nothing with what is on disk,
-knows no templates and no other key than those of nodes.py. Usage: bare-create SOLO_RB, in the project's folder.
+knows no templates and no other key than those of project.py. Usage: bare-create SOLO_RB, in the project's folder.
 """
 
 import json

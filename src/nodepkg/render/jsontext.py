@@ -23,7 +23,7 @@ def _indented(value: Any, newline: str) -> str:
     if isinstance(value, list) and value:
         for item in value:
             text = encode_basestring(item) if type(item) is str else _indented(item, inner)
-            parts.append(text)  # noqa: PERF401 - a comprehension is one more frame for each level
+            parts.append(text)
         return f"[{inner}{f',{inner}'.join(parts)}{newline}]"
     return json.dumps(value)
 

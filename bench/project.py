@@ -1,6 +1,6 @@
 """A project of many groups: nodes.json with layers, cookbooks, a data bag.
 
-Usage: nodes.py FOLDER [GROUPS]
+Usage: project.py FOLDER [GROUPS]
 """
 
 import json
@@ -61,7 +61,10 @@ def group(number: int) -> dict[str, Any]:
         "description": f"{recipe} of customer {number}, on {kind} machines",
         "inherits": [f"__{REGIONS[number % 4]}__", f"__{kind}__"],
         "instance_type": TYPES[number % 4],
-        "default_attributes": {"customer": {"id": number, "name": f"Kunde Nº {number}", "plan": "gold"}, "key": "value"},
+        "default_attributes": {
+            "customer": {"id": number, "name": f"Kunde Nº {number}", "plan": "gold"},
+            "key": "value",
+        },
         "run_list": [f"recipe[service::{recipe}]"],
     }
     if number % 10 < 6:
