@@ -1,6 +1,7 @@
 """What a group, a layer, a role and a run-list item may be called, and why."""
 
 import re
+from functools import lru_cache
 
 GROUP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,99}")
 LAYER_NAME = re.compile(r"__[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?__")
@@ -45,6 +46,7 @@ def legal_group_name(name: str) -> str:
     return kept[:100] if len(kept) >= 3 else f"{kept or 'group'}-group"
 
 
+@lru_cache(maxsize=1024)  # the groups of a file name the same recipes
 def run_list_item_problem(item: str) -> str | None:
     """Why Chef would not take this run-list item, or None if it does."""
     if _RECIPE.fullmatch(item) or _ROLE.fullmatch(item) or _BARE_RECIPE.fullmatch(item):

@@ -220,7 +220,7 @@ def _provisioning(project: Project, group: Group) -> dict[str, Any]:
     """How the bundle comes to the build machine, and Chef with it. Paths are relative to the template's folder."""
     chef = group.settings.packer.chef
     path = quote(chef.path)
-    folders = " ".join(f"{path}/{folder}" for folder in ("cookbooks", "data_bags", "roles"))
+    folders = f"{path}/cookbooks {path}/data_bags {path}/roles"
     dna = pretty(dna_document(group)).rstrip("\n")
     files = {"dna.json": dna} if project.has_solo_rb else {"solo.rb": project.solo_rb.rstrip("\n"), "dna.json": dna}
     return {
