@@ -8,7 +8,7 @@ demo:
 	@scripts/demo.sh
 
 test:
-	@scripts/setup.sh git:git packer:packer sshd:openssh-server ssh:openssh-client unshare:util-linux
+	@scripts/setup.sh git:git packer:packer sshd:openssh-server ssh:openssh-client unshare:util-linux zsh:zsh fish:fish
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -29,8 +29,7 @@ class Commands(TyperGroup):
         for name in self.list_commands(ctx):
             command = self.get_command(ctx, name)
             if command is not None and not command.hidden:
-                line = (command.help or "").split("\n\n")[0].replace("\n", " ").rstrip(".")
-                namespaces.setdefault(name.partition(":")[0], []).append((name, line))
+                namespaces.setdefault(name.partition(":")[0], []).append((name, command.get_short_help_str()))
         widest = max(len(name) for commands in namespaces.values() for name, _ in commands)
         for namespace, commands in namespaces.items():
             with formatter.section(namespace):

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nodepkg.cli.app import app
+from nodepkg.cli.candidates import known_groups
 from nodepkg.cli.output import Output
 from nodepkg.errors import ConfigError, NodepkgError, UsageError
 
 if TYPE_CHECKING:
     from nodepkg.nodes.load import Nodes
 
-Groups = Annotated[list[str] | None, typer.Argument(metavar="[GROUP]...", help="Groups, by name or glob; none: all.")]
-Group = Annotated[str, typer.Argument(metavar="GROUP", help="The group.")]
+Groups = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[GROUP]...", help="Groups, by name or glob; none: all.", autocompletion=known_groups),
+]
+Group = Annotated[str, typer.Argument(metavar="GROUP", help="The group.", autocompletion=known_groups)]
 Check = Annotated[bool, typer.Option("--check", help="Write nothing; exit 4 if anything on disk is stale or missing.")]
 
 OUTPUT = {
@@ -69,7 +73,7 @@ class Call:
     def _file(self) -> Path:
         import os
 
-        from nodepkg.nodes.source import find
+        from nodepkg.nodes.nearest import find
 
         try:
             here = Path.cwd()
@@ -127,10 +131,14 @@ def command(name: str, *sets: dict[str, Any], examples: Mapping[str, str], hidde
         invoke.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
         invoke.__annotations__ = {}
         shown = "\n".join(f"  # {does}\n  package {line}" for line, does in examples.items())
-        app.command(name, hidden=hidden, epilog=f"\b\nExamples:\n{shown}")(invoke)
+        app.command(name, short_help=_first_line(function), hidden=hidden, epilog=f"\b\nExamples:\n{shown}")(invoke)
         return function
 
     return add
+
+
+def _first_line(function: Callable[..., None]) -> str:
+    return (function.__doc__ or "").split("\n\n")[0].replace("\n", " ").rstrip(".")
 
 
 def _output(said: dict[str, Any]) -> Output:
