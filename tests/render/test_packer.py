@@ -204,11 +204,6 @@ def test_braces_in_a_tag_survive_packers_own_templates(tmp_path: Path, tags: Ent
         assert "{{" not in left
 
 
-def test_hcl2_is_not_known_yet_and_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"bee: packer\.format.*hcl2"):
-        rendered(tmp_path, packer={"format": "hcl2"})
-
-
 # The provisioners
 
 

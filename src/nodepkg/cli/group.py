@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nodepkg.cli.artifacts import write_or_check
+from nodepkg.cli.artifacts import warn_of_leftovers, write_or_check
 from nodepkg.cli.options import AWS, NODES, REGION, Call, Check, Groups, command
 from nodepkg.cli.output import age
 
@@ -88,6 +88,7 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
     nodes = call.load()
     found = nodes.buildable(call.names(nodes, groups))
     templates = PackerTemplates(Project(nodes))
+    warn_of_leftovers(call.out, templates, found)
     artifacts = {made.path: made for group in found for made in group_artifacts(templates, group)}
     write_or_check(call.out, nodes.root, list(artifacts.values()), check=check, remedy="package group:create")
 

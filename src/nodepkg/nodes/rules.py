@@ -42,7 +42,7 @@ def warnings(group: Group, entries: Mapping[str, Entry]) -> Iterator[Finding]:
     """What works, and yet is probably not wanted."""
     chain = [*group.layers, group.name]
     packer = group.settings.packer
-    if not (packer.ssh_source_cidrs or packer.builder.keys() & CLOSED_BUILDS):
+    if packer.format == "json" and not (packer.ssh_source_cidrs or packer.builder.keys() & CLOSED_BUILDS):
         giver = next((entry for entry in reversed(chain) if "packer" in entries[entry]), group.name)
         told = "not set: SSH to the build machine is open to the world during the build"
         yield Finding(giver, ("packer", "ssh_source_cidrs"), told, (group.name,))

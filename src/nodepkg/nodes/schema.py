@@ -148,7 +148,9 @@ class Packer(Model):
     """How the group's image is built."""
 
     format: Literal["json", "hcl2"] = Field(
-        "json", description="Language of the template; this version writes json only.", examples=["json"]
+        "json",
+        description="Language of the template: `json`, which every Packer reads, or `hcl2` for Packer 1.7 and newer.",
+        examples=["hcl2"],
     )
     template: Word | None = Field(
         None,
@@ -157,7 +159,8 @@ class Packer(Model):
     )
     ssh_source_cidrs: list[Text] = Field(
         [],
-        description="Networks that may reach the build machine by SSH; without it, the world may.",
+        description="Networks that may reach the build machine by SSH; without it the world may with `json`, and with "
+        "`hcl2` only the address that Packer is run from.",
         examples=[["10.0.0.0/8"]],
     )
     builder: Annotated[Attributes, AfterValidator(_builder_keys)] = Field(
