@@ -30,6 +30,10 @@ def all_commands() -> dict[str, set[str]]:
     }
 
 
+# They are not about a project that is there already.
+WITHOUT_NODES = {"version", "config:init", "config:schema", "completion:install"}
+
+
 def test_package_alone_lists_every_command(run: Run) -> None:
     alone, helped = run(), run("--help")
     assert alone.code == helped.code == 0
@@ -49,7 +53,8 @@ def test_every_command_explains_itself(run: Run, name: str) -> None:
 @pytest.mark.parametrize("name", sorted(all_commands()))
 def test_options_are_offered_where_they_mean_something(name: str) -> None:
     options = all_commands()[name]
-    assert {"--json", "--quiet", "-q", "--verbose", "-v", "--debug", "--no-color", "--nodes"} <= options
+    assert {"--json", "--quiet", "-q", "--verbose", "-v", "--debug", "--no-color"} <= options
+    assert ("--nodes" in options) == (name not in WITHOUT_NODES)
     assert ({"--yes", "-y", "--dry-run"} <= options) == (name in CHANGES_AWS)
     assert ({"--profile", "--sandbox"} <= options) == (name in CHANGES_AWS | READS_AWS)
 
@@ -148,7 +153,8 @@ def test_errors_are_json_when_json_is_asked_for(run: Run, project: Path) -> None
 
 def test_every_command_function_has_the_name_of_its_action() -> None:
     for name in all_commands():
-        namespace, action = name.split(":")
+        namespace, _, action = name.partition(":")
+        action = action or namespace
         module = sys.modules[f"nodepkg.cli.{namespace.removesuffix('s')}"]
         functions = {key.rstrip("_") for key, value in vars(module).items() if inspect.isfunction(value)}
         assert action in functions, name

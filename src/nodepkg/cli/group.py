@@ -106,7 +106,8 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
 def status(call: Call, groups: Groups = None) -> None:
     """Show where each group stands: artefacts, newest image, running nodes, and the next command.
 
-    Without credentials it shows what is on disk, and says so.
+    An image is current if nodes.json and the cookbooks would give the same one now. Without credentials only what
+    is on disk is shown, and that is said.
     """
     from datetime import UTC, datetime
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nodepkg.cli.app import app
+from nodepkg.cli.help import CommandPage
 from nodepkg.cli.output import Output
 from nodepkg.errors import ConfigError, NodepkgError, UsageError
 
 if TYPE_CHECKING:
     from nodepkg.nodes.load import Nodes
 
-Groups = Annotated[list[str] | None, typer.Argument(metavar="[GROUP]...", help="Groups, by name or glob; none: all.")]
+Groups = Annotated[list[str] | None, typer.Argument(metavar="GROUP", help="Groups, by name or glob; none: all.")]
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="The group.")]
 Check = Annotated[bool, typer.Option("--check", help="Write nothing; exit 4 if anything on disk is stale or missing.")]
 
@@ -41,6 +42,10 @@ CHANGES = {
     "dry_run": Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")],
     "yes": Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")],
 }
+
+
+class _Page(CommandPage):
+    output = frozenset(OUTPUT)
 
 
 SANDBOX_STATE = Path(".nodepkg", "sandbox")
@@ -126,8 +131,8 @@ def command(name: str, *sets: dict[str, Any], examples: Mapping[str, str], hidde
         invoke.__doc__ = function.__doc__
         invoke.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
         invoke.__annotations__ = {}
-        shown = "\n".join(f"  # {does}\n  package {line}" for line, does in examples.items())
-        app.command(name, hidden=hidden, epilog=f"\b\nExamples:\n{shown}")(invoke)
+        shown = "\n".join(f"# {does}\npackage {line}" for line, does in examples.items())
+        app.command(name, cls=_Page, hidden=hidden, epilog=shown)(invoke)
         return function
 
     return add

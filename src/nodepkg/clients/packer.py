@@ -30,8 +30,12 @@ class Packer:
     environ: Mapping[str, str]
 
     @property
+    def version_text(self) -> str:
+        return ".".join(map(str, self.version))
+
+    @property
     def shown(self) -> str:
-        return f"Packer {'.'.join(map(str, self.version))} ({self.path})"
+        return f"Packer {self.version_text} ({self.path})"
 
     def require(self, builder: str, keys: Collection[str] = (), *, hcl2: bool = False) -> None:
         """Raises ToolError, with what to do, if this Packer cannot build templates with this builder, in JSON or HCL2.
@@ -53,7 +57,7 @@ class Packer:
             )
         if hcl2 or not builder.startswith("amazon-") or self.version < FIRST_WITHOUT_BUILDERS:
             return
-        if AMAZON_PLUGIN not in self.plugins():
+        if self.amazon_plugin() is None:
             raise ToolError(
                 f"{self.shown} has no amazon plugin", hint="packer plugins install github.com/hashicorp/amazon"
             )
@@ -65,6 +69,11 @@ class Packer:
         listed = _output([self.path, "plugins", "installed"], self.environ)
         found = re.findall(r"(packer-plugin-[a-z0-9-]+)_v(\d+\.\d+\.\d+\S*?)_x", listed)
         return dict(sorted(found, key=lambda plugin: [int(part) for part in re.findall(r"\d+", plugin[1])]))
+
+    def amazon_plugin(self) -> str | None:
+        """The version of the amazon plugin that is installed, or `built in`; None if there is none."""
+        built_in = "built in" if self.version < FIRST_WITHOUT_BUILDERS else None
+        return self.plugins().get(AMAZON_PLUGIN, built_in)
 
     def missing_plugins(self, template: Path) -> list[str]:
         """What the template's required_plugins want and is not installed, as `github.com/hashicorp/amazon >= 1.2.0`.
@@ -144,7 +153,7 @@ def find(environ: Mapping[str, str]) -> Packer:
     if not path:
         raise ToolError(f"no Packer: {named or 'packer'} is not an executable on PATH", hint=INSTALL)
     # Some distributions have another program of this name, which would wait for its standard input.
-    said = _output([path, "version"], {**environ, "CHECKPOINT_DISABLE": "1"})
+    said = _output([path, "version"], environ)
     found = re.search(r"Packer v(\d+)\.(\d+)\.(\d+)", said)
     if not found:
         raise ToolError(f"{path} is not HashiCorp's Packer: `packer version` says {said.strip()[:80]!r}", hint=INSTALL)
@@ -208,7 +217,8 @@ def _wind_down(process: "subprocess.Popen[str]", say: Callable[[str], None]) -> 
 
 
 def _output(command: list[str], environ: Mapping[str, str]) -> str:
-    done = _run(command, environ, timeout=60)
+    """What a question to Packer answers; Packer is kept from looking for a newer Packer meanwhile."""
+    done = _run(command, {**environ, "CHECKPOINT_DISABLE": "1"}, timeout=60)
     return done.stdout + done.stderr
 
 
