@@ -53,3 +53,21 @@ def show(call: Call, group: Group) -> None:
 
     nodes = call.load()
     call.out.document(nodes.group(one(nodes, group)).merged)
+
+
+@command(
+    "config:schema",
+    examples={
+        "config:schema > nodes.schema.json": 'for an editor; "$schema": "./nodes.schema.json" in nodes.json names it',
+        "config:schema --json": "the same, as every command has it",
+    },
+)
+def schema(call: Call) -> None:
+    """Print the JSON Schema of nodes.json, for editors and other tools.
+
+    The schema (2020-12) has every key with its meaning, default and example. What only the merge knows it cannot
+    say: config:check does.
+    """
+    from nodepkg.nodes.json_schema import document_schema
+
+    call.out.document(document_schema())
