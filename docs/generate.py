@@ -40,7 +40,10 @@ Keys that begin with `x-` are yours, at every level; templates can read them. An
 
 **In an editor.** `package config:schema` prints all of this as a JSON Schema (2020-12), and `$schema` at the top of nodes.json
 names the file in which it is: editors that know JSON Schema then complete keys, show what they mean and mark mistakes while
-you write. A schema looks at one entry at a time. So these mistakes only `config:check` finds: `inherits` or `source_group`
+you write. `package config:init` writes it beside nodes.json; after an update of nodepkg, write it anew:
+`package config:schema > nodes.schema.json`.
+
+A schema looks at one entry at a time. So these mistakes only `config:check` finds: `inherits` or `source_group`
 that names what is not there, or leads in a circle; what is missing or does not fit together after the merge (no run list, no
 source image, `node_min` above `node_max`, a source filter without `name` or `owners`); two groups with one role name; a key
 that stands twice; `2.0` where a whole number is wanted; user data whose 16 KB are exceeded by characters that take several

@@ -17,7 +17,7 @@ from tests.cli.conftest import Run
 ROOT = Path(__file__).parents[2]
 CHANGES_AWS = {"packer:run", "packer:clean", "autoscale:run"}
 READS_AWS = {"group:status"}
-READS_NO_NODES = {"config:schema"}
+READS_NO_NODES = {"config:schema", "config:init"}
 
 
 def all_commands() -> dict[str, set[str]]:
@@ -52,7 +52,8 @@ def test_options_are_offered_where_they_mean_something(name: str) -> None:
     options = all_commands()[name]
     assert {"--json", "--quiet", "-q", "--verbose", "-v", "--debug", "--no-color"} <= options
     assert ("--nodes" in options) == (name not in READS_NO_NODES)
-    assert ({"--yes", "-y", "--dry-run"} <= options) == (name in CHANGES_AWS)
+    assert ({"--yes", "-y"} <= options) == (name in CHANGES_AWS)
+    assert ("--dry-run" in options) == (name in CHANGES_AWS | {"config:init"})
     assert ({"--profile", "--sandbox"} <= options) == (name in CHANGES_AWS | READS_AWS)
 
 
