@@ -200,6 +200,7 @@ WRONG_VALUES: list[tuple[str, list[Any]]] = [
     ("source_ami", [7, "ami-", "emi-1", ""]),
     ("source_group", [7, "", []]),
     ("source_ami_filter", [7, "ubuntu", [], {"name": ""}, {"owners": []}, {"owners": "self"}, {"owners": [""]}]),
+    ("source_ami_filter", [{"name": 7}, {"owners": [7]}]),
     ("ssh_username", [7, "", "a b", "-a"]),
     ("security_groups", ["internal", [7], [""], [None], {}]),
     ("zones", ["us-east-1a", [7], [""]]),
@@ -220,14 +221,17 @@ WRONG_VALUES: list[tuple[str, list[Any]]] = [
 WRONG_INSIDE: list[tuple[str, str, list[Any]]] = [
     ("autoscale", "timeout node_min node_max node_desired ready_timeout", [-1, "2", 1.5, True, []]),
     ("autoscale", "bake_time health_check_grace_period", [-1, "2", 1.5, True, []]),
+    ("autoscale", "target_groups", ["web", [""], [7]]),
     ("block_devices[]", "size_gb iops throughput", [0, -1, "20", 0.5, True]),
     ("block_devices[]", "encrypted delete_on_termination", ["true", 1]),
     ("block_devices[]", "type kms_key_id", ["", 7]),
     ("packer", "ssh_source_cidrs", ["10.0.0.0/8", [""], [7]]),
     ("packer", "builder", [[], "a", 7]),
+    ("packer", "chef", [[], "a", 7]),
+    ("packer", "template format", ["", 7]),
     ("packer.chef", "install", [True, "", 0, 7]),
     ("packer.chef", "command", ["", False]),
-    ("packer.chef", "path", ["/opt", "opt/x", "/", "/opt/a b", "/opt/..", "/opt/x/"]),
+    ("packer.chef", "path", [7, "/opt", "opt/x", "/", "/opt/a b", "/opt/..", "/opt/x/"]),
 ]
 MISTAKES: list[Any] = [
     *({name: {}} for name in NAMES),
