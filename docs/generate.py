@@ -1,4 +1,4 @@
-"""Writes docs/nodes.md and docs/digest.md from the models, docs/commands.md from the help; `--check` writes nothing and exits 1 if it is not current."""
+"""Writes pages of docs/ from models and help, and nodes.schema.json; `--check` only says which is not current (exit 1)."""
 
 import json
 import sys
@@ -14,10 +14,12 @@ from typer.main import get_command
 
 from nodepkg.cli import commands
 from nodepkg.cli.app import app
+from nodepkg.nodes.json_schema import document_schema
 from nodepkg.nodes.schema import WRITTEN_BUILDER_KEYS, Settings
 from nodepkg.render.digest import DRIVING_KEYS, DRIVING_PREFIXES
+from nodepkg.render.jsontext import pretty
 
-DOCS = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 HELP_WIDTH = 100
 NAMES: dict[Any, str] = {str: "string", int: "number", bool: "true or false", Any: "any"}
 
@@ -40,19 +42,35 @@ in `-v` and digits, since it is also the name of a file, a Chef role, an image, 
 
 Keys that begin with `x-` are yours, at every level; templates can read them. Any other unknown key is an error.
 `package config:check` says what is wrong, and where; `package config:show GROUP` shows the result of the merge.
+
+**In an editor.** `package config:schema` prints all of this as a JSON Schema (2020-12), and `$schema` at the top of nodes.json
+names the file in which it is: editors that know JSON Schema then complete keys, show what they mean and mark mistakes while
+you write. `package config:init` writes it beside nodes.json; after an update of nodepkg, write it anew:
+`package config:schema > nodes.schema.json`.
+
+A schema looks at one entry at a time. So these mistakes only `config:check` finds: `inherits` or `source_group`
+that names what is not there, or leads in a circle; what is missing or does not fit together after the merge (no run list, no
+source image, `node_min` above `node_max`, a source filter without `name` or `owners`); two groups with one role name; a key
+that stands twice; `2.0` where a whole number is wanted; user data whose 16 KB are exceeded by characters that take several
+bytes.
 """
 
 
 def main() -> int:
-    wanted = {"nodes.md": nodes_page(), "digest.md": digest_page(), "commands.md": commands_page()}
-    stale = [name for name, text in wanted.items() if not _is(DOCS / name, text)]
+    wanted = {
+        "docs/nodes.md": nodes_page(),
+        "docs/digest.md": digest_page(),
+        "docs/commands.md": commands_page(),
+        "src/nodepkg/nodes.schema.json": pretty(document_schema()),
+    }
+    stale = [name for name, text in wanted.items() if not _is(ROOT / name, text)]
     if "--check" in sys.argv[1:]:
         for name in stale:
-            print(f"docs/{name} is not current: make docs")
+            print(f"{name} is not current: make docs")
         return 1 if stale else 0
     for name in stale:
-        (DOCS / name).write_text(wanted[name], "utf-8")
-        print(f"wrote docs/{name}")
+        (ROOT / name).write_text(wanted[name], "utf-8")
+        print(f"wrote {name}")
     return 0
 
 

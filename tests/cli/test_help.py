@@ -16,7 +16,7 @@ assert commands
 GROUP: Any = get_command(app)
 COMMANDS: dict[str, Any] = {name: command for name, command in GROUP.commands.items() if not command.hidden}
 EXAMPLES = [
-    line.removeprefix("package ")
+    line.removeprefix("package ").partition(" > ")[0]
     for command in COMMANDS.values()
     for line in command.epilog.splitlines()
     if not line.startswith("#")

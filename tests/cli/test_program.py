@@ -55,7 +55,8 @@ def test_options_are_offered_where_they_mean_something(name: str) -> None:
     options = all_commands()[name]
     assert {"--json", "--quiet", "-q", "--verbose", "-v", "--debug", "--no-color"} <= options
     assert ("--nodes" in options) == (name not in WITHOUT_NODES)
-    assert ({"--yes", "-y", "--dry-run"} <= options) == (name in CHANGES_AWS)
+    assert ({"--yes", "-y"} <= options) == (name in CHANGES_AWS)
+    assert ("--dry-run" in options) == (name in CHANGES_AWS | {"config:init"})
     assert ({"--profile", "--sandbox"} <= options) == (name in CHANGES_AWS | READS_AWS)
 
 

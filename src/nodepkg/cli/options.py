@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Groups = Annotated[list[str] | None, typer.Argument(metavar="GROUP", help="Groups, by name or glob; none: all.")]
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="The group.")]
+Folder = Annotated[
+    Path | None, typer.Argument(metavar="FOLDER", help="The folder; none: this one. It is made if it is not there.")
+]
 Check = Annotated[bool, typer.Option("--check", help="Write nothing; exit 4 if anything on disk is stale or missing.")]
 
 OUTPUT = {
@@ -38,8 +41,11 @@ AWS = {
         bool, typer.Option("--sandbox", envvar="NODEPKG_SANDBOX", help="Use the embedded AWS, not a real account.")
     ],
 }
-CHANGES = {
+DRY_RUN = {
     "dry_run": Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")],
+}
+CHANGES = {
+    **DRY_RUN,
     "yes": Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")],
 }
 

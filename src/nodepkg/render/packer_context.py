@@ -21,7 +21,7 @@ def context(project: Project, group: Group, language: Language) -> dict[str, Any
     """What a template is given; docs/templates.md tells the user."""
     settings = group.settings
     packer = settings.packer
-    tags = literal(settings.tags)
+    tags = settings.tags
     image_tags = {
         **tags,
         "group": group.name,
