@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nodepkg.cli.output import Output, count
+from nodepkg.cli.layout import count
+from nodepkg.cli.output import Output
 from nodepkg.errors import RefusedError
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ def check(call: Call, groups: Groups = None) -> None:
     Looks at the groups, their layers, what they are built on and the roles that they refer to, and
     warns of what works and is probably not wanted. Exit 3 if anything is wrong.
     """
-    from nodepkg.cli.output import count
+    from nodepkg.cli.layout import count
     from nodepkg.render.bundle import Project, missing_roles
     from nodepkg.render.packer import PackerTemplates, broken_template
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nodepkg.cli.artifacts import warn_of_leftovers, write_or_check
+from nodepkg.cli.layout import age
 from nodepkg.cli.options import AWS, NODES, REGION, Call, Check, Groups, command
-from nodepkg.cli.output import age
 
 if TYPE_CHECKING:
     from nodepkg.nodes.schema import Autoscale

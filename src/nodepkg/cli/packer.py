@@ -116,7 +116,8 @@ def clean(
     images refer to. Shows what it would delete and asks.
     """
     from nodepkg.cli.account import cloud
-    from nodepkg.cli.output import confirm, count
+    from nodepkg.cli.layout import count
+    from nodepkg.cli.output import confirm
     from nodepkg.cli.plans import carry_out
     from nodepkg.images.clean import agreed, examine, plan_clean
 
