@@ -122,8 +122,8 @@ NEXT = """Next:{into}
   package autoscale:run --sandbox
 packer:run needs Packer: apt-get install packer, or see developer.hashicorp.com/packer/install.
 --sandbox is an embedded AWS, and needs: pip install 'nodepkg[sandbox]'
-Without --sandbox it is your AWS account, with the credentials of your environment. config:check warns that SSH
-is open during a build: x-note in nodes.json says how to close it."""
+Without --sandbox it is your AWS account, with the credentials of your environment.
+config:check warns that SSH is open during a build: x-note in nodes.json says how to close it."""
 
 
 def _tell_what_is_next(call: Call, folder: Path | None) -> None:

@@ -67,7 +67,12 @@ class Output:
         """What is going to be done, on stderr, before anybody is asked."""
         if not rows:
             return
-        for line in aligned([columns, *([printable(cell) or "-" for cell in row] for row in rows)]):
+        cells = [[printable(cell) or "-" for cell in row] for row in rows]
+        lines = list(aligned([columns, *cells]))
+        width = shutil.get_terminal_size().columns
+        if sys.stderr.isatty() and max(map(len, lines)) > width:
+            lines = list(records(columns, cells, width))
+        for line in lines:
             self.note(line, wrap=False)
 
     def document(self, document: Any) -> None:
