@@ -92,7 +92,8 @@ other files every byte. File times, modes and owners do not count.
 The **image digest** is a SHA-256 over the bundle digest, the provisioners of the rendered template, and its builders: the
 source image as it is declared, the block devices and every further key, but for those that only drive the build. It is the
 tag `nodepkg:digest` of an image; where it differs from what nodes.json gives now, a rebuild is due. Neither digest holds
-the git commit or a time.
+the git commit or a time. A template in HCL2 has the digest of the same template in JSON: to change `packer.format` makes no
+rebuild due.
 
 These keys of a builder only drive the build, so changing one makes no rebuild due: {keys}, and all that begin with
 {prefixes}.
