@@ -16,7 +16,7 @@ test:
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/pytest -q
 
-# What is generated: docs/nodes.md from the models, and the example's artefacts.
+# What is generated: pages of docs/ and nodes.schema.json from models and help, and the example's artefacts.
 docs:
 	@scripts/setup.sh
 	$(BIN)/python docs/generate.py

@@ -76,7 +76,7 @@ def test_what_follows_the_cursor_counts(project: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", ["package 'it", "package \"a 'b", "package a\\", "package 'a\"", "package", "", "'"])
 def test_an_unfinished_line_is_no_error(project: Path, line: str) -> None:
-    assert set(bash(line, replaced=line.split(" ")[-1])) <= set(all_commands())
+    assert set(bash(line, replaced=line.rsplit(" ", maxsplit=1)[-1])) <= set(all_commands())
 
 
 def test_zsh_and_fish_match_themselves_and_show_what_is_what(project: Path) -> None:

@@ -17,7 +17,6 @@ from tests.cli.conftest import Run
 ROOT = Path(__file__).parents[2]
 CHANGES_AWS = {"packer:run", "packer:clean", "autoscale:run"}
 READS_AWS = {"group:status"}
-READS_NO_NODES = {"completion:install"}
 
 
 def all_commands() -> dict[str, set[str]]:
@@ -29,6 +28,10 @@ def all_commands() -> dict[str, set[str]]:
         for name, command in group.commands.items()  # type: ignore[attr-defined]
         if not command.hidden
     }
+
+
+# They are not about a project that is there already.
+WITHOUT_NODES = {"version", "config:init", "config:schema", "completion:install"}
 
 
 def test_package_alone_lists_every_command(run: Run) -> None:
@@ -51,8 +54,9 @@ def test_every_command_explains_itself(run: Run, name: str) -> None:
 def test_options_are_offered_where_they_mean_something(name: str) -> None:
     options = all_commands()[name]
     assert {"--json", "--quiet", "-q", "--verbose", "-v", "--debug", "--no-color"} <= options
-    assert ("--nodes" in options) == (name not in READS_NO_NODES)
-    assert ({"--yes", "-y", "--dry-run"} <= options) == (name in CHANGES_AWS)
+    assert ("--nodes" in options) == (name not in WITHOUT_NODES)
+    assert ({"--yes", "-y"} <= options) == (name in CHANGES_AWS)
+    assert ("--dry-run" in options) == (name in CHANGES_AWS | {"config:init", "completion:install"})
     assert ({"--profile", "--sandbox"} <= options) == (name in CHANGES_AWS | READS_AWS)
 
 
@@ -150,7 +154,8 @@ def test_errors_are_json_when_json_is_asked_for(run: Run, project: Path) -> None
 
 def test_every_command_function_has_the_name_of_its_action() -> None:
     for name in all_commands():
-        namespace, action = name.split(":")
+        namespace, _, action = name.partition(":")
+        action = action or namespace
         module = sys.modules[f"nodepkg.cli.{namespace.removesuffix('s')}"]
         functions = {key.rstrip("_") for key, value in vars(module).items() if inspect.isfunction(value)}
         assert action in functions, name

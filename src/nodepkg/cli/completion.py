@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from nodepkg.cli.options import CHANGES, Call, command
+from nodepkg.cli.options import DRY_RUN, Call, command
 
 Shell = Annotated[
     Literal["bash", "zsh", "fish"] | None,
@@ -20,7 +20,7 @@ NOW = {
 
 @command(
     "completion:install",
-    {"dry_run": CHANGES["dry_run"]},
+    DRY_RUN,
     examples={
         "completion:install": "for the shell that this is called from",
         "completion:install zsh --dry-run": "show what would be written for another one",

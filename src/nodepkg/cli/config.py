@@ -1,6 +1,9 @@
 """config:… what nodes.json says, and whether it is right."""
 
-from nodepkg.cli.options import NODES, REGION, Call, Group, Groups, command
+import os
+from pathlib import Path
+
+from nodepkg.cli.options import DRY_RUN, NODES, REGION, Call, Folder, Group, Groups, command
 
 
 @command(
@@ -18,7 +21,7 @@ def check(call: Call, groups: Groups = None) -> None:
     Looks at the groups, their layers, what they are built on and the roles that they refer to, and
     warns of what works and is probably not wanted. Exit 3 if anything is wrong.
     """
-    from nodepkg.cli.output import count
+    from nodepkg.cli.layout import count
     from nodepkg.render.bundle import Project, missing_roles
     from nodepkg.render.packer import PackerTemplates, broken_template
 
@@ -53,3 +56,83 @@ def show(call: Call, group: Group) -> None:
 
     nodes = call.load()
     call.out.document(nodes.group(one(nodes, group)).merged)
+
+
+@command(
+    "config:schema",
+    examples={
+        "config:schema > nodes.schema.json": 'for an editor; "$schema": "./nodes.schema.json" in nodes.json names it',
+        "config:schema --json": "the same, as every command has it",
+    },
+)
+def schema(call: Call) -> None:
+    """Print the JSON Schema of nodes.json, for editors and other tools.
+
+    The schema (2020-12) has every key with its meaning, default and example. What only the merge knows it cannot
+    say: config:check does.
+    """
+    from nodepkg.nodes.json_schema import document_schema
+
+    call.out.document(document_schema())
+
+
+@command(
+    "config:init",
+    DRY_RUN,
+    examples={
+        "config:init": "a project in this folder",
+        "config:init shop --dry-run": "what it would write into the folder shop",
+    },
+)
+def init(call: Call, folder: Folder = None) -> None:
+    """Begin a project: a nodes.json that works, with all that it needs.
+
+    Writes nodes.json with two groups and its schema, a cookbook that converges, an override of the Packer template to
+    copy, and .gitignore. Never overwrites: a folder with a nodes.json is refused (4), other files are kept.
+    """
+    from nodepkg.errors import RefusedError
+    from nodepkg.render import files
+    from nodepkg.render.starter import LAST, starter
+
+    root = folder or Path()
+    if os.path.lexists(root) and not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir fails where it may not look
+        raise RefusedError(f"{root} is no folder")
+    there = RefusedError(
+        f"{root / LAST} is there already, and is never overwritten",
+        hint="package config:check looks at it; for another project name another folder",
+    )
+    if os.path.lexists(root / LAST):
+        raise there
+    if call.dry_run:
+        done = [(file, "would create" if files.is_missing(root, file) else "kept") for file in starter()]
+    else:
+        done = [(file, str(outcome)) for file, outcome in files.create(root, starter())]
+    document = [{"path": file.path, "state": word} for file, word in done]
+    call.out.result({"folder": str(root), "files": document}, [f"{word:<9} {file.path}" for file, word in done])
+    if done[-1][1] == files.Outcome.KEPT:  # it came while the others were written
+        raise there
+    if not call.dry_run:
+        _tell_what_is_next(call, folder)
+
+
+NEXT = """Next:{into}
+  package config:check
+  package group:create
+  package packer:run --sandbox
+  package autoscale:run --sandbox
+packer:run needs Packer: apt-get install packer, or see developer.hashicorp.com/packer/install.
+--sandbox is an embedded AWS, and needs: pip install 'nodepkg[sandbox]'
+Without --sandbox it is your AWS account, with the credentials of your environment.
+config:check warns that SSH is open during a build: x-note in nodes.json says how to close it."""
+
+
+def _tell_what_is_next(call: Call, folder: Path | None) -> None:
+    from shlex import quote
+
+    call.out.note(NEXT.format(into=f"\n  cd {quote(str(folder))}" if folder else ""))
+    parents = (folder or Path()).absolute().parents
+    above = next((path / "nodes.json" for path in parents if os.path.lexists(path / "nodes.json")), None)
+    if above:
+        call.out.note(f"{above} is another project: a command means the one in whose folder it is run.")
+    if os.environ.get("NODEPKG_NODES"):
+        call.out.warning("NODEPKG_NODES names another nodes.json, and counts before the folder: unset it")

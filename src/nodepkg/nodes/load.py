@@ -189,6 +189,8 @@ def load(path: Path) -> Nodes:
 def _top_level_findings(document: dict[str, Any]) -> Iterator[Finding]:
     for name, entry in document.items():
         if name == "$schema":
+            if not isinstance(entry, str):
+                yield Finding(name, (), f"has to be a string, and is {kind_of(entry)}")
             continue
         if name.startswith("$"):
             yield Finding(name, (), "top-level keys that start with $ are reserved; only $schema is known")
