@@ -1,6 +1,6 @@
 """config:… what nodes.json says, and whether it is right."""
 
-from nodepkg.cli.options import NODES, REGION, Call, Group, Groups, command
+from nodepkg.cli.options import NODES, REGION, Call, Group, Groups, Key, command
 
 
 @command(
@@ -53,3 +53,31 @@ def show(call: Call, group: Group) -> None:
 
     nodes = call.load()
     call.out.document(nodes.group(one(nodes, group)).merged)
+
+
+@command(
+    "config:explain",
+    NODES,
+    examples={
+        "config:explain 12_04-www": "every value that counts, and who gave it",
+        "config:explain 12_04-www 'security_groups[2]'": "one of them, with what it was laid over",
+    },
+)
+def explain(call: Call, group: Group, key: Key = None) -> None:
+    """Show where each value of a group comes from: layer, file:line and rule.
+
+    The rule is append for each item of a list, merge for each key of an object, override for all else, and default
+    where nobody says anything. With KEY.PATH (as in packer.chef.path, run_list[0] or run_list.0) also what the value
+    was laid over. With --json: group, file, and of each value key, path, value, layer, place (file and line; null for
+    a default), rule, reset (null stands there: the default again), overrides (layer, place, value), and by: the key
+    that counts instead, where there is no value since it does.
+    """
+    from nodepkg.cli.explained import show_rows
+    from nodepkg.nodes.explain import explanation
+    from nodepkg.nodes.select import one
+
+    nodes = call.load()
+    name = nodes.group(one(nodes, group)).name
+    explained = explanation(nodes, name)
+    rows = explained.rows(explained.resolve(key) if key is not None else ())
+    show_rows(call.out, nodes.source, name, rows, overridden=key is not None)

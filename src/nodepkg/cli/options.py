@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Groups = Annotated[list[str] | None, typer.Argument(metavar="[GROUP]...", help="Groups, by name or glob; none: all.")]
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="The group.")]
+Key = Annotated[
+    str | None, typer.Argument(metavar="[KEY.PATH]", help="A key, as packer.chef.path or run_list.0; none: all.")
+]
 Check = Annotated[bool, typer.Option("--check", help="Write nothing; exit 4 if anything on disk is stale or missing.")]
 
 OUTPUT = {
