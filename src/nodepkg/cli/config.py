@@ -1,6 +1,6 @@
 """config:… what nodes.json says, and whether it is right."""
 
-from nodepkg.cli.options import NODES, REGION, Call, Group, Groups, Key, command
+from nodepkg.cli.options import NODES, REGION, Call, Group, Groups, Key, Rev, command
 
 
 @command(
@@ -81,3 +81,43 @@ def explain(call: Call, group: Group, key: Key = None) -> None:
     explained = explanation(nodes, name)
     rows = explained.rows(explained.resolve(key) if key is not None else ())
     show_rows(call.out, nodes.source, name, rows, overridden=key is not None)
+
+
+@command(
+    "config:diff",
+    NODES,
+    examples={
+        "config:diff HEAD": "what the edits of the working tree change",
+        "config:diff origin/main '12_04-*' --json": "the same for some groups and a branch, for a machine to read",
+    },
+)
+def diff(call: Call, rev: Rev, groups: Groups = None) -> None:
+    """Show what differs between a git revision and the working tree, and what follows.
+
+    What is compared are the merged groups, key by key, and all that an image is made from: cookbooks, data bags,
+    roles, templates. What follows is told in words, with the commands to run: artefacts to refresh, an image to
+    rebuild, an Auto Scaling group to replace, or nothing. What git ignores counts as unchanged. Exit 0 also if
+    something differs. With --json: rev, commit, files (path and change, of those that every group gets), commands,
+    unchanged (how many groups are), and of each other group: state (added, changed, removed), changes (key, change,
+    before, after), files, artifacts (path and change), rebuild, base (the group after which to build), asg (nothing,
+    start, replace, resize, delete), replace, note.
+    """
+    import os
+
+    from nodepkg.cli.differences import show_difference
+    from nodepkg.clients.snapshot import snapshot
+    from nodepkg.diff import PARTS, difference
+    from nodepkg.errors import ConfigError, UsageError
+    from nodepkg.nodes.load import load
+    from nodepkg.nodes.select import select_of_both
+
+    nodes = call.load()
+    with snapshot(nodes.source.path, rev, PARTS, os.environ) as then:
+        for note in then.notes:
+            call.out.note(note)
+        try:
+            before = load(then.file)
+        except ConfigError as error:
+            raise UsageError(f"{then.said(error.message)}", hint="name a revision whose nodes.json is right") from error
+        names = select_of_both(before, nodes, groups or [])
+        show_difference(call.out, then, difference(before, nodes, names), compared=len(names), every=len(nodes.names))

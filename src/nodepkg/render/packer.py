@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined
 from jinja2.exceptions import TemplateError, TemplateNotFound, TemplateSyntaxError
+from jinja2.meta import find_referenced_templates
 
 from nodepkg.errors import ConfigError
 from nodepkg.nodes.findings import Finding
@@ -66,6 +67,25 @@ class PackerTemplates:
     def template(self, group: Group) -> Artifact:
         return Artifact(group.name, f"packer/{group.name}.json", pretty(self.document(group)))
 
+    def own_files(self, group: Group) -> list[str]:
+        """The project's own files that the group's template is made of, relative to the project."""
+        return self._own_files(f"{group.settings.packer.template or group.settings.type}.j2")
+
+    def _own_files(self, name: str) -> list[str]:
+        if name not in self._made_of:
+            folder, waiting, found = self.project.root / USER_TEMPLATES, [name], dict[str, None]()
+            while waiting:
+                name_of_one = waiting.pop()
+                if name_of_one not in found and (folder / name_of_one).is_file():
+                    found[name_of_one] = None
+                    waiting += _mentioned(self._environment, folder, name_of_one)
+            self._made_of[name] = [(USER_TEMPLATES / one).as_posix() for one in found]
+        return self._made_of[name]
+
+    @cached_property
+    def _made_of(self) -> dict[str, list[str]]:
+        return {}
+
     def _render(self, name: str, group: Group) -> str:
         try:
             return self._environment.get_template(name).render(context(self.project, group))
@@ -101,6 +121,15 @@ class PackerTemplates:
         environment.filters["literal"] = literal
         environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
         return environment
+
+
+def _mentioned(environment: Environment, folder: Path, name: str) -> list[str]:
+    """The templates that one extends, includes or imports; all that there are if it says which by an expression."""
+    try:
+        found = set(find_referenced_templates(environment.parse((folder / name).read_text("utf-8"))))
+    except (OSError, UnicodeDecodeError, TemplateSyntaxError):
+        return []
+    return [path.name for path in folder.iterdir()] if None in found else [str(one) for one in found]
 
 
 def broken_template(templates: PackerTemplates, group: Group) -> list[Finding]:
