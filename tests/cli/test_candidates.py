@@ -54,6 +54,11 @@ def fish(*words: str) -> list[str]:
         ("package config:show ftp-l", ["ftp-listener"]),
         ("package config:show ftp-listener ", []),
         ("package role:update ftp-p", ["ftp-processor"]),
+        ("package config:diff ", []),
+        ("package config:diff HEAD ftp-p", ["ftp-processor"]),
+        ("package config:init ", [FILES]),
+        ("package vers", ["version"]),
+        ("package version ", []),
     ],
 )
 def test_bash_gets_what_it_puts_in_place_of_the_last_piece(project: Path, before: str, replies: list[str]) -> None:

@@ -26,6 +26,10 @@ Group = Annotated[str, typer.Argument(metavar="GROUP", help="The group.", autoco
 Folder = Annotated[
     Path | None, typer.Argument(metavar="FOLDER", help="The folder; none: this one. It is made if it is not there.")
 ]
+Key = Annotated[
+    str | None, typer.Argument(metavar="KEY.PATH", help="A key, as packer.chef.path or run_list.0; none: all.")
+]
+Rev = Annotated[str, typer.Argument(metavar="REV", help="A git revision: a branch, a tag, a commit, HEAD~2.")]
 Check = Annotated[bool, typer.Option("--check", help="Write nothing; exit 4 if anything on disk is stale or missing.")]
 
 OUTPUT = {

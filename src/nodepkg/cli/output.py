@@ -16,6 +16,8 @@ from nodepkg.errors import RefusedError
 # The least room, in characters, for the last column of a table, which is the one that wraps.
 LAST_COLUMN = 30
 
+_STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33"}
+
 
 @dataclass(frozen=True)
 class Output:
@@ -134,6 +136,12 @@ class Output:
 
     def _red(self, text: str) -> str:
         return f"\033[1;31m{text}\033[0m" if self.wants_color and sys.stderr.isatty() else text
+
+    def painted(self, text: str, style: str) -> str:
+        """A line of the result in a colour of _STYLES (or none), without what would steer the terminal."""
+        clean = printable(self.suggested(text))
+        code = _STYLES.get(style) if self.wants_color and sys.stdout.isatty() else None
+        return f"\033[{code}m{clean}\033[0m" if code else clean
 
     @property
     def wants_color(self) -> bool:

@@ -63,6 +63,16 @@ class Nodes:
         groups, findings = self._examine_all(names)
         return self._raise_or_return(groups, [*findings, *self._build_findings(groups)])
 
+    def sound(self, names: Iterable[str]) -> tuple[list[Group], dict[str, str]]:
+        """Those groups that `buildable` would give, and of each other one what is wrong with it, without places."""
+        groups, findings = self._examine_all(names)
+        findings += self._build_findings(groups)
+        wrong: dict[str, str] = {}
+        for found in findings:
+            for name in found.groups or (found.entry,):
+                wrong.setdefault(name, found.text())
+        return [group for group in groups if group.name not in wrong], wrong
+
     def refuse(self, findings: Iterable[Finding]) -> None:
         """Raises ConfigError if there are any: they are told with their lines."""
         if lines := report(self.source, _with_all_groups(findings)):

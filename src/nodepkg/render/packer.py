@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined
 from jinja2.exceptions import TemplateError, TemplateNotFound, TemplateSyntaxError
+from jinja2.meta import find_referenced_templates
 
 from nodepkg.errors import ConfigError
 from nodepkg.nodes.findings import Finding
@@ -56,9 +57,27 @@ class PackerTemplates:
         paths = [f"packer/{group.name}{other[group.settings.packer.format]}" for group in groups]
         return [path for path in paths if (self.project.root / path).is_file()]
 
+    def own_files(self, group: Group) -> list[str]:
+        """The project's own files that the group's template is made of, relative to the project."""
+        return self._own_files(_template_name(group))
+
+    def _own_files(self, name: str) -> list[str]:
+        if name not in self._made_of:
+            folder, waiting, found = self.project.root / USER_TEMPLATES, [name], dict[str, None]()
+            while waiting:
+                name_of_one = waiting.pop()
+                if name_of_one not in found and (folder / name_of_one).is_file():
+                    found[name_of_one] = None
+                    waiting += _mentioned(self._environment, folder, name_of_one)
+            self._made_of[name] = [(USER_TEMPLATES / one).as_posix() for one in found]
+        return self._made_of[name]
+
+    @cached_property
+    def _made_of(self) -> dict[str, list[str]]:
+        return {}
+
     def _rendered(self, group: Group) -> Rendered:
-        language = language_of(group.settings.packer.format)
-        name = f"{group.settings.packer.template or group.settings.type}{language.template_suffix}"
+        language, name = language_of(group.settings.packer.format), _template_name(group)
         text = self._render(name, group, language)
         try:
             return language.read(text)
@@ -104,6 +123,15 @@ class PackerTemplates:
         return environment
 
 
+def _mentioned(environment: Environment, folder: Path, name: str) -> list[str]:
+    """The templates that one extends, includes or imports; all that there are if it says which by an expression."""
+    try:
+        found = set(find_referenced_templates(environment.parse((folder / name).read_text("utf-8"))))
+    except (OSError, UnicodeDecodeError, TemplateSyntaxError):
+        return []
+    return [path.name for path in folder.iterdir()] if None in found else [str(one) for one in found]
+
+
 def broken_template(templates: PackerTemplates, group: Group) -> list[Finding]:
     """What config:check tells of a template that is missing or broken."""
     try:
@@ -121,6 +149,11 @@ class _Shipped(BaseLoader):
         if "/" in template or not file.is_file():
             raise TemplateNotFound(template)
         return file.read_text("utf-8"), template, lambda: True
+
+
+def _template_name(group: Group) -> str:
+    packer = group.settings.packer
+    return f"{packer.template or group.settings.type}{language_of(packer.format).template_suffix}"
 
 
 def _template_line(error: BaseException) -> str | None:
