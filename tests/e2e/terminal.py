@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pexpect
@@ -64,10 +64,10 @@ class Terminal:
         self.start_over()
         return shown.partition("> ")[2]
 
-    def listed(self, line: str, last: str) -> str:
-        """Types the line and TABs as one does to see what there is; the screen when it shows `last`."""
+    def listed(self, line: str, words: Iterable[str]) -> str:
+        """Types the line and TABs as one does to see what there is; the screen when it shows all the words."""
         self.type(f"{line}\t\t")
-        shown = self.until(last)
+        shown = [self.until(re.escape(word)) for word in words][-1]
         self.start_over()
         return shown
 

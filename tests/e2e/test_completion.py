@@ -103,9 +103,7 @@ def test_commands_are_completed_with_their_colon(at_prompt: Open) -> None:
 
 
 def test_all_commands_are_listed_but_for_hidden_ones(at_prompt: Open) -> None:
-    shown = at_prompt().listed("package ", "sandbox:stop")
-    for name in all_commands():
-        assert name in shown
+    shown = at_prompt().listed("package ", sorted(all_commands()))
     assert "role:update" not in shown.replace("roles:update", "")
 
 
@@ -113,8 +111,7 @@ def test_groups_come_from_the_nearest_nodes_json(at_prompt: Open) -> None:
     terminal = at_prompt({"nodes.json": EXAMPLE.read_text(), "deep/down/file": "", "nodes file.json": '{"other": {}}'})
     terminal.run("cd deep/down")
     assert terminal.completed("package packer:run ftp-p") == "package packer:run ftp-processor ·"
-    shown = terminal.listed("package packer:run 12_04-bee 12_04-", "12_04-www")
-    assert "12_04-base" in shown
+    shown = terminal.listed("package packer:run 12_04-bee 12_04-", ["12_04-base", "12_04-www"])
     assert "12_04-bee" not in shown.replace("12_04-bee 12_04-", "")  # it stands on the line
     assert "__base__" not in shown
     assert terminal.completed("package config:show ftp-listener ") == "package config:show ftp-listener ·"
@@ -130,7 +127,7 @@ def test_options_and_their_values_are_completed(at_prompt: Open) -> None:
     assert terminal.completed(named) == f"{named}.json ·"
     for nothing in ("packer:clean --keep ", "packer:clean --profile ", "role:create --profile"):
         assert terminal.completed(f"package {nothing}") == f"package {nothing}·"
-    assert "zsh" in terminal.listed("package completion:install ", "fish")
+    terminal.listed("package completion:install ", ["bash", "fish", "zsh"])
 
 
 def test_a_word_in_the_middle_of_the_line_is_completed(at_prompt: Open) -> None:
@@ -163,8 +160,8 @@ def test_ten_thousand_groups_are_no_obstacle(at_prompt: Open) -> None:
     entry = {"inherits": "__web__", "run_list": ["recipe[service::web]"], "autoscale": {"node_min": 2, "node_max": 4}}
     groups = {f"group-{number:05}": entry for number in range(10_000)}
     terminal = at_prompt({"nodes.json": json.dumps(groups, indent=4)})
-    shown = terminal.listed("package packer:run group-0123", "01239")  # fish writes …roup-01239
-    assert all(f"roup-0123{digit}" in shown for digit in range(10))
+    tens = [f"roup-0123{digit}" for digit in range(10)]  # fish writes …roup-01239
+    terminal.listed("package packer:run group-0123", tens)
 
 
 def test_a_program_that_is_gone_is_not_talked_about(at_prompt: Open, tmp_path: Path) -> None:
