@@ -10,7 +10,7 @@ from nodepkg.clients.aws.ec2 import Ec2
 from nodepkg.diff import Asg, Facts, GroupChange, State, Version, compared, difference, judge
 from nodepkg.launch import launch_inputs, template_data
 from nodepkg.nodes.changes import Kind
-from nodepkg.nodes.load import Nodes
+from nodepkg.nodes.load import Nodes, load
 from tests.projects import make_project
 
 RUNS = {"instance_type": "t3.small"}
@@ -115,6 +115,11 @@ def two(folder: Path, before: Any, after: Any, *names: str, files: Any = None) -
     return {change.group: change for change in difference(then, now, asked)}
 
 
+def again(folder: Path) -> list[GroupChange]:
+    """What differs between the projects of `two` after a file was edited."""
+    return difference(load(folder / "before/nodes.json"), load(folder / "after/nodes.json"), ["bee", "wasp"])
+
+
 CHAIN = {
     "leaf": {"source_group": "middle", "autoscale": {}},
     "middle": {"source_group": "base-group"},
@@ -155,6 +160,51 @@ def test_a_missing_role_in_the_past_is_told_of_those_that_refer_to_it(tmp_path: 
     found = two(tmp_path, {"bee": {"run_list": ["role[gone]"]}, "wasp": {}}, {"bee": {}, "wasp": {}})
     assert list(found) == ["bee"]
     assert "role[gone]" in found["bee"].note
+
+
+def test_a_broken_link_in_the_past_is_told_and_everything_follows(tmp_path: Path) -> None:
+    (tmp_path / "before/cookbooks").mkdir(parents=True)
+    (tmp_path / "before/cookbooks/gone").symlink_to("nowhere")
+    found = two(tmp_path, {"bee": {}, "wasp": {}}, {"bee": {}, "wasp": {}})
+    assert [(one.rebuild, "broken symbolic link" in one.note) for one in found.values()] == [(True, True), (True, True)]
+
+
+@pytest.mark.parametrize("template", ['{% include "part.j2" %}', '{% set name = "part.j2" %}{% include name %}'])
+def test_a_part_of_a_template_counts_for_those_that_include_it(tmp_path: Path, template: str) -> None:
+    part = '{"builders": [{"type": "null", "ami_name": "%s"}]}'
+    nodes = {"bee": {"packer": {"template": "own"}}, "wasp": {}}
+    files = {"templates/packer/own.j2": template, "templates/packer/part.j2": part % "a"}
+    found = two(tmp_path, nodes, nodes, files=files)
+    assert found == {}
+    (tmp_path / "after/templates/packer/part.j2").write_text(part % "b")
+    (change,) = again(tmp_path)
+    assert (change.group, dict(change.files)) == ("bee", {"templates/packer/part.j2": Kind.CHANGED})
+    assert (change.rebuild, list(change.artifacts)) == (False, ["packer/bee.json"])
+
+
+def test_the_role_of_another_group_makes_a_rebuild_due(tmp_path: Path) -> None:
+    before = {"bee": {"run_list": ["role[role-wasp]"]}, "wasp": {}}
+    found = two(tmp_path, before, {**before, "wasp": {"run_list": ["recipe[y]"]}})
+    assert {name: (one.rebuild, list(one.artifacts)) for name, one in found.items()} == {
+        "bee": (True, ["roles/wasp.json"]),
+        "wasp": (True, ["roles/wasp.json"]),
+    }
+
+
+def test_a_role_of_the_users_own_is_told_with_the_groups_that_refer_to_it(tmp_path: Path) -> None:
+    nodes = {"bee": {"run_list": ["role[own]"]}, "wasp": {}}
+    two(tmp_path, nodes, nodes, files={"roles/own.rb": "name 'own'"})
+    (tmp_path / "after/roles/own.rb").write_text("name 'own' # other")
+    (change,) = again(tmp_path)
+    assert (change.group, change.rebuild, dict(change.files)) == ("bee", True, {"roles/own.rb": Kind.CHANGED})
+
+
+@pytest.mark.parametrize("files", [{}, {"solo.rb": "other"}, {"data_bags/x/y.json": "{}"}])
+def test_a_file_beside_the_same_nodes_json_is_not_overlooked(tmp_path: Path, files: dict[str, str]) -> None:
+    entry = {"bee": {"source_ami": "ami-1", "run_list": ["recipe[x]"]}}
+    sides = make_project(tmp_path / "before", entry), make_project(tmp_path / "after", entry, files)
+    found = difference(*sides, ["bee"])
+    assert [one.rebuild for one in found] == [True] * bool(files)
 
 
 LAUNCH = {
