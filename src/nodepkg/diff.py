@@ -4,6 +4,7 @@ import json
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +15,7 @@ from nodepkg.nodes.changes import Change, Kind, changes
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
 from nodepkg.nodes.merge import Entry
+from nodepkg.nodes.names import role_of
 from nodepkg.render.bundle import FOLDERS, Project, bundle, sha256
 from nodepkg.render.digest import image_digest
 from nodepkg.render.group import group_artifacts
@@ -199,39 +201,64 @@ class Side:
                 raise
             return {}, error.message
 
-    def version(self, name: str) -> Version | None:
-        """Of this group; None if there is none."""
+    def same(self, other: "Side", name: str) -> bool:
+        """Whether nothing of what a group is rendered from differs, so that there is nothing to render."""
+        mine, theirs = self.groups.get(name), other.groups.get(name)
+        if mine is None or theirs is None or json.dumps(mine.merged) != json.dumps(theirs.merged):
+            return False
+        alone = not any(role_of(item) for item in mine.run_list)
+        return alone and self._surroundings is not None and self._surroundings == other._surroundings
+
+    @cached_property
+    def _surroundings(self) -> tuple[object, ...] | None:
+        """The files that every group is rendered from; None if they cannot be told."""
+        project, folder = self.templates.project, self.nodes.root / USER_TEMPLATES
+        try:
+            found = {path.relative_to(folder): path for path in sorted(folder.rglob("*"))}
+            if any(path.is_symlink() and path.is_dir() for path in found.values()):
+                return None
+            texts = {path: file.read_bytes() for path, file in found.items() if file.is_file()}
+            return project.folders, project.has_solo_rb and project.solo_rb, texts
+        except (OSError, RefusedError):
+            return None
+
+    def version(self, name: str, *, rendered: bool = True) -> Version | None:
+        """Of this group, if there is one; not `rendered` only with what needs no rendering."""
         if name not in self.nodes.entries:
             return None
         merged = self.nodes.merged(name)
         if name not in self.groups or self.unreadable:
             return Version(merged, problem=self.unreadable or self.problems[name])
         try:
-            return Version(merged, self._facts(self.groups[name]))
+            return Version(merged, (self._facts if rendered else _running)(self.groups[name]))
         except NodepkgError as error:
             if self._strict is not None and name in self._strict:
                 raise
             return Version(merged, problem=error.message)
 
     def _facts(self, group: Group) -> Facts:
-        project, autoscale = self.templates.project, group.settings.autoscale
+        project = self.templates.project
         artifacts = {made.path: made.text for made in group_artifacts(self.templates, group)}
         # With the files that all groups share every digest would take as long as there are files.
         own = replace(bundle(project, group), shared={}, shared_digests={})
         files = [role.path for role in project.roles(group)[1:] if not self.nodes.role_owner(role.name)]
         files += ["solo.rb"] if project.has_solo_rb else []
-        return Facts(
-            artifacts,
-            image_digest(own, json.loads(artifacts[f"packer/{group.name}.json"])),
-            {path: self._digest(path) for path in [*files, *self.templates.own_files(group)]},
-            launch_inputs(group) if autoscale else None,
-            (autoscale.node_min, autoscale.most) if autoscale else None,
+        return replace(
+            _running(group),
+            artifacts=artifacts,
+            image=image_digest(own, json.loads(artifacts[f"packer/{group.name}.json"])),
+            files={path: self._digest(path) for path in [*files, *self.templates.own_files(group)]},
         )
 
     def _digest(self, path: str) -> str:
         if path not in self._digests:
             self._digests[path] = sha256((self.nodes.root / path).read_bytes())
         return self._digests[path]
+
+
+def _running(group: Group) -> Facts:
+    autoscale = group.settings.autoscale
+    return Facts(launch=launch_inputs(group), sizes=(autoscale.node_min, autoscale.most)) if autoscale else Facts()
 
 
 def difference(before: Nodes, after: Nodes, names: Sequence[str]) -> list[GroupChange]:
@@ -248,7 +275,9 @@ def difference(before: Nodes, after: Nodes, names: Sequence[str]) -> list[GroupC
     for name in [*(name for name in needed if name not in now.groups), *ordered]:
         base = now.groups[name].settings.source_group if name in now.groups else None
         new_base = base if base and base in found and found[base].builds else ""
-        found[name] = judge(name, then.version(name), now.version(name), shared=shared, base=new_base)
+        differs = not then.same(now, name)
+        versions = (side.version(name, rendered=differs) for side in (then, now))
+        found[name] = judge(name, *versions, shared=shared, base=new_base)
     return [found[name] for name in names if found[name].differs]
 
 

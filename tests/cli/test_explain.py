@@ -67,6 +67,10 @@ def test_an_unknown_key_is_a_usage_error_with_the_nearest(run: Run, project: Pat
     assert "packer.chef.install" in done.err
 
 
+def test_a_key_is_near_to_its_beginning(run: Run, project: Path) -> None:
+    assert "did you mean packer.ssh_source_cidrs or" in run("config:explain", "12_04-www", "packer.ssh").err
+
+
 def test_a_group_that_is_wrong_is_not_explained(run: Run, project: Path) -> None:
     document = json.loads((project / "nodes.json").read_text())
     document["12_04-bee"]["regoin"] = "x"

@@ -1,5 +1,6 @@
 """What is printed, and what commands are suggested."""
 
+import io
 import json
 import os
 import subprocess
@@ -134,3 +135,20 @@ def test_ctrl_c_at_the_very_start_is_no_traceback() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 130
     assert done.stderr == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_lines_are_painted_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("NO_COLOR", ""), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    assert Output().painted("+ a", "green") == "+ a"
+    monkeypatch.setattr("sys.stdout", Terminal())
+    assert Output().painted("+ a", "green") == "\033[32m+ a\033[0m"
+    assert Output().painted("\x1b[31m", "") == r"\x1b[31m"
+    assert Output(color=False).painted("+ a", "green") == "+ a"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert Output().painted("+ a", "green") == "+ a"

@@ -13,6 +13,7 @@ from nodepkg.cli import commands
 from nodepkg.cli.app import app
 from nodepkg.errors import ExitCode
 from tests.cli.conftest import Run
+from tests.gits import alone, commit_all, put
 
 ROOT = Path(__file__).parents[2]
 CHANGES_AWS = {"packer:run", "packer:clean", "autoscale:run"}
@@ -87,6 +88,16 @@ def test_help_imports_nothing_of_the_domain() -> None:
 @pytest.mark.parametrize("command", ["role:create", "packer:create", "autoscale:create", "group:create"])
 def test_rendering_imports_no_boto3(command: str) -> None:
     assert not modules_after(command, "--check") & {"boto3", "botocore", "moto", "rich"}
+
+
+def test_comparing_with_a_revision_imports_no_boto3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone(monkeypatch)
+    commit_all(tmp_path, first=True)
+    put(tmp_path / "nodes.json", '{"bee": {"run_list": ["x"], "source_ami": "ami-1"}}')
+    commit_all(tmp_path)
+    modules = modules_after("config:diff", "HEAD", "--nodes", str(tmp_path / "nodes.json"))
+    assert "nodepkg.launch" in modules
+    assert not modules & {"boto3", "botocore", "moto", "rich"}
 
 
 def test_role_create_imports_no_jinja() -> None:

@@ -164,8 +164,8 @@ def diff(call: Call, rev: Rev, groups: Groups = None) -> None:
     rebuild, an Auto Scaling group to replace, or nothing. What git ignores counts as unchanged. Exit 0 also if
     something differs. With --json: rev, commit, files (path and change, of those that every group gets), commands,
     unchanged (how many groups are), and of each other group: state (added, changed, removed), changes (key, change,
-    before, after), files, artifacts (path and change), rebuild, base (the group after which to build), asg (nothing,
-    start, replace, resize, delete), replace, note.
+    before, after; was: where an item that moved stood), files, artifacts (path and change), rebuild, base (the group
+    after which to build), asg (nothing, start, replace, resize, delete), replace, note.
     """
     from nodepkg.cli.differences import show_difference
     from nodepkg.clients.snapshot import snapshot

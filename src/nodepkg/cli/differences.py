@@ -26,14 +26,13 @@ def show_difference(
     """What became of the compared groups since the snapshot; nodes.json has `every` of them now."""
     found = [replace(one, note=then.said(one.note)) for one in changed]
     shared = {path: kind for one in found for path, kind in one.shared.items()}
-    todo = list(commands(found, every))
     told = {
         "rev": then.rev,
         "commit": then.commit,
         "files": [{"path": path, "change": str(kind)} for path, kind in shared.items()],
         "groups": document(found),
         "unchanged": compared - len(found),
-        "commands": [out.suggested(command) for command in todo],
+        "commands": [out.suggested(command) for command in commands(found, every)],
     }
     since = f"between {then.rev} ({then.commit[:12]}) and the working tree"
     if not found:
@@ -42,7 +41,8 @@ def show_difference(
     heading = out.painted(
         f"{len(found)} of {count(compared, 'group')} {'differs' if len(found) == 1 else 'differ'} {since}", ""
     )
-    steps = ["", "to run:", *(out.painted(f"  {command}", "") for command in todo)] if todo else []
+    todo = [out.suggested(command) for command in commands(found, every, most=COMMAND)]
+    steps = ["", "to run:", *(f"  {command}" for command in todo)] if todo else []
     out.result(told, [heading, *lines(out, found), *steps])
 
 
@@ -93,16 +93,16 @@ def lines(out: Output, found: "Sequence[GroupChange]") -> Iterator[str]:
             yield out.painted(f"  => {line}", "")
 
 
-def commands(found: "Sequence[GroupChange]", every: int) -> Iterator[str]:
-    """What to run, in this order; of all `every` groups of nodes.json without their names."""
+def commands(found: "Sequence[GroupChange]", every: int, *, most: int | None = None) -> Iterator[str]:
+    """What to run, in this order; for `every` group of nodes.json, or more than `most`, without their names."""
     refresh = [one.group for one in found if one.state != "removed" and one.artifacts]
     build = [one.group for one in found if one.builds]
     start = [one.group for one in found if one.asg == "start"]
     for command, names in (("group:create", refresh), ("packer:run", build), ("autoscale:run", start)):
         if len(names) == every and every > 1:
             yield f"package {command}"
-        elif len(names) > COMMAND:
-            yield f"package {command} …, with the names of {len(names)} groups (they are in --json)"
+        elif most and len(names) > most:
+            yield f"package {command} …, with the names of {len(names)} groups (--json has them)"
         elif names:
             yield f"package {command} {' '.join(names)}"
 

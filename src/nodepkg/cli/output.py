@@ -139,7 +139,7 @@ class Output:
 
     def painted(self, text: str, style: str) -> str:
         """A line of the result in a colour of _STYLES (or none), without what would steer the terminal."""
-        clean = printable(self.suggested(text))
+        clean = printable(text)
         code = _STYLES.get(style) if self.wants_color and sys.stdout.isatty() else None
         return f"\033[{code}m{clean}\033[0m" if code else clean
 

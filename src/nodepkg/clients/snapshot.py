@@ -98,6 +98,7 @@ class _Export:
         if inner and inner.has_commit(commit):
             self.add(inner, commit, target / path, ["."])
             self.link_ignored(inner, target / path, ["."])
+            self._link(target, f"{path}/.git", there / ".git")
         else:
             self.notes.append(f"{path}: a submodule without its commit {commit[:12]} here: it counts as unchanged")
             if there.is_dir():

@@ -86,4 +86,4 @@ def _list(path: KeyPath, before: list[Any], after: list[Any]) -> Iterator[Change
 
 def _spelt(value: Any) -> str:
     """So that 1, 1.0 and true differ, as they do in nodes.json; the order of keys does not count."""
-    return json.dumps(value, sort_keys=True)
+    return f'"{value}' if isinstance(value, str) else json.dumps(value, sort_keys=True)

@@ -127,7 +127,8 @@ class Explanation:
         near = get_close_matches(text, known, n=3, cutoff=0.6)
         last = _last_key(text)
         same = [path for path in known if _last_key(path) == last]
-        return [*dict.fromkeys([*same, *near, *get_close_matches(text, known, n=1, cutoff=0.0)])][:3]
+        begun = [path for path in known if path.startswith(text)]
+        return [*dict.fromkeys([*same, *begun, *near, *get_close_matches(text, known, n=1, cutoff=0.0)])][:3]
 
     def _below(self, path: KeyPath) -> list[Row]:
         spot = _spot(path)

@@ -187,7 +187,8 @@ class Nodes:
             way.append(base)
 
     def _raise_or_return(self, groups: list[Group], findings: list[Finding]) -> list[Group]:
-        self.refuse(findings)
+        if findings:  # what is asked for group by group must not walk the file each time
+            self.refuse(findings)
         return groups
 
 

@@ -26,7 +26,8 @@ def select(nodes: Nodes, patterns: Sequence[str], region: str | None = None) -> 
 
 def select_of_both(before: Nodes, after: Nodes, patterns: Sequence[str]) -> list[str]:
     """The groups of two versions of nodes.json that the patterns choose: those of `after`, then those that are gone."""
-    gone = [name for name in before.names if name not in after.names]
+    kept = set(after.names)
+    gone = [name for name in before.names if name not in kept]
     if not patterns:
         return [*after.names, *gone]
     left = {name for pattern in patterns for name in _matching(gone, pattern)}
