@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 
 from tests.cli.test_program import all_commands
 from tests.e2e.conftest import ROOT
-from tests.e2e.program import CLEAN
 from tests.e2e.terminal import Terminal
 
 SHELLS = ("bash", "zsh", "fish")
@@ -185,18 +183,3 @@ def test_zsh_may_start_its_completion_where_it_likes(at_prompt: Open, home: Path
     path = home / ".zshrc"
     path.write_text(rc.format(ours=path.read_text(), compinit="autoload -Uz compinit && compinit -i"))
     assert at_prompt().completed("package role:cr") == "package role:create ·"
-
-
-def test_a_completion_takes_no_longer_than_the_help(environ: dict[str, str], tmp_path: Path) -> None:
-    shutil.copy(EXAMPLE, tmp_path)
-
-    def seconds(*arguments: str, **more: str) -> float:
-        begin = time.perf_counter()
-        command = [sys.executable, "-m", "nodepkg", *arguments]
-        done = subprocess.run(command, env={**CLEAN, **environ, **more}, cwd=tmp_path, capture_output=True, check=True)
-        assert done.stdout
-        return time.perf_counter() - begin
-
-    line = ("package packer:run 12", "", "12")
-    pairs = [(seconds(*line, _PACKAGE_COMPLETE="bash"), seconds("--help")) for _ in range(10)]
-    assert min(completion for completion, _ in pairs) < 1.2 * min(help for _, help in pairs)
