@@ -163,12 +163,17 @@ def _artifacts(name: str, then: Facts, now: Facts) -> Files:
 
 
 def _left_behind(name: str, before: Version | None) -> Files:
-    made = before.facts.artifacts if before and before.facts else _own(name)
-    return {path: Kind.REMOVED for path in made if path in _own(name)}
+    own = _own(name)
+    if before and before.facts:
+        return {path: Kind.REMOVED for path in own if path in before.facts.artifacts}
+    packer = before.merged.get("packer") if before else None
+    other = ".json" if isinstance(packer, dict) and packer.get("format") == "hcl2" else ".pkr.hcl"
+    return {path: Kind.REMOVED for path in own if path != f"packer/{name}{other}"}
 
 
 def _own(name: str) -> tuple[str, ...]:
-    return f"roles/{name}.json", f"packer/{name}.json", f"dna/asg/{name}.json"
+    """The files that may be a group's own, its template in either language."""
+    return f"roles/{name}.json", f"packer/{name}.json", f"packer/{name}.pkr.hcl", f"dna/asg/{name}.json"
 
 
 def compared(before: Mapping[str, str], after: Mapping[str, str]) -> Files:
@@ -246,7 +251,7 @@ class Side:
         return replace(
             _running(group),
             artifacts=artifacts,
-            image=image_digest(own, json.loads(artifacts[f"packer/{group.name}.json"])),
+            image=image_digest(own, self.templates.document(group)),
             files={path: self._digest(path) for path in [*files, *self.templates.own_files(group)]},
         )
 

@@ -45,6 +45,22 @@ def test_no_differences_are_said_plainly(run: Run, repo: Path) -> None:
     assert told(run)["unchanged"] == 5
 
 
+def test_another_language_of_the_template_makes_no_other_image(run: Run, repo: Path) -> None:
+    edit(repo, "12_04-bee", packer={"format": "hcl2"})
+    changed = told(run)["groups"]["12_04-bee"]
+    assert changed["artifacts"] == {"packer/12_04-bee.json": "removed", "packer/12_04-bee.pkr.hcl": "added"}
+    assert (changed["rebuild"], changed["asg"]) == (False, "nothing")
+
+
+def test_groups_in_hcl2_are_compared_like_others(run: Run, repo: Path) -> None:
+    edit(repo, "12_04-bee", packer={"format": "hcl2"})
+    commit_all(repo)
+    edit(repo, "12_04-bee", packer={"format": "hcl2", "builder": {"ena_support": True}})
+    changed = told(run)["groups"]["12_04-bee"]
+    assert changed["artifacts"] == {"packer/12_04-bee.pkr.hcl": "changed"}
+    assert (changed["rebuild"], changed["asg"]) == (True, "replace")
+
+
 def test_a_change_is_told_key_by_key_with_what_follows(run: Run, repo: Path) -> None:
     edit(
         repo,

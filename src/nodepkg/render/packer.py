@@ -41,6 +41,7 @@ class PackerTemplates:
     """Renders Packer templates for the groups of one project."""
 
     project: Project
+    _last: tuple[Group, Rendered] | None = None
 
     def document(self, group: Group) -> dict[str, Any]:
         """What the template says, as Packer's JSON has it: it is what digests are made of."""
@@ -77,6 +78,12 @@ class PackerTemplates:
         return {}
 
     def _rendered(self, group: Group) -> Rendered:
+        """Of the group that was asked for last it is kept: who wants the text mostly wants the document next."""
+        if self._last is None or self._last[0] is not group:
+            self._last = (group, self._read(group))
+        return self._last[1]
+
+    def _read(self, group: Group) -> Rendered:
         language, name = language_of(group.settings.packer.format), _template_name(group)
         text = self._render(name, group, language)
         try:
