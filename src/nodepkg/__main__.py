@@ -1,10 +1,13 @@
 """`python -m nodepkg`, and what the commands `package` and `nodepkg` start."""
 
+import gc
 import os
 import sys
 
 
 def main() -> None:
+    # A command keeps what it makes until it ends: to look for garbage in between took a tenth of its time and more.
+    gc.set_threshold(1_000_000)
     try:
         if os.environ.get("_PACKAGE_COMPLETE"):
             _complete()

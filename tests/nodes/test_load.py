@@ -501,3 +501,43 @@ def test_a_role_in_a_run_list_is_warned_of_where_it_stands(tmp_path: Path) -> No
         " name its recipes (from layer __base__)",
         "nodes.json:16: fly: post_run_list[0]: role[c]: a role in a run list hides what runs; name its recipes",
     ]
+
+
+# A group's own entry counts as it is, whatever the layers say of the same key
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"source_group": "", "source_ami": None},
+        {"source_ami_filter": {"name": 5}},
+        {"tags": {"group": "x"}},
+        {"run_list": ["recipe[a b]"]},
+        {"block_devices": [{"device": ""}]},
+        {"packer": {"chef": {"path": "x"}}},
+        {"autoscale": True},
+        {"instance_type": 5},
+        {"regoin": "us-east-1"},
+    ],
+)
+def test_what_is_wrong_in_the_groups_own_entry_is_told(tmp_path: Path, wrong: Entry) -> None:
+    base = {
+        **BASE,
+        "tags": {"a": "b"},
+        "block_devices": [{"device": "/dev/sda1"}],
+        "packer": {"chef": {"path": "/opt/there"}},
+        "autoscale": {},
+        "instance_type": "m5.large",
+    }
+    told = findings(load(tmp_path, __base__=base, bee=wrong), "bee")
+    assert any(f" bee: {next(iter(wrong))}" in line for line in told)
+
+
+def test_groups_that_share_layers_do_not_share_what_they_add(tmp_path: Path) -> None:
+    layer = {"run_list": ["recipe[web]"], "tags": {"kind": "web"}, "default_attributes": {"a": {"b": 1}}}
+    one = {"inherits": "__web__", "run_list": ["recipe[one]"], "tags": {"kind": "one"}, "default_attributes": {"c": 1}}
+    nodes = load(tmp_path, __web__=layer, one=one, two={"inherits": "__web__"})
+    first, second = nodes.groups(["one", "two"])
+    assert first.run_list == ["recipe[base]", "recipe[web]", "recipe[one]"]
+    assert (second.run_list, second.settings.tags) == (["recipe[base]", "recipe[web]"], {"kind": "web"})
+    assert second.settings.default_attributes == {"a": {"b": 1}}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import Environment
 
 from nodepkg.errors import ConfigError
 from nodepkg.render.bundle import Project
@@ -429,3 +430,15 @@ def test_no_name_leaves_the_folder(tmp_path: Path, name: str) -> None:
 def test_no_template_reads_outside_its_folder(tmp_path: Path, text: str) -> None:
     (tmp_path / "secret").write_text("{}")
     assert "no template" in refused(tmp_path, text) or "not found" in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "value", ["plain", 'quo"ted', "<'&'>", "ünï\n", "", 5, 1.5, True, None, [], ["<", {"a": "'"}], {"b": [1], "a": "ß"}]
+)
+def test_tojson_writes_what_jinja2_would(value: object, tmp_path: Path) -> None:
+    ours = PackerTemplates(Project(make_project(tmp_path, {})))._environment
+    own = Environment(autoescape=False)
+    own.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
+    for text in ("{{ value | tojson }}", "{{ value | tojson(2) }}", "{{ '<' ~ (value | tojson) }}"):
+        rendered = [made.from_string(text).render(value=value) for made in (own, ours, ours)]
+        assert rendered[0] == rendered[1] == rendered[2]

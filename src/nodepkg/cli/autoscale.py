@@ -53,10 +53,7 @@ def run(call: Call, groups: Groups = None) -> None:
     from nodepkg.autoscale.run import plan_run
     from nodepkg.cli.account import cloud
     from nodepkg.cli.plans import carry_out
-    from nodepkg.images.build import built_from_older
     from nodepkg.nodes.select import scaling
-    from nodepkg.render.bundle import Project
-    from nodepkg.render.packer import PackerTemplates
 
     nodes = call.load()
     found, without = scaling(nodes.groups(call.names(nodes, groups)), groups or [])
@@ -64,6 +61,12 @@ def run(call: Call, groups: Groups = None) -> None:
         call.out.note(f"left out, autoscale is false: {', '.join(without)}")
     account = cloud(call, nodes.root, found).account
     start = plan_run(account, found, run_id=secrets.token_hex(8))
+
+    # Only now, since a group that cannot be started needs no templates.
+    from nodepkg.images.build import built_from_older
+    from nodepkg.render.bundle import Project
+    from nodepkg.render.packer import PackerTemplates
+
     for group in built_from_older(PackerTemplates(Project(nodes)), found, start.images):
         call.out.warning(f"the image of {group} was built from an older nodes.json (package packer:run {group})")
 

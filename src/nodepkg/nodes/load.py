@@ -30,6 +30,9 @@ class Nodes:
         }
         self._seen: dict[str, list[Finding]] = {}
         self._examined: dict[str, Group] = {}
+        self._merged: dict[str, Entry] = {}
+        self._layers: dict[tuple[str, ...], Entry] = {}
+        self._chains: dict[str, tuple[list[str], list[Finding]]] = {}
 
     @property
     def root(self) -> Path:
@@ -85,12 +88,29 @@ class Nodes:
 
     def merged(self, name: str) -> Entry:
         """The entry as the merge leaves it; of the keys that name a source image the one nearest to the group stays."""
-        chain = [self.entries[entry] for entry in chain_of(name, self.entries)[0]]
-        merged = merge({key: value for key, value in entry.items() if key != "inherits"} for entry in chain)
+        if name not in self._merged:
+            self._merged[name] = self._merge(name)
+        return self._merged[name]
+
+    def _merge(self, name: str) -> Entry:
+        names = self._chain(name)[0]
+        chain = [self.entries[entry] for entry in names]
+        merged = merge([self._merge_of(tuple(names[:-1])), _without_inherits(chain[-1])])
         if "inherits" in self.entries[name]:
             merged["inherits"] = self.entries[name]["inherits"]
         given = [key for entry in chain for key in SOURCE_KEYS if entry.get(key) and merged[key] is not None]
         return {key: value for key, value in merged.items() if key not in SOURCE_KEYS or not given or key == given[-1]}
+
+    def _merge_of(self, layers: tuple[str, ...]) -> Entry:
+        """These layers as one entry: worked out once for all groups that have them."""
+        if layers not in self._layers:
+            self._layers[layers] = merge(_without_inherits(self.entries[layer]) for layer in layers)
+        return self._layers[layers]
+
+    def _chain(self, name: str) -> tuple[list[str], list[Finding]]:
+        if name not in self._chains:
+            self._chains[name] = chain_of(name, self.entries)
+        return self._chains[name]
 
     def region_of(self, name: str) -> str:
         """The region as the merge gives it, before anything is validated."""
@@ -125,10 +145,13 @@ class Nodes:
         """The group, and what is wrong with it; a key that is wrong has its default in the group."""
         if name in self._examined:
             return self._examined[name], []
-        chain, findings = chain_of(name, self.entries)
-        findings += [found for entry in chain for found in self._look_at(entry)]
+        chain, wrong_chain = self._chain(name)
         merged = self.merged(name)
         settings, wrong = _settings(merged)
+        # All that its own entry says is in the merge, but for source images that another one comes before.
+        own_is_sound = not wrong and self.entries[name].keys().isdisjoint(SOURCE_KEYS)
+        looked_at = chain[:-1] if own_is_sound else chain
+        findings = [*wrong_chain, *(found for entry in looked_at for found in self._look_at(entry))]
         # A key that is wrong by itself is left out from here on, so that the rest is judged all the same.
         broken = {found.key_path[0] for found in findings if found.key_path}
         findings += [Finding(name, path, problem) for path, problem in wrong if path[0] not in broken]
@@ -195,6 +218,10 @@ class Nodes:
 def load(path: Path) -> Nodes:
     """Reads nodes.json; what it means is checked when groups are asked for."""
     return Nodes(read(path))
+
+
+def _without_inherits(entry: Entry) -> Entry:
+    return {key: value for key, value in entry.items() if key != "inherits"}
 
 
 def _top_level_findings(document: dict[str, Any]) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ key is added by adding a field; nothing else lists them. Where a rule is Python,
 
 import re
 from itertools import combinations
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
@@ -52,6 +52,9 @@ class Model(BaseModel):
             for key, item in value.items()
             if not key.startswith("x-") and (item is not None or key not in cls.model_fields)
         }
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self  # it is frozen; pydantic would copy a default for every entry that leaves it out
 
 
 def _run_list_item(item: str) -> str:

@@ -27,8 +27,10 @@ class Source:
 
     def lines(self, wanted: Iterable[KeyPath]) -> dict[KeyPath, int]:
         """For each path the line, from 1, of its key (or item); that of its nearest parent if it is absent."""
+        lines: dict[KeyPath, int] = {}
+        if not (wanted := list(wanted)):
+            return lines  # to walk through a large file takes longer than to read it
         found = {place.path: place.offset for place in places(self.text)}
-        lines = {}
         for path in wanted:
             present = next((path[:end] for end in range(len(path), 0, -1) if path[:end] in found), ())
             lines[path] = line_of(self.text, found.get(present, 0))

@@ -35,7 +35,7 @@ class RoleFile:
     @property
     def bundle_path(self) -> str:
         """chef-solo looks a role up by the name of its file."""
-        return f"roles/{self.name}{Path(self.path).suffix}"
+        return f"roles/{self.name}{os.path.splitext(self.path)[1]}"  # noqa: PTH122 - asked of every group
 
 
 @dataclass

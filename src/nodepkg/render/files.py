@@ -47,14 +47,28 @@ def current(root: Path, artifact: Artifact) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise RefusedError(f"{root / artifact.path}: cannot be read: {error.strerror}") from error
+        raise _unreadable(root / artifact.path, error) from error
+
+
+def _unreadable(path: Path | str, error: OSError) -> RefusedError:
+    return RefusedError(f"{path}: cannot be read: {error.strerror}")
 
 
 def state(root: Path, artifact: Artifact) -> State:
-    text = current(root, artifact)
-    if text is None:
+    wanted = artifact.text.encode("utf-8")
+    path = os.path.join(root, artifact.path)  # noqa: PTH118 - with pathlib, ten thousands of files take twice as long
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
         return State.MISSING
-    return State.FRESH if text == artifact.text else State.STALE
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
+        return State.FRESH if os.read(file, len(wanted) + 1) == wanted else State.STALE
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    finally:
+        os.close(file)
 
 
 def write(root: Path, artifacts: Iterable[Artifact]) -> list[tuple[Artifact, Outcome]]:

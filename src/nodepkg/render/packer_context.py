@@ -1,5 +1,6 @@
 """What a Packer template is given: the group's values, in the words of the template's language."""
 
+from functools import lru_cache
 from shlex import quote
 from typing import Any
 
@@ -105,12 +106,17 @@ def _provisioning(project: Project, group: Group, language: Language) -> dict[st
             f'chown -R "${{SUDO_UID:-$(id -u)}}" {path}',
         ],
         "uploads": _uploads(project, project.roles(group), chef.path, language),
-        "write_files": [literal(f"printf '%s\\n' {quote(text)} > {path}/{name}") for name, text in files.items()],
+        "write_files": [_write_file(text, f"{path}/{name}") for name, text in files.items()],
         "chef": {
             "install": literal(chef.install) if chef.install else None,
             "command": literal(chef.command.replace("{path}", path)),
         },
     }
+
+
+@lru_cache(maxsize=64)
+def _write_file(text: str, path: str) -> Any:
+    return literal(f"printf '%s\\n' {quote(text)} > {path}")
 
 
 def _uploads(project: Project, roles: list[RoleFile], path: str, language: Language) -> list[dict[str, Any]]:

@@ -1,12 +1,15 @@
 """Packer templates in JSON, which every Packer reads."""
 
 import json
+import re
 from typing import Any
 
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.source import finite, no_constant
-from nodepkg.render.jsontext import pretty
+from nodepkg.render.jsontext import canonical, pretty
 from nodepkg.render.packer_language import Rendered, literal
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class PackerJson:
@@ -27,8 +30,9 @@ class PackerJson:
     def read(self, text: str) -> Rendered:
         try:
             document = json.loads(text, object_pairs_hook=_unique, parse_constant=no_constant, parse_float=finite)
-            written = pretty(document)
-            written.encode("utf-8")  # half of a character is JSON, and no text
+            text.encode("utf-8")
+            if _HALF.search(text):
+                canonical(document)  # half of a character is JSON, and no text
         except json.JSONDecodeError as error:
             shown = text.split("\n")[error.lineno - 1].strip()[:100]
             raise ValueError(f"not JSON: {error.msg} on line {error.lineno} of it: {shown}") from error
@@ -37,7 +41,7 @@ class PackerJson:
         builders = document.get("builders") if isinstance(document, dict) else None
         if not isinstance(builders, list) or not all(isinstance(builder, dict) for builder in builders):
             raise ValueError("no Packer template: it has no builders")
-        return Rendered(written, document)
+        return Rendered(pretty(document), document)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

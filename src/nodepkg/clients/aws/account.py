@@ -89,7 +89,7 @@ class Account:
                 "aws_access_key_id": "sandbox",
                 "aws_secret_access_key": "sandbox",
             }
-        client = self._boto().client(service, region_name=region, config=Config(**options), **settings)
+        client = self._boto().create_client(service, region_name=region, config=Config(**options), **settings)
         if self.endpoint:
             client.meta.events.register_first("before-send", self._only_the_sandbox)
         client.meta.events.register("needs-retry", self._tell_a_retry)
@@ -99,14 +99,16 @@ class Account:
 
     def _boto(self) -> Any:
         if self._session is None:
-            import boto3
             import botocore.session
 
+            from nodepkg.clients.aws.models import Models
+
             if self.endpoint:
-                core = botocore.session.Session(session_vars=_nothing_of_the_users())
+                session = botocore.session.Session(session_vars=_nothing_of_the_users())
             else:
-                core = botocore.session.Session(profile=self.profile)
-            self._session = boto3.Session(botocore_session=core)
+                session = botocore.session.Session(profile=self.profile)
+            session.register_component("data_loader", Models(session.get_config_variable("data_path")))
+            self._session = session
         return self._session
 
     def _only_the_sandbox(self, request: Any, **_: Any) -> None:
