@@ -19,7 +19,8 @@ def figures(place: Workplace, commands: int, times: int) -> Iterator[Figure]:
         peer = Command([place.script(script), "--help"], place.example)
         limit = 1.3 if script == "bare-help" else None
         yield compare(f"`--help` : {form}, {commands} commands", helped, peer, times=times, limit=limit)
-    yield compare("a completion in bash : `package --help`", completion(place, place.example), helped, times=times, limit=1.2)
+    complete = completion(place, place.example)
+    yield compare("a completion in bash : `package --help`", complete, helped, times=times, limit=1.2)
     role = place.example / "roles" / "12_04-bee.json"
     create = [place.script("package"), "role:create", "12_04-bee"]
     peer = Command([place.script("bare-one"), "12_04-bee"], place.example)
