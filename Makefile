@@ -8,7 +8,7 @@ demo:
 	@scripts/demo.sh
 
 test:
-	@scripts/setup.sh git:git packer:packer sshd:openssh-server ssh:openssh-client unshare:util-linux
+	@scripts/setup.sh git:git packer:packer sshd:openssh-server ssh:openssh-client unshare:util-linux zsh:zsh fish:fish
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -16,7 +16,7 @@ test:
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/pytest -q
 
-# What is generated: docs/nodes.md from the models, and the example's artefacts.
+# What is generated: pages of docs/ and nodes.schema.json from models and help, and the example's artefacts.
 docs:
 	@scripts/setup.sh
 	$(BIN)/python docs/generate.py

@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from nodepkg.clients.packer import FIRST_WITH_INIT, find
+
 
 def packers() -> list[str]:
     """Paths; Debian's own must be there: a test that cannot run has failed."""
@@ -16,3 +18,14 @@ def packers() -> list[str]:
 
 
 each_packer = pytest.mark.parametrize("packer", packers())
+
+# Each Packer with each language that it reads.
+each_language = pytest.mark.parametrize(
+    ("packer", "language"),
+    [
+        (path, language)
+        for path in packers()
+        for language in ("json", "hcl2")
+        if language == "json" or find({"NODEPKG_PACKER": path}).version >= FIRST_WITH_INIT
+    ],
+)

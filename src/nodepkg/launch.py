@@ -131,6 +131,30 @@ def placement(ec2: Ec2, group: Group) -> Placement:
     return Placement(tuple(subnets))
 
 
+def launch_inputs(group: Group) -> dict[str, Any]:
+    """What of a group that has an Auto Scaling group decides how its nodes run, but for the image.
+
+    Running nodes keep what they were started with: where one of these differs they have to be replaced.
+    """
+    settings, autoscale = group.settings, group.settings.autoscale
+    targets = autoscale.target_groups if autoscale else []
+    return {
+        "region": settings.region,
+        "instance_type": settings.instance_type,
+        "security_groups": group.security_groups,
+        "key_name": settings.key_name,
+        "iam_instance_profile": settings.iam_instance_profile,
+        "block_devices": [device.model_dump() for device in group.block_devices],
+        "user_data": settings.user_data,
+        "tags": settings.tags,
+        "zones": group.zones,
+        "subnets": group.subnets,
+        "target_groups": targets,
+        "health_check_type": (autoscale and autoscale.health_check_type) or ("ELB" if targets else "EC2"),
+        "health_check_grace_period": autoscale and autoscale.health_check_grace_period,
+    }
+
+
 def template_data(ec2: Ec2, group: Group, image: str, vpc: str) -> dict[str, Any]:
     """EC2's LaunchTemplateData for a node of the group."""
     settings = group.settings

@@ -180,3 +180,13 @@ def test_a_folder_that_cannot_be_written_is_an_error_with_its_name(run: Run, pro
     done = run("role:create", "12_04-bee")
     assert done.code == 4
     assert "roles" in done.err
+
+
+def test_a_template_in_the_former_language_is_told(run: Run, project: Path) -> None:
+    run("packer:create", "12_04-bee")
+    edit(project, "12_04-bee", packer={"format": "hcl2"})
+    done = run("packer:create", "12_04-bee")
+    assert done.out == "created   packer/12_04-bee.pkr.hcl\n"
+    assert "packer/12_04-bee.json is from before packer.format was changed" in done.err
+    (project / "packer" / "12_04-bee.json").unlink()
+    assert run("group:create", "12_04-bee").err == ""

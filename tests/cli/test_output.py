@@ -1,5 +1,6 @@
 """What is printed, and what commands are suggested."""
 
+import io
 import json
 import os
 import subprocess
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from nodepkg.cli.account import _environ
-from nodepkg.cli.output import Output, age, aligned, count
+from nodepkg.cli.layout import age, aligned, count, records, wrapped
+from nodepkg.cli.output import Output
 from tests.cli.conftest import Run
 
 
@@ -32,6 +34,29 @@ def test_a_suggested_command_means_the_same_place(text: str, suggested: str) -> 
 
 def test_columns_are_aligned() -> None:
     assert list(aligned([("a", "bcd"), ("efg", "h")])) == ["a    bcd", "efg  h"]
+
+
+def test_a_table_that_is_too_wide_becomes_records() -> None:
+    rows = [("web", "-", "ami-1"), ("bee", "packages that are installed", "ami-2")]
+    assert list(records(("group", "what for", "image"), rows, 30)) == [
+        "web",
+        "  image     ami-1",
+        "bee",
+        "  what for  packages that are",
+        "            installed",
+        "  image     ami-2",
+    ]
+
+
+def test_lines_break_between_words_and_leave_what_can_be_copied_whole() -> None:
+    text = "it is not there (package packer:run 12_04-bee --sandbox), and /a/long/path/without/a/space-in-it is"
+    assert wrapped(text, 30) == [
+        "it is not there",
+        "  (package packer:run 12_04-bee --sandbox),",
+        "  and",
+        "  /a/long/path/without/a/space-in-it",
+        "  is",
+    ]
 
 
 def test_ages_and_counts_read_well() -> None:
@@ -110,3 +135,20 @@ def test_ctrl_c_at_the_very_start_is_no_traceback() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 130
     assert done.stderr == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_lines_are_painted_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("NO_COLOR", ""), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    assert Output().painted("+ a", "green") == "+ a"
+    monkeypatch.setattr("sys.stdout", Terminal())
+    assert Output().painted("+ a", "green") == "\033[32m+ a\033[0m"
+    assert Output().painted("\x1b[31m", "") == r"\x1b[31m"
+    assert Output(color=False).painted("+ a", "green") == "+ a"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert Output().painted("+ a", "green") == "+ a"

@@ -13,6 +13,7 @@ from nodepkg.cli import commands
 from nodepkg.cli.app import app
 from nodepkg.errors import ExitCode
 from tests.cli.conftest import Run
+from tests.gits import alone, commit_all, put
 
 ROOT = Path(__file__).parents[2]
 CHANGES_AWS = {"packer:run", "packer:clean", "autoscale:run"}
@@ -28,6 +29,10 @@ def all_commands() -> dict[str, set[str]]:
         for name, command in group.commands.items()  # type: ignore[attr-defined]
         if not command.hidden
     }
+
+
+# They are not about a project that is there already.
+WITHOUT_NODES = {"version", "config:init", "config:schema", "completion:install"}
 
 
 def test_package_alone_lists_every_command(run: Run) -> None:
@@ -49,8 +54,10 @@ def test_every_command_explains_itself(run: Run, name: str) -> None:
 @pytest.mark.parametrize("name", sorted(all_commands()))
 def test_options_are_offered_where_they_mean_something(name: str) -> None:
     options = all_commands()[name]
-    assert {"--json", "--quiet", "-q", "--verbose", "-v", "--debug", "--no-color", "--nodes"} <= options
-    assert ({"--yes", "-y", "--dry-run"} <= options) == (name in CHANGES_AWS)
+    assert {"--json", "--quiet", "-q", "--verbose", "-v", "--debug", "--no-color"} <= options
+    assert ("--nodes" in options) == (name not in WITHOUT_NODES)
+    assert ({"--yes", "-y"} <= options) == (name in CHANGES_AWS)
+    assert ("--dry-run" in options) == (name in CHANGES_AWS | {"config:init", "completion:install"})
     assert ({"--profile", "--sandbox"} <= options) == (name in CHANGES_AWS | READS_AWS)
 
 
@@ -81,6 +88,16 @@ def test_help_imports_nothing_of_the_domain() -> None:
 @pytest.mark.parametrize("command", ["role:create", "packer:create", "autoscale:create", "group:create"])
 def test_rendering_imports_no_boto3(command: str) -> None:
     assert not modules_after(command, "--check") & {"boto3", "botocore", "moto", "rich"}
+
+
+def test_comparing_with_a_revision_imports_no_boto3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone(monkeypatch)
+    commit_all(tmp_path, first=True)
+    put(tmp_path / "nodes.json", '{"bee": {"run_list": ["x"], "source_ami": "ami-1"}}')
+    commit_all(tmp_path)
+    modules = modules_after("config:diff", "HEAD", "--nodes", str(tmp_path / "nodes.json"))
+    assert "nodepkg.launch" in modules
+    assert not modules & {"boto3", "botocore", "moto", "rich"}
 
 
 def test_role_create_imports_no_jinja() -> None:
@@ -148,7 +165,8 @@ def test_errors_are_json_when_json_is_asked_for(run: Run, project: Path) -> None
 
 def test_every_command_function_has_the_name_of_its_action() -> None:
     for name in all_commands():
-        namespace, action = name.split(":")
+        namespace, _, action = name.partition(":")
+        action = action or namespace
         module = sys.modules[f"nodepkg.cli.{namespace.removesuffix('s')}"]
         functions = {key.rstrip("_") for key, value in vars(module).items() if inspect.isfunction(value)}
         assert action in functions, name

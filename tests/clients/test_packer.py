@@ -6,7 +6,7 @@ import pytest
 
 from nodepkg.clients.packer import Line, find, parse
 from nodepkg.errors import ToolError
-from nodepkg.images.build import image_in
+from nodepkg.images.build import BuildImage, image_in, require_plugins
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,57 @@ def test_variables_are_arguments_of_their_own(tmp_path: Path) -> None:
     hostile = "$(touch /tmp/never) ; `x`"
     artifact = packer.build(tmp_path / "bee.json", {"a": "1", "b": hostile}, lambda _: None)
     assert artifact == "-var"  # the fifth argument: build -machine-readable -var a=1 -var b=…
+
+
+PLUGINS = """case "$1 $2" in
+version*) echo Packer v1.16.0;;
+"plugins installed") cat <<'EOT'
+/home/x/plugins/github.com/hashicorp/amazon/packer-plugin-amazon_v1.9.0_x5.0_linux_amd64
+/home/x/plugins/github.com/hashicorp/amazon/packer-plugin-amazon_v1.10.1_x5.0_linux_amd64
+EOT
+;;
+"plugins required") cat <<'EOT'
+amazon github.com/hashicorp/amazon ">= 1.2.0" /home/x/packer-plugin-amazon_v1.10.1_x5.0_linux_amd64
+git github.com/ethanmdavidson/git "~> 0.6"
+EOT
+;;
+init*) echo "$@" >>init; exit $INIT;;
+esac"""
+
+
+def test_the_newest_of_each_plugin_counts(tmp_path: Path) -> None:
+    packer = find({"NODEPKG_PACKER": script(tmp_path, PLUGINS), "PATH": "/usr/bin:/bin"})
+    assert packer.plugins() == {"packer-plugin-amazon": "1.10.1"}
+
+
+def test_what_a_template_requires_and_is_not_installed_is_named(tmp_path: Path) -> None:
+    packer = find({"NODEPKG_PACKER": script(tmp_path, PLUGINS), "PATH": "/usr/bin:/bin"})
+    assert packer.missing_plugins(tmp_path / "bee.pkr.hcl") == ["github.com/ethanmdavidson/git ~> 0.6"]
+
+
+def build_of(name: str) -> BuildImage:
+    return BuildImage("bee", "us-east-1", f"packer/{name}", "", "", "")
+
+
+def test_a_missing_plugin_is_an_error_with_the_command(tmp_path: Path) -> None:
+    packer = find({"NODEPKG_PACKER": script(tmp_path, PLUGINS), "PATH": "/usr/bin:/bin"})
+    with pytest.raises(ToolError, match=r"no plugin github\.com/ethanmdavidson/git") as caught:
+        require_plugins(packer, [build_of("bee.pkr.hcl")], tmp_path, install=False)
+    assert caught.value.hint.startswith("packer init packer/bee.pkr.hcl, or")
+    require_plugins(packer, [build_of("bee.json")], tmp_path, install=False)
+
+
+def test_a_missing_plugin_is_installed_when_that_was_agreed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    environ = {"NODEPKG_PACKER": script(tmp_path, PLUGINS), "PATH": "/usr/bin:/bin"}
+    require_plugins(find({**environ, "INIT": "0"}), [build_of("bee.pkr.hcl")], tmp_path, install=True)
+    assert (tmp_path / "init").read_text() == f"init {tmp_path}/packer/bee.pkr.hcl\n"
+    with pytest.raises(ToolError, match=r"packer init bee\.pkr\.hcl failed \(exit 3\)"):
+        require_plugins(find({**environ, "INIT": "3"}), [build_of("bee.pkr.hcl")], tmp_path, install=True)
+
+
+def test_hcl2_wants_a_packer_that_knows_it(tmp_path: Path) -> None:
+    packer = find({"NODEPKG_PACKER": script(tmp_path, "echo Packer v1.6.6")})
+    packer.require("amazon-ebs")
+    with pytest.raises(ToolError, match=r"hcl2, which wants 1\.7"):
+        packer.require("amazon-ebs", hcl2=True)

@@ -24,6 +24,7 @@ class Program:
 
     folder: Path
     environ: dict[str, str] = field(default_factory=lambda: dict(CLEAN))
+    command: tuple[str, ...] = (sys.executable, "-m", "nodepkg")
 
     def __call__(self, *arguments: str, code: int = 0, **environ: str) -> "subprocess.CompletedProcess[str]":
         """Runs it, and asserts its exit code."""
@@ -33,7 +34,7 @@ class Program:
 
     def run(self, arguments: "tuple[str, ...]", environ: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, "-m", "nodepkg", *arguments],
+            [*self.command, *arguments],
             cwd=self.folder,
             env={**self.environ, **environ},
             stdin=subprocess.DEVNULL,

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodepkg.errors import ConfigError
-from nodepkg.nodes.source import DEEPEST, WIDEST_LINE, KeyPath, Source, find, line_of, places, read, show_path
+from nodepkg.nodes.nearest import find
+from nodepkg.nodes.source import DEEPEST, WIDEST_LINE, KeyPath, Source, line_of, places, read, show_path
 from tests.projects import complaint
 
 

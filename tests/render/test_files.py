@@ -1,14 +1,17 @@
 """Artefacts on disk: whole or not at all, and only when something changes."""
 
+import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from nodepkg.errors import RefusedError
-from nodepkg.render.files import Artifact, Outcome, State, current, state, write
+from nodepkg.render.files import Artifact, Outcome, State, add, create, current, state, write
 
+Link = Callable[[Path, Path], None]
 BEE = Artifact("bee", "roles/bee.json", "{}\n")
 NEWER = Artifact("bee", "roles/bee.json", '{"a": 1}\n')
 
@@ -129,3 +132,53 @@ def test_a_text_that_no_file_can_hold_leaves_the_old_one(tmp_path: Path) -> None
         write(tmp_path, [Artifact("bee", BEE.path, "\ud800")])
     assert everything_in(tmp_path) == ["roles", "roles/bee.json"]
     assert (tmp_path / BEE.path).read_text() == BEE.text
+
+
+def no_link(temporary: Path, path: Path) -> None:
+    """What a file system without hard links answers."""
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.mark.parametrize("link", [os.link, no_link])
+def test_a_new_file_is_added_whole(tmp_path: Path, link: Link) -> None:
+    assert add(tmp_path / "a" / "file", b"new", link)
+    assert (tmp_path / "a" / "file").read_bytes() == b"new"
+    assert everything_in(tmp_path) == ["a", "a/file"]
+
+
+@pytest.mark.parametrize("link", [os.link, no_link])
+def test_what_is_there_is_never_overwritten(tmp_path: Path, link: Link) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "folder").mkdir()
+    assert [add(tmp_path / name, b"new", link) for name in ("file", "link", "folder")] == [False] * 3
+    assert (tmp_path / "file").read_bytes() == b"mine"
+    assert everything_in(tmp_path) == ["file", "folder", "link"]
+
+
+@pytest.mark.parametrize("link", [os.link, no_link])
+def test_what_comes_at_the_last_moment_is_not_overwritten(tmp_path: Path, link: Link) -> None:
+    def late(temporary: Path, path: Path) -> None:
+        path.write_bytes(b"theirs")
+        link(temporary, path)
+
+    assert not add(tmp_path / "file", b"new", late)
+    assert (tmp_path / "file").read_bytes() == b"theirs"
+    assert everything_in(tmp_path) == ["file"]
+
+
+def test_artefacts_are_created_or_kept(tmp_path: Path) -> None:
+    assert create(tmp_path, [BEE]) == [(BEE, Outcome.CREATED)]
+    assert create(tmp_path, [NEWER]) == [(NEWER, Outcome.KEPT)]
+    assert (tmp_path / BEE.path).read_text() == BEE.text
+
+
+def test_a_file_that_cannot_be_created_is_named(tmp_path: Path) -> None:
+    (tmp_path / "roles").write_text("in the way")
+    with pytest.raises(RefusedError, match=r"roles/bee\.json: cannot be written"):
+        create(tmp_path, [BEE])
+    (tmp_path / "roles").unlink()
+    (tmp_path / "roles").symlink_to("nowhere")
+    with pytest.raises(RefusedError, match=r"roles/bee\.json: cannot be written"):
+        create(tmp_path, [BEE])
+    assert everything_in(tmp_path) == ["roles"]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,11 @@ from typing import Any
 import pytest
 
 from nodepkg.errors import ExitCode, RefusedError
+from nodepkg.render.hcltext import read
 from nodepkg.sandbox.environment import child_environment
 from nodepkg.sandbox.packer import staged_template
 from nodepkg.sandbox.process import Sandbox
+from tests.packers import each_packer
 from tests.sandbox.conftest import Client
 
 ENDPOINT = "http://127.0.0.1:1"
@@ -82,6 +83,71 @@ def test_credentials_are_refused_by_name(key: str, value: object) -> None:
     assert caught.value.exit_code == ExitCode.REFUSED
 
 
+HCL = """
+variable "owner" {
+  type    = string
+  default = "ops"
+}
+source "amazon-ebs" "image" {
+  region        = "us-east-1"
+  source_ami    = "ami-1ebb2077"
+  instance_type = "m1.large"
+  ssh_username  = "ubuntu"
+  ami_name      = "12_04-bee {{timestamp}}"
+  access_key    = ""
+  tags          = { group = "12_04-bee", owner = var.owner, text = "$${x} \\u0024{ %%{y}", source = "{{ .SourceAMI }}" }
+  SECURITY
+  launch_block_device_mappings {
+    device_name = "/dev/sda1"
+    volume_size = 20
+
+    delete_on_termination = true
+  }
+}
+build {
+  name    = "bee"
+  sources = ["source.amazon-ebs.image"]
+  provisioner "shell" { inline = ["false"] }
+  post-processor "manifest" {}
+}
+"""
+
+
+def hcl(security: str = "", more: str = "") -> dict[str, Any]:
+    return read(HCL.replace("SECURITY", security) + more)
+
+
+def test_sources_in_hcl_speak_to_the_endpoint_and_log_in_nowhere() -> None:
+    staged = staged_template(hcl("temporary_security_group_source_public_ip = true"), ENDPOINT)
+    assert staged.keys() == {"variable", "source", "build"}
+    body = staged["source"][0]["amazon-ebs"]["image"]
+    assert body["custom_endpoint_ec2"] == ENDPOINT
+    assert body["communicator"] == "none"
+    assert body["launch_block_device_mappings"] == [
+        {"device_name": "/dev/sda1", "volume_size": 20, "delete_on_termination": True}
+    ]
+    dropped = ("ssh_username", "access_key", "temporary_security_group_source_public_ip")
+    assert not [key for key in body if key in dropped]
+    assert staged["build"] == [{"name": "bee", "sources": ["source.amazon-ebs.image"]}]
+
+
+@pytest.mark.parametrize(
+    ("security", "more", "told"),
+    [
+        ('profile = "production"', "", "profile"),
+        ('assume_role {\n role_arn = "arn:aws:iam::1:role/x"\n}', "", "assume_role"),
+        ('ami_description = vault("a", "b")', "", "vault"),
+        ('ami_description = "x ${consul_key("a")}"', "", "consul_key"),
+        ("", 'data "http" "x" {\n url = "http://example.invalid"\n}\n', "data source http"),
+        ("", 'source "docker" "x" {}\n', "docker"),
+        ("", 'build {\n source "amazon-ebs.image" {\n  token = "t"\n }\n}\n', "token"),
+    ],
+)
+def test_what_leads_out_of_the_sandbox_is_refused_in_hcl(security: str, more: str, told: str) -> None:
+    with pytest.raises(RefusedError, match=told):
+        staged_template(hcl(security, more), ENDPOINT)
+
+
 def test_other_builders_are_refused() -> None:
     with pytest.raises(RefusedError, match="docker"):
         staged_template(with_builder(type="docker"), ENDPOINT)
@@ -93,25 +159,29 @@ def test_functions_that_ask_elsewhere_are_refused(call: str) -> None:
         staged_template(TEMPLATE | {"variables": {"password": call}}, ENDPOINT)
 
 
-CURRENT = "/work/tools/p116/packer"
-
-
-@pytest.mark.parametrize("packer", [shutil.which("packer"), os.environ.get("NODEPKG_PACKER_CURRENT", CURRENT)])
-def test_packer_builds_in_the_sandbox(packer: str | None, seeded: Sandbox, client: Client, tmp_path: Path) -> None:
-    if not packer or not Path(packer).exists():
-        pytest.skip("this Packer is not installed")
-    template = tmp_path / "bee.json"
-    template.write_text(json.dumps(staged_template(TEMPLATE, seeded.endpoint)))
+@each_packer
+@pytest.mark.parametrize("name", ["bee.json", "bee.pkr.json"])
+def test_packer_builds_in_the_sandbox(packer: str, name: str, seeded: Sandbox, client: Client, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.write_text(json.dumps(staged_template(TEMPLATE if name == "bee.json" else hcl(), seeded.endpoint)))
     environment = child_environment({**os.environ, "HOME": str(tmp_path)}, seeded.endpoint)
-    command = [packer, "build", "-machine-readable", str(template)]
     build = subprocess.run(
-        command, check=False, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [packer, "build", "-machine-readable", str(file)],
+        check=False,
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert build.returncode == 0, build.stdout + build.stderr
     ec2 = client("ec2")
     (image,) = ec2.describe_images(Owners=["self"])["Images"]
     assert f"artifact,0,id,us-east-1:{image['ImageId']}" in build.stdout
-    assert {"Key": "source", "Value": "ami-1ebb2077"} in image["Tags"]
+    tags = {tag["Key"]: tag["Value"] for tag in image["Tags"]}
+    assert tags["source"] == "ami-1ebb2077"
+    if name == "bee.pkr.json":
+        assert (tags["owner"], tags["text"]) == ("ops", "${x} ${ %{y}")
     assert_nothing_left_behind(ec2)
 
 

@@ -6,12 +6,11 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import typer
-from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from nodepkg.cli.help import CommandList
 from nodepkg.cli.output import Output
 from nodepkg.errors import ExitCode, NodepkgError
 
@@ -21,24 +20,8 @@ Auto Scaling groups.
 package NAMESPACE:ACTION [GROUP...] [OPTIONS]: groups are names or globs ('12_04-*'); none means all."""
 
 
-class Commands(TyperGroup):
-    """Lists the commands by namespace, one line each."""
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        namespaces: dict[str, list[tuple[str, str]]] = {}
-        for name in self.list_commands(ctx):
-            command = self.get_command(ctx, name)
-            if command is not None and not command.hidden:
-                line = (command.help or "").split("\n\n")[0].replace("\n", " ").rstrip(".")
-                namespaces.setdefault(name.partition(":")[0], []).append((name, line))
-        widest = max(len(name) for commands in namespaces.values() for name, _ in commands)
-        for namespace, commands in namespaces.items():
-            with formatter.section(namespace):
-                formatter.write_dl([(name.ljust(widest), line) for name, line in commands])
-
-
 app = typer.Typer(
-    cls=Commands,
+    cls=CommandList,
     help=HELP,
     add_completion=False,
     rich_markup_mode=None,

@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nodepkg.cli.output import Output, count
+from nodepkg.cli.layout import count
+from nodepkg.cli.output import Output
 from nodepkg.errors import RefusedError
 
 if TYPE_CHECKING:
+    from nodepkg.nodes.group import Group
     from nodepkg.render.files import Artifact
+    from nodepkg.render.packer import PackerTemplates
 
 
 def write_or_check(out: Output, root: Path, artifacts: "list[Artifact]", *, check: bool, remedy: str) -> None:
@@ -25,3 +28,9 @@ def write_or_check(out: Output, root: Path, artifacts: "list[Artifact]", *, chec
     out.result({"artifacts": document}, lines if lines or not check else [f"{count(len(done), 'artefact')} are fresh"])
     if due:
         raise RefusedError(f"{len(due)} of {len(done)} artefacts are not what nodes.json says", hint=remedy)
+
+
+def warn_of_leftovers(out: Output, templates: "PackerTemplates", groups: "list[Group]") -> None:
+    """Tells of templates that a change of packer.format left behind: who builds from one gets an old machine."""
+    for path in templates.leftovers(groups):
+        out.warning(f"{path} is from before packer.format was changed, and stays as it is: remove it")

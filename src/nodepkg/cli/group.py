@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nodepkg.cli.artifacts import write_or_check
+from nodepkg.cli.artifacts import warn_of_leftovers, write_or_check
+from nodepkg.cli.layout import age
 from nodepkg.cli.options import AWS, NODES, REGION, Call, Check, Groups, command
-from nodepkg.cli.output import age
 
 if TYPE_CHECKING:
     from nodepkg.nodes.schema import Autoscale
@@ -88,6 +88,7 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
     nodes = call.load()
     found = nodes.buildable(call.names(nodes, groups))
     templates = PackerTemplates(Project(nodes))
+    warn_of_leftovers(call.out, templates, found)
     artifacts = {made.path: made for group in found for made in group_artifacts(templates, group)}
     write_or_check(call.out, nodes.root, list(artifacts.values()), check=check, remedy="package group:create")
 
@@ -105,7 +106,8 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
 def status(call: Call, groups: Groups = None) -> None:
     """Show where each group stands: artefacts, newest image, running nodes, and the next command.
 
-    Without credentials it shows what is on disk, and says so.
+    An image is current if nodes.json and the cookbooks would give the same one now. Without credentials only what
+    is on disk is shown, and that is said.
     """
     from datetime import UTC, datetime
 

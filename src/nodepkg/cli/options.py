@@ -10,14 +10,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nodepkg.cli.app import app
+from nodepkg.cli.candidates import known_groups
+from nodepkg.cli.help import CommandPage
 from nodepkg.cli.output import Output
 from nodepkg.errors import ConfigError, NodepkgError, UsageError
 
 if TYPE_CHECKING:
     from nodepkg.nodes.load import Nodes
 
-Groups = Annotated[list[str] | None, typer.Argument(metavar="[GROUP]...", help="Groups, by name or glob; none: all.")]
-Group = Annotated[str, typer.Argument(metavar="GROUP", help="The group.")]
+Groups = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="GROUP", help="Groups, by name or glob; none: all.", autocompletion=known_groups),
+]
+Group = Annotated[str, typer.Argument(metavar="GROUP", help="The group.", autocompletion=known_groups)]
+Folder = Annotated[
+    Path | None, typer.Argument(metavar="FOLDER", help="The folder; none: this one. It is made if it is not there.")
+]
+Key = Annotated[
+    str | None, typer.Argument(metavar="KEY.PATH", help="A key, as packer.chef.path or run_list.0; none: all.")
+]
+Rev = Annotated[str, typer.Argument(metavar="REV", help="A git revision: a branch, a tag, a commit, HEAD~2.")]
 Check = Annotated[bool, typer.Option("--check", help="Write nothing; exit 4 if anything on disk is stale or missing.")]
 
 OUTPUT = {
@@ -37,10 +49,17 @@ AWS = {
         bool, typer.Option("--sandbox", envvar="NODEPKG_SANDBOX", help="Use the embedded AWS, not a real account.")
     ],
 }
-CHANGES = {
+DRY_RUN = {
     "dry_run": Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")],
+}
+CHANGES = {
+    **DRY_RUN,
     "yes": Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")],
 }
+
+
+class _Page(CommandPage):
+    output = frozenset(OUTPUT)
 
 
 SANDBOX_STATE = Path(".nodepkg", "sandbox")
@@ -69,7 +88,7 @@ class Call:
     def _file(self) -> Path:
         import os
 
-        from nodepkg.nodes.source import find
+        from nodepkg.nodes.nearest import find
 
         try:
             here = Path.cwd()
@@ -126,8 +145,9 @@ def command(name: str, *sets: dict[str, Any], examples: Mapping[str, str], hidde
         invoke.__doc__ = function.__doc__
         invoke.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
         invoke.__annotations__ = {}
-        shown = "\n".join(f"  # {does}\n  package {line}" for line, does in examples.items())
-        app.command(name, hidden=hidden, epilog=f"\b\nExamples:\n{shown}")(invoke)
+        shown = "\n".join(f"# {does}\npackage {line}" for line, does in examples.items())
+        line = (function.__doc__ or "").split("\n\n")[0].replace("\n", " ").rstrip(".")
+        app.command(name, cls=_Page, short_help=line, hidden=hidden, epilog=shown)(invoke)
         return function
 
     return add

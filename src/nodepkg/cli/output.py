@@ -10,10 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from nodepkg.cli.layout import aligned, printable, records, wrapped
 from nodepkg.errors import RefusedError
 
 # The least room, in characters, for the last column of a table, which is the one that wraps.
 LAST_COLUMN = 30
+
+_STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33"}
 
 
 @dataclass(frozen=True)
@@ -44,32 +47,44 @@ class Output:
             sys.stdout.write("".join(f"{line}\n" for line in lines))
 
     def table(self, document: Any, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """The result as JSON, as a table on a terminal, or as lines with aligned columns; an empty cell is a dash."""
+        """The result as JSON, as a table on a terminal, or as lines with aligned columns; an empty cell is a dash.
+
+        On a terminal that is too narrow each row becomes a block of lines: a table would cut ids in two.
+        """
         if self.json:
             self.document(document)
             return
-        cells = [columns, *([_printable(self.suggested(cell)) or "-" for cell in row] for row in rows)]
-        narrow = max(map(len, aligned([row[:-1] for row in cells]))) + LAST_COLUMN
-        if sys.stdout.isatty() and narrow <= shutil.get_terminal_size().columns:
-            self._rich_table(cells)
-        else:  # a table that does not fit would cut the ids that one wants to copy: the terminal wraps the lines
-            sys.stdout.write("".join(f"{line}\n" for line in aligned(cells)))
+        cells = [[printable(self.suggested(cell)) or "-" for cell in row] for row in rows]
+        lines = list(aligned([columns, *cells]))
+        if sys.stdout.isatty():
+            width = shutil.get_terminal_size().columns
+            narrow = max(map(len, aligned([columns[:-1], *(row[:-1] for row in cells)])))
+            if min(narrow + LAST_COLUMN, max(map(len, lines))) <= width:
+                self._rich_table([columns, *cells])
+                return
+            lines = list(records(columns, cells, width))
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
 
     def plan(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """What is going to be done, on stderr, before anybody is asked."""
         if not rows:
             return
-        for line in aligned([columns, *([_printable(cell) or "-" for cell in row] for row in rows)]):
-            self.note(line)
+        cells = [[printable(cell) or "-" for cell in row] for row in rows]
+        lines = list(aligned([columns, *cells]))
+        width = shutil.get_terminal_size().columns
+        if sys.stderr.isatty() and max(map(len, lines)) > width:
+            lines = list(records(columns, cells, width))
+        for line in lines:
+            self.note(line, wrap=False)
 
     def document(self, document: Any) -> None:
         escape = not (sys.stdout.encoding or "").lower().startswith("utf")  # valid JSON in every locale
         sys.stdout.write(json.dumps(document, indent=4, ensure_ascii=escape) + "\n")
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, wrap: bool = True) -> None:
         """Something beside the result: what is being done, what was left out."""
         if not self.quiet:
-            self._tell("note", text)
+            self._tell("note", text, wrap=wrap)
 
     def warning(self, text: str) -> None:
         if not self.quiet:
@@ -83,22 +98,36 @@ class Output:
     def error(self, message: str, hint: str, code: int) -> None:
         message, hint = self.suggested(message), self.suggested(hint)
         if self.json:
-            self._tell("error", message, hint=hint, exit_code=code)
+            self._print(self._line("error", message, hint=hint, exit_code=code))
             return
         lines = message.split("\n")
-        if len(lines) > 1 and not lines[1].startswith(" "):
-            lines = ["", *(f"  {line}" for line in lines)]
-        text = "\n".join(lines)
-        self._print(f"{self._red('error:')}{'' if text.startswith(chr(10)) else ' '}{text}")
+        several = len(lines) > 1 and not lines[1].startswith(" ")
+        text = "\n".join(["error:", *(f"  {line}" for line in lines)]) if several else f"error: {message}"
+        self._print(self._fitted(text).replace("error:", self._red("error:"), 1))
         if hint:
-            self._print(f"  hint: {hint}")
+            self._print(self._fitted(f"  hint: {hint}"))
 
-    def _tell(self, level: str, text: str, **more: Any) -> None:
-        text = self.suggested(text) if level != "error" else text
+    def _tell(self, level: str, text: str, *, wrap: bool = True) -> None:
+        text = self.suggested(text)
         if self.json:
-            self._print(json.dumps({"level": level, "message": text, **more}, ensure_ascii=False))
+            self._print(self._line(level, text))
         else:
-            self._print(f"warning: {text}" if level == "warning" else text)
+            told = f"warning: {text}" if level == "warning" else text
+            self._print(self._fitted(told) if wrap else told)
+
+    def _line(self, level: str, text: str, **more: Any) -> str:
+        return json.dumps({"level": level, "message": text, **more}, ensure_ascii=False)
+
+    def _fitted(self, text: str) -> str:
+        """The text for the terminal that stderr is; what quotes a file (indented by four) is left as it is."""
+        if not sys.stderr.isatty():
+            return text
+        width = shutil.get_terminal_size().columns
+        lines = [
+            [line] if line.startswith("    ") else wrapped(line, width, indent=4 if line.startswith("  ") else 2)
+            for line in text.split("\n")
+        ]
+        return "\n".join(line for part in lines for line in part)
 
     def _print(self, text: str) -> None:
         # Whoever read stderr may have gone: that is no reason to leave a build, or a change in AWS, half done.
@@ -107,6 +136,12 @@ class Output:
 
     def _red(self, text: str) -> str:
         return f"\033[1;31m{text}\033[0m" if self.wants_color and sys.stderr.isatty() else text
+
+    def painted(self, text: str, style: str) -> str:
+        """A line of the result in a colour of _STYLES (or none), without what would steer the terminal."""
+        clean = printable(text)
+        code = _STYLES.get(style) if self.wants_color and sys.stdout.isatty() else None
+        return f"\033[{code}m{clean}\033[0m" if code else clean
 
     @property
     def wants_color(self) -> bool:
@@ -126,31 +161,6 @@ class Output:
         for row in rows:
             table.add_row(*map(Text, row))
         Console(no_color=not self.wants_color, highlight=False).print(table)
-
-
-def _printable(text: str) -> str:
-    """Without what would move the cursor or colour the terminal: a description is anybody's text."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    """The rows as lines, each column as wide as its widest cell."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def count(number: int, noun: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def age(seconds: int) -> str:
-    """`90` as `1m`, `7200` as `2h`, `200000` as `2d`."""
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= length:
-            return f"{seconds // length}{unit}"
-    return f"{max(seconds, 0)}s"
 
 
 def confirm(question: str, *, yes: bool) -> bool:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nodepkg.cli.artifacts import write_or_check
+from nodepkg.cli.artifacts import warn_of_leftovers, write_or_check
 from nodepkg.cli.options import AWS, CHANGES, NODES, REGION, Call, Check, Groups, command
 
 
@@ -29,6 +29,7 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
     nodes = call.load()
     found = nodes.buildable(call.names(nodes, groups))
     templates = PackerTemplates(Project(nodes))
+    warn_of_leftovers(call.out, templates, found)
     write_or_check(
         call.out,
         nodes.root,
@@ -53,7 +54,8 @@ def run(call: Call, groups: Groups = None) -> None:
     """Build the image of each group with Packer.
 
     Packer is NODEPKG_PACKER, else the one on PATH. A template or role that is not what nodes.json says
-    is refused (4). With --sandbox there is no machine to log in to, so the provisioners are left out.
+    is refused (4). With --sandbox there is no machine to log in to, so the provisioners are left out. Where
+    a template in HCL2 requires a plugin that is not installed, --yes lets `packer init` download it.
     """
     import secrets
 
@@ -61,7 +63,14 @@ def run(call: Call, groups: Groups = None) -> None:
     from nodepkg.cli.plans import carry_out
     from nodepkg.clients import git
     from nodepkg.clients.packer import find
-    from nodepkg.images.build import Workbench, bases_first, plan_builds, require_bases
+    from nodepkg.images.build import (
+        Workbench,
+        bases_first,
+        plan_builds,
+        require_bases,
+        require_packer,
+        require_plugins,
+    )
     from nodepkg.render.bundle import Project
     from nodepkg.render.packer import PackerTemplates
 
@@ -71,9 +80,8 @@ def run(call: Call, groups: Groups = None) -> None:
     plan = plan_builds(templates, found, commit=git.commit(nodes.root), new_id=lambda: secrets.token_hex(8))
     place = cloud(call, nodes.root, found)
     packer = find(place.environ)
-    for group in found:
-        keys = {key for builder in templates.document(group)["builders"] for key in builder}
-        packer.require(group.settings.type, {"custom_endpoint_ec2"} if place.stage else keys)
+    require_packer(packer, templates, found, in_sandbox=place.stage is not None)
+    require_plugins(packer, plan, nodes.root, install=call.yes and not call.dry_run)
     require_bases(place.account, found)
     if place.stage:
         call.out.note("sandbox: provisioners are skipped, there is no machine to log in to")
@@ -108,7 +116,8 @@ def clean(
     images refer to. Shows what it would delete and asks.
     """
     from nodepkg.cli.account import cloud
-    from nodepkg.cli.output import confirm, count
+    from nodepkg.cli.layout import count
+    from nodepkg.cli.output import confirm
     from nodepkg.cli.plans import carry_out
     from nodepkg.images.clean import agreed, examine, plan_clean
 

@@ -14,6 +14,10 @@ from nodepkg.errors import RefusedError, ToolError
 OLDEST = (1, 6, 0)
 # Packer 1.10 was the first without builders built in (its CHANGELOG).
 FIRST_WITHOUT_BUILDERS = (1, 10, 0)
+# Packer 1.7 was the first with required_plugins and `packer init`, 1.8 with `packer plugins` (its CHANGELOG).
+FIRST_WITH_INIT = (1, 7, 0)
+FIRST_WITH_PLUGINS = (1, 8, 0)
+AMAZON_PLUGIN = "packer-plugin-amazon"
 INSTALL = "apt-get install packer, or see developer.hashicorp.com/packer/install; NODEPKG_PACKER names another one"
 
 
@@ -25,28 +29,69 @@ class Packer:
     version: tuple[int, int, int]
     environ: Mapping[str, str]
 
-    def require(self, builder: str, keys: Collection[str] = ()) -> None:
-        """Raises ToolError, with the command to run, if this Packer cannot build with this builder.
+    @property
+    def version_text(self) -> str:
+        return ".".join(map(str, self.version))
+
+    @property
+    def shown(self) -> str:
+        return f"Packer {self.version_text} ({self.path})"
+
+    def require(self, builder: str, keys: Collection[str] = (), *, hcl2: bool = False) -> None:
+        """Raises ToolError, with what to do, if this Packer cannot build templates with this builder, in JSON or HCL2.
 
         Raises RefusedError if it would build in another place than the one where everything else looks.
         """
-        shown = ".".join(map(str, self.version))
         if self.version < OLDEST:
-            raise ToolError(f"Packer {shown} ({self.path}) is too old: 1.6.0 is the oldest that will do", hint=INSTALL)
+            raise ToolError(f"{self.shown} is too old: 1.6.0 is the oldest that will do", hint=INSTALL)
+        if hcl2 and self.version < FIRST_WITH_INIT:
+            raise ToolError(
+                f"{self.shown} is too old for packer.format hcl2, which wants 1.7 or newer",
+                hint='NODEPKG_PACKER names a newer one; with "format": "json" this one will do',
+            )
         elsewhere = [name for name in ("AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL") if self.environ.get(name)]
         if elsewhere and self.version < FIRST_WITHOUT_BUILDERS and "custom_endpoint_ec2" not in keys:
             raise RefusedError(
-                f"{elsewhere[0]} is set, and Packer {shown} does not heed it: it would build in the real account",
+                f"{elsewhere[0]} is set, and {self.shown} does not heed it: it would build in the real account",
                 hint="set packer.builder.custom_endpoint_ec2 in nodes.json, or use a current Packer",
             )
-        if not builder.startswith("amazon-") or self.version < FIRST_WITHOUT_BUILDERS:
+        if hcl2 or not builder.startswith("amazon-") or self.version < FIRST_WITHOUT_BUILDERS:
             return
-        installed = _output([self.path, "plugins", "installed"], self.environ)
-        if "packer-plugin-amazon" not in installed:
+        if self.amazon_plugin() is None:
             raise ToolError(
-                f"Packer {shown} ({self.path}) has no amazon plugin",
-                hint="packer plugins install github.com/hashicorp/amazon",
+                f"{self.shown} has no amazon plugin", hint="packer plugins install github.com/hashicorp/amazon"
             )
+
+    def plugins(self) -> dict[str, str]:
+        """The plugins that are installed, `packer-plugin-amazon`, each with its newest version; none before 1.8."""
+        if self.version < FIRST_WITH_PLUGINS:
+            return {}
+        listed = _output([self.path, "plugins", "installed"], self.environ)
+        found = re.findall(r"(packer-plugin-[a-z0-9-]+)_v(\d+\.\d+\.\d+\S*?)_x", listed)
+        return dict(sorted(found, key=lambda plugin: [int(part) for part in re.findall(r"\d+", plugin[1])]))
+
+    def amazon_plugin(self) -> str | None:
+        """The version of the amazon plugin that is installed, or `built in`; None if there is none."""
+        built_in = "built in" if self.version < FIRST_WITHOUT_BUILDERS else None
+        return self.plugins().get(AMAZON_PLUGIN, built_in)
+
+    def missing_plugins(self, template: Path) -> list[str]:
+        """What the template's required_plugins want and is not installed, as `github.com/hashicorp/amazon >= 1.2.0`.
+
+        Packer 1.7 cannot be asked; its build fails with the same words.
+        """
+        if self.version < FIRST_WITH_PLUGINS:
+            return []
+        listed = _output([self.path, "plugins", "required", str(template)], self.environ)
+        missing = re.findall(r'^\S+ (\S+) "(.*)"[ \t]*$', listed, re.MULTILINE)
+        return [f"{source} {version}".strip() for source, version in missing]
+
+    def init(self, template: Path) -> None:
+        """Downloads the plugins that the template requires. Raises ToolError with Packer's own words."""
+        done = _run([self.path, "init", str(template)], self.environ, timeout=None)
+        if done.returncode:
+            told = " ".join((done.stdout + done.stderr).split())
+            raise ToolError(f"packer init {template.name} failed (exit {done.returncode}): {told}")
 
     def build(self, template: Path, variables: Mapping[str, str], say: Callable[[str], None]) -> str:
         """Builds the template, tells each line of its output, and returns the artefact as Packer names it.
@@ -108,7 +153,7 @@ def find(environ: Mapping[str, str]) -> Packer:
     if not path:
         raise ToolError(f"no Packer: {named or 'packer'} is not an executable on PATH", hint=INSTALL)
     # Some distributions have another program of this name, which would wait for its standard input.
-    said = _output([path, "version"], {**environ, "CHECKPOINT_DISABLE": "1"})
+    said = _output([path, "version"], environ)
     found = re.search(r"Packer v(\d+)\.(\d+)\.(\d+)", said)
     if not found:
         raise ToolError(f"{path} is not HashiCorp's Packer: `packer version` says {said.strip()[:80]!r}", hint=INSTALL)
@@ -172,17 +217,24 @@ def _wind_down(process: "subprocess.Popen[str]", say: Callable[[str], None]) -> 
 
 
 def _output(command: list[str], environ: Mapping[str, str]) -> str:
+    """What a question to Packer answers; Packer is kept from looking for a newer Packer meanwhile."""
+    done = _run(command, {**environ, "CHECKPOINT_DISABLE": "1"}, timeout=60)
+    return done.stdout + done.stderr
+
+
+def _run(
+    command: list[str], environ: Mapping[str, str], *, timeout: float | None
+) -> "subprocess.CompletedProcess[str]":
     try:
-        done = subprocess.run(
+        return subprocess.run(
             command,
             env=dict(environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=60,
+            timeout=timeout,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ToolError(f"{' '.join(command)}: {error}") from error
-    return done.stdout + done.stderr

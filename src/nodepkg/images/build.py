@@ -14,7 +14,7 @@ from nodepkg.errors import RefusedError, ToolError
 from nodepkg.images.newest import newest_available
 from nodepkg.nodes.group import Group
 from nodepkg.plan import Report
-from nodepkg.render import files
+from nodepkg.render import files, hcltext
 from nodepkg.render.bundle import bundle
 from nodepkg.render.digest import image_digest
 from nodepkg.render.packer import PackerTemplates
@@ -58,8 +58,8 @@ class BuildImage:
         else:
             # Private, since it holds the endpoint of a process of ours; packer/ is not touched.
             with tempfile.TemporaryDirectory(prefix="nodepkg-") as folder:
-                staged = Path(folder, path.name)
-                staged.write_text(json.dumps(bench.stage(json.loads(path.read_text("utf-8")))), "utf-8")
+                staged = Path(folder, path.name.replace(".pkr.hcl", ".pkr.json"))
+                staged.write_text(json.dumps(bench.stage(packer_template(path))), "utf-8")
                 artifact = bench.packer.build(staged, variables, bench.say)
         return {
             "group": self.group,
@@ -68,6 +68,12 @@ class BuildImage:
             "digest": self.digest,
             "commit": self.commit,
         }
+
+
+def packer_template(path: Path) -> dict[str, Any]:
+    """A template on disk as JSON: one in HCL2 in HCL's JSON syntax, which Packer reads as well."""
+    text = path.read_text("utf-8")
+    return dict(json.loads(text)) if path.suffix == ".json" else hcltext.read(text)
 
 
 def plan_builds(
@@ -103,6 +109,32 @@ def bases_first(groups: Sequence[Group]) -> list[Group]:
         if group.name not in ordered:
             add(group)
     return list(ordered.values())
+
+
+def require_packer(packer: Packer, templates: PackerTemplates, groups: Sequence[Group], *, in_sandbox: bool) -> None:
+    """Raises ToolError or RefusedError if this Packer cannot build one of the groups, or would do it elsewhere."""
+    for group in groups:
+        keys = {key for builder in templates.document(group)["builders"] for key in builder}
+        # In the sandbox every template gets the endpoint.
+        keys |= {"custom_endpoint_ec2"} if in_sandbox else set()
+        packer.require(group.settings.type, keys, hcl2=group.settings.packer.format == "hcl2")
+
+
+def require_plugins(packer: Packer, plan: Sequence[BuildImage], root: Path, *, install: bool) -> None:
+    """Sees to the plugins that templates in HCL2 require: with `install` they are downloaded.
+
+    Raises ToolError, with the command to run, if one is missing otherwise.
+    """
+    for build in plan:
+        path = root / build.template
+        missing = packer.missing_plugins(path) if path.name.endswith(".pkr.hcl") else []
+        if missing and install:
+            packer.init(path)
+        elif missing:
+            raise ToolError(
+                f"{build.template}: {packer.shown} has no plugin {', '.join(missing)}",
+                hint=f"packer init {build.template}, or run this again with --yes, which does it",
+            )
 
 
 def require_bases(account: Account, groups: Sequence[Group]) -> None:

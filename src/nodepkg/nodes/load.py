@@ -66,6 +66,16 @@ class Nodes:
         groups, findings = self._examine_all(names)
         return self._raise_or_return(groups, [*findings, *self._build_findings(groups)])
 
+    def sound(self, names: Iterable[str]) -> tuple[list[Group], dict[str, str]]:
+        """Those groups that `buildable` would give, and of each other one what is wrong with it, without places."""
+        groups, findings = self._examine_all(names)
+        findings += self._build_findings(groups)
+        wrong: dict[str, str] = {}
+        for found in findings:
+            for name in found.groups or (found.entry,):
+                wrong.setdefault(name, found.text())
+        return [group for group in groups if group.name not in wrong], wrong
+
     def refuse(self, findings: Iterable[Finding]) -> None:
         """Raises ConfigError if there are any: they are told with their lines."""
         if lines := report(self.source, _with_all_groups(findings)):
@@ -200,7 +210,8 @@ class Nodes:
             way.append(base)
 
     def _raise_or_return(self, groups: list[Group], findings: list[Finding]) -> list[Group]:
-        self.refuse(findings)
+        if findings:  # what is asked for group by group must not walk the file each time
+            self.refuse(findings)
         return groups
 
 
@@ -216,6 +227,8 @@ def _without_inherits(entry: Entry) -> Entry:
 def _top_level_findings(document: dict[str, Any]) -> Iterator[Finding]:
     for name, entry in document.items():
         if name == "$schema":
+            if not isinstance(entry, str):
+                yield Finding(name, (), f"has to be a string, and is {kind_of(entry)}")
             continue
         if name.startswith("$"):
             yield Finding(name, (), "top-level keys that start with $ are reserved; only $schema is known")

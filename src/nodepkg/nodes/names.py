@@ -5,7 +5,7 @@ from functools import lru_cache
 
 GROUP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,99}")
 LAYER_NAME = re.compile(r"__[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?__")
-GENERATION = re.compile(r"-v[0-9]+\Z")
+GENERATION = re.compile(r"-v[0-9]+$")
 
 # Chef's own rule for the name of a role: /^[\-[:alnum:]_]+$/ (chef/role.rb).
 ROLE_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -19,6 +19,7 @@ _VERSION = r"(?:@[0-9]+(?:\.[0-9]+){1,2})?"
 _RECIPE = re.compile(rf"recipe\[{_WORD}(?:::{_WORD})?{_VERSION}\]")
 _BARE_RECIPE = re.compile(rf"{_WORD}(?:::{_WORD})?{_VERSION}")
 _ROLE = re.compile(r"role\[([A-Za-z0-9_-]+)\]")
+RUN_LIST_ITEM = re.compile(f"{_RECIPE.pattern}|{_ROLE.pattern}|{_BARE_RECIPE.pattern}")
 
 
 def group_name_problem(name: str) -> str | None:
@@ -49,7 +50,7 @@ def legal_group_name(name: str) -> str:
 @lru_cache(maxsize=1024)  # the groups of a file name the same recipes
 def run_list_item_problem(item: str) -> str | None:
     """Why Chef would not take this run-list item, or None if it does."""
-    if _RECIPE.fullmatch(item) or _ROLE.fullmatch(item) or _BARE_RECIPE.fullmatch(item):
+    if RUN_LIST_ITEM.fullmatch(item):
         return None
     return (
         "not a run-list item: Chef knows recipe[cookbook], recipe[cookbook::recipe@1.2.3], role[name] or a bare recipe"
@@ -60,3 +61,8 @@ def role_of(item: str) -> str | None:
     """The name in `role[name]`, or None for any other run-list item."""
     match = _ROLE.fullmatch(item)
     return match[1] if match else None
+
+
+def anchored(rule: re.Pattern[str]) -> str:
+    """The rule for a whole text as JSON Schema wants it: its patterns are searched for, and know no `fullmatch`."""
+    return f"^(?:{rule.pattern})$"

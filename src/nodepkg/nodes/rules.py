@@ -6,6 +6,7 @@ from nodepkg.nodes.findings import Finding
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.merge import Entry
 from nodepkg.nodes.names import role_of
+from nodepkg.nodes.schema import MOST_USER_DATA
 from nodepkg.nodes.source import KeyPath
 
 # With one of these the build machine is not open to the world for another reason.
@@ -25,7 +26,7 @@ def broken_rules(group: Group, wrong: Container[str | int] = ()) -> Iterator[tup
     if not group.run_list and "run_list" not in wrong and "post_run_list" not in wrong:
         yield ("run_list",), "the run list is empty: chef-solo would exit 0 and do nothing"
     settings = group.settings
-    if settings.user_data and len(settings.user_data.encode()) > 16_384:
+    if settings.user_data and len(settings.user_data.encode()) > MOST_USER_DATA:
         yield ("user_data",), "EC2 takes at most 16 KB of user data"
     if settings.autoscale:
         low, desired, high = settings.autoscale.node_min, settings.autoscale.desired, settings.autoscale.most
@@ -42,7 +43,7 @@ def warnings(group: Group, entries: Mapping[str, Entry]) -> Iterator[Finding]:
     """What works, and yet is probably not wanted."""
     chain = [*group.layers, group.name]
     packer = group.settings.packer
-    if not (packer.ssh_source_cidrs or packer.builder.keys() & CLOSED_BUILDS):
+    if packer.format == "json" and not (packer.ssh_source_cidrs or packer.builder.keys() & CLOSED_BUILDS):
         giver = next((entry for entry in reversed(chain) if "packer" in entries[entry]), group.name)
         told = "not set: SSH to the build machine is open to the world during the build"
         yield Finding(giver, ("packer", "ssh_source_cidrs"), told, (group.name,))

@@ -1,15 +1,19 @@
 """The keys of an entry of nodes.json: their types, units, defaults and meaning.
 
-docs/nodes.md is made from this file, so a description here is a sentence there. A key is added by
-adding a field; nothing else lists them.
+docs/nodes.md and nodes.schema.json are made from this file, so a description here is a sentence there. A
+key is added by adding a field; nothing else lists them. Where a rule is Python, its `json_schema_extra` or
+`json_schema_input_type` says the same to editors.
 """
 
 import re
+from itertools import combinations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
+from pydantic_core import PydanticKnownError
 
-from nodepkg.nodes.names import run_list_item_problem
+from nodepkg.nodes.names import LAYER_NAME, RUN_LIST_ITEM, anchored, run_list_item_problem
 
 SOURCE_KEYS = ("source_ami", "source_group", "source_ami_filter")
 
@@ -25,7 +29,12 @@ WRITTEN_BUILDER_KEYS = {
     "run_tags": "tags",
     "launch_block_device_mappings": "block_devices",
 }
-SECRET_BUILDER_KEYS = frozenset({"access_key", "secret_key", "token", "mfa_code"})
+SECRET_BUILDER_KEYS = ("access_key", "secret_key", "token", "mfa_code")
+
+RESERVED_TAG = re.compile(r"^(?:group$|nodepkg:|aws:)")
+LONGEST_TAG_KEY, LONGEST_TAG_VALUE = 128, 256
+MOST_USER_DATA = 16_384  # bytes
+_OWN_FOLDER = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,}")
 
 
 class Model(BaseModel):
@@ -38,7 +47,11 @@ class Model(BaseModel):
     def _only_what_is_set(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {key: item for key, item in value.items() if item is not None and not key.startswith("x-")}
+        return {
+            key: item
+            for key, item in value.items()
+            if not key.startswith("x-") and (item is not None or key not in cls.model_fields)
+        }
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         return self  # it is frozen; pydantic would copy a default for every entry that leaves it out
@@ -54,6 +67,12 @@ def _false_is_none(value: Any) -> Any:
     if value is True:
         raise ValueError("true says nothing: write {} for a group with the defaults, or false for none")
     return None if value is False else value
+
+
+def _exactly_false(value: Any) -> Any:
+    if value is not False:  # to pydantic 0 is a Literal[False], too
+        raise PydanticKnownError("literal_error", {"expected": "False"})
+    return value
 
 
 def _without_null(value: Any) -> Any:
@@ -75,29 +94,66 @@ def _builder_keys(builder: dict[str, Any]) -> dict[str, Any]:
 
 def _tag_keys(tags: dict[str, str]) -> dict[str, str]:
     for key, value in tags.items():
-        if key == "group" or key.startswith(("nodepkg:", "aws:")):
+        if RESERVED_TAG.search(key):
             raise ValueError(f"the tag {key} is reserved: by it nodepkg (or AWS) knows what belongs to whom")
-        if not 1 <= len(key) <= 128 or len(value) > 256:
-            raise ValueError(f"the tag {key[:40]}: AWS takes keys of 1 to 128 and values of at most 256 characters")
+        if not 1 <= len(key) <= LONGEST_TAG_KEY or len(value) > LONGEST_TAG_VALUE:
+            raise ValueError(
+                f"the tag {key[:40]}: AWS takes keys of 1 to {LONGEST_TAG_KEY} and values of at most"
+                f" {LONGEST_TAG_VALUE} characters"
+            )
+        if "{{" in key or "{{" in value:
+            # It renders tags until nothing changes any more (packer-plugin-sdk, template/interpolate/render.go).
+            raise ValueError(f"the tag {key[:40]}: Packer evaluates {{{{…}}}} in tags, and cannot be kept from it")
     return tags
 
 
+# The same two rules as JSON Schema has them: patterns of keys.
+_REFUSED_BUILDER_KEYS = (
+    "[A-Z]",
+    f"^(?:{'|'.join(SECRET_BUILDER_KEYS)})$|_password$",
+    f"^(?:{'|'.join(WRITTEN_BUILDER_KEYS)})$",
+)
+_TAGS_ONLY_TAKEN_BACK = (RESERVED_TAG.pattern, r"\{\{", rf"^$|^[\s\S]{{{LONGEST_TAG_KEY + 1}}}")
+
+
 def _own_folder(path: str) -> str:
-    if not re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,}", path):
+    if not _OWN_FOLDER.fullmatch(path):
         raise ValueError("has to be an absolute path of letters, digits, . _ -, two folders deep, such as /opt/nodepkg")
     return path
 
 
 Text = Annotated[str, Field(min_length=1)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
-RunListItem = Annotated[str, AfterValidator(_run_list_item)]
+RunListItem = Annotated[
+    str, AfterValidator(_run_list_item), Field(json_schema_extra={"pattern": anchored(RUN_LIST_ITEM)})
+]
+# That it is the name of a layer is inheritance.py's to say, which knows those that there are.
+LayerName = Annotated[Text, Field(json_schema_extra={"pattern": anchored(LAYER_NAME)})]
 Seconds = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(ge=0)]
+TagValue = Annotated[str, Field(max_length=LONGEST_TAG_VALUE, json_schema_extra={"not": {"pattern": r"\{\{"}})]
 Attributes = dict[str, Any]
+Tags = Annotated[
+    dict[str, str],
+    BeforeValidator(_without_null, json_schema_input_type=dict[str, TagValue | None]),
+    AfterValidator(_tag_keys),
+    Field(json_schema_extra={"patternProperties": {key: {"type": "null"} for key in _TAGS_ONLY_TAKEN_BACK}}),
+]
+BuilderKeys = Annotated[
+    Attributes,
+    AfterValidator(_builder_keys),
+    Field(json_schema_extra={"patternProperties": dict.fromkeys(_REFUSED_BUILDER_KEYS, False)}),
+]
 
 
 def _unit(unit: str) -> dict[str, Any]:
     return {"unit": unit}
+
+
+def _not_both(one: str, other: str) -> JsonDict:
+    """JSON Schema: at most one of two keys is there and not null."""
+    not_null: JsonDict = {"not": {"type": "null"}}
+    return {"not": {"required": [one, other], "properties": {one: not_null, other: not_null}}}
 
 
 class AmiFilter(Model):
@@ -131,7 +187,7 @@ class BlockDevice(Model):
 class Chef(Model):
     """How an image build gets Chef, and runs it."""
 
-    install: Text | Literal[False] = Field(
+    install: Text | Annotated[Literal[False], BeforeValidator(_exactly_false)] = Field(
         "command -v chef-solo >/dev/null || { curl -fsSL https://omnitruck.chef.io/install.sh -o /tmp/install-chef.sh"
         " && sh /tmp/install-chef.sh -v 18 && rm /tmp/install-chef.sh; }",
         description="Shell command, run as root, that installs Chef; false: the source image has it.",
@@ -143,7 +199,10 @@ class Chef(Model):
         examples=["cinc-solo -c {path}/solo.rb -j {path}/dna.json"],
     )
     path: Annotated[str, AfterValidator(_own_folder)] = Field(
-        "/opt/nodepkg", description="Folder of the bundle on the node.", examples=["/var/lib/nodepkg"]
+        "/opt/nodepkg",
+        description="Folder of the bundle on the node.",
+        examples=["/var/lib/nodepkg"],
+        json_schema_extra={"pattern": anchored(_OWN_FOLDER)},
     )
 
 
@@ -151,7 +210,9 @@ class Packer(Model):
     """How the group's image is built."""
 
     format: Literal["json", "hcl2"] = Field(
-        "json", description="Language of the template; this version writes json only.", examples=["json"]
+        "json",
+        description="Language of the template: `json`, which every Packer reads, or `hcl2` for Packer 1.7 and newer.",
+        examples=["hcl2"],
     )
     template: Word | None = Field(
         None,
@@ -160,10 +221,11 @@ class Packer(Model):
     )
     ssh_source_cidrs: list[Text] = Field(
         [],
-        description="Networks that may reach the build machine by SSH; without it, the world may.",
+        description="Networks that may reach the build machine by SSH; without it the world may with `json`, and with "
+        "`hcl2` only the address that Packer is run from.",
         examples=[["10.0.0.0/8"]],
     )
-    builder: Annotated[Attributes, AfterValidator(_builder_keys)] = Field(
+    builder: BuilderKeys = Field(
         {},
         description="Further keys of the builder, as Packer knows them (its own `{{…}}` work in them); for the build "
         "they come before `instance_type`, `ssh_username` and `ssh_source_cidrs`.",
@@ -217,10 +279,13 @@ class Autoscale(Model):
 class Settings(Model):
     """The keys of one entry: a layer or a group."""
 
+    # That an entry names one source image at most is said by load.py, which knows where it stands.
+    model_config = ConfigDict(json_schema_extra={"allOf": [_not_both(*pair) for pair in combinations(SOURCE_KEYS, 2)]})
+
     description: str = Field(
         "", description="What the machines are for; goes into the role.", examples=["worker processes"]
     )
-    inherits: Text | list[Text] = Field(
+    inherits: LayerName | list[LayerName] = Field(
         [], description="Layers below this entry, in order, besides `__base__`.", examples=["__web__"]
     )
     type: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = Field(
@@ -259,7 +324,7 @@ class Settings(Model):
     iam_instance_profile: Text | None = Field(
         None, description="Instance profile of the nodes, by name or ARN.", examples=["web-node"]
     )
-    tags: Annotated[dict[str, str], BeforeValidator(_without_null), AfterValidator(_tag_keys)] = Field(
+    tags: Tags = Field(
         {},
         description="Tags of images, snapshots, build machines and nodes; null takes back a layer's.",
         examples=[{"team": "ops"}],
@@ -284,8 +349,16 @@ class Settings(Model):
     )
     packer: Packer = Field(Packer(), description="How the image is built.")
     user_data: Text | None = Field(
-        None, description="User data of the nodes, at most 16 KB.", examples=["#!/bin/sh\necho hello\n"]
+        None,
+        description="User data of the nodes, at most 16 KB.",
+        examples=["#!/bin/sh\necho hello\n"],
+        json_schema_extra={"maxLength": MOST_USER_DATA},
     )
-    autoscale: Annotated[Autoscale | None, BeforeValidator(_false_is_none)] = Field(
-        None, description="The Auto Scaling group; false: none.", examples=[{"node_min": 2, "node_max": 4}]
+    autoscale: Annotated[
+        Autoscale | None, BeforeValidator(_false_is_none, json_schema_input_type=Autoscale | Literal[False] | None)
+    ] = Field(
+        None,
+        description="The Auto Scaling group; false: none.",
+        examples=[{"node_min": 2, "node_max": 4}],
+        json_schema_extra={"default": False},
     )

@@ -15,14 +15,24 @@ def select(nodes: Nodes, patterns: Sequence[str], region: str | None = None) -> 
     Raises UsageError for a pattern that matches nothing, with the nearest groups.
     """
     chosen = set[str]() if patterns else set(nodes.names)
-    known = set(nodes.names)
     for pattern in patterns:
-        matched = {pattern} & known or {name for name in nodes.names if fnmatchcase(name, pattern)}
+        matched = _matching(nodes.names, pattern)
         if not matched:
             raise _no_such_group(nodes, pattern)
         chosen |= matched
     names = [name for name in nodes.names if name in chosen]
     return names if region is None else _in_region(nodes, names, region)
+
+
+def select_of_both(before: Nodes, after: Nodes, patterns: Sequence[str]) -> list[str]:
+    """The groups of two versions of nodes.json that the patterns choose: those of `after`, then those that are gone."""
+    kept = set(after.names)
+    gone = [name for name in before.names if name not in kept]
+    if not patterns:
+        return [*after.names, *gone]
+    left = {name for pattern in patterns for name in _matching(gone, pattern)}
+    here = [pattern for pattern in patterns if _matching(after.names, pattern) or not _matching(gone, pattern)]
+    return [*(select(after, here) if here else ()), *(name for name in gone if name in left)]
 
 
 def one(nodes: Nodes, pattern: str) -> str:
@@ -46,6 +56,10 @@ def scaling(groups: Sequence[Group], patterns: Sequence[str]) -> tuple[list[Grou
             hint='set "autoscale": {"node_min": 1} for it in nodes.json',
         )
     return [group for group in groups if group.settings.autoscale is not None], without
+
+
+def _matching(names: Sequence[str], pattern: str) -> set[str]:
+    return {pattern} if pattern in names else {name for name in names if fnmatchcase(name, pattern)}
 
 
 def _in_region(nodes: Nodes, names: list[str], region: str) -> list[str]:

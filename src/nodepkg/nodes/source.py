@@ -2,9 +2,8 @@
 
 import json
 import math
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -272,17 +271,3 @@ def _syntax_hint(text: str, error: json.JSONDecodeError) -> str:
         if error.msg.startswith(message) and re.match(pattern, here):
             return hint
     return ""
-
-
-def find(start: Path, environ: Mapping[str, str], given: Path | None = None) -> Path:
-    """The nodes.json to use: `given`, else NODEPKG_NODES, else the one in `start` or its nearest parent."""
-    named = given or (Path(environ["NODEPKG_NODES"]) if environ.get("NODEPKG_NODES") else None)
-    if named:
-        return named
-    for folder in (start, *start.parents):
-        found = folder / "nodes.json"
-        if os.path.lexists(found):
-            return Path(os.path.relpath(found, start))
-    raise ConfigError(
-        f"no nodes.json in {start} or any folder above it", hint="name one with --nodes PATH or NODEPKG_NODES"
-    )

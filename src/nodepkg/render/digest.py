@@ -96,11 +96,13 @@ def image_digest(bundle: Bundle, template: dict[str, Any]) -> str:
     image, the block devices and every further key that does not only drive the build.
     """
     builders = [{key: value for key, value in made.items() if not _drives(key)} for made in template["builders"]]
-    content = {
+    content: dict[str, Any] = {
         "bundle": bundle_digest(bundle),
         "builders": builders,
         "provisioners": template.get("provisioners", []),
     }
+    if "values" in template:  # variables, locals and data sources of a template of the user's own, in HCL2
+        content["values"] = template["values"]
     return sha256(canonical(content))
 
 

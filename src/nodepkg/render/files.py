@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -34,6 +34,7 @@ class Outcome(StrEnum):
     CREATED = "created"
     UPDATED = "updated"
     UNCHANGED = "unchanged"
+    KEPT = "kept"
 
 
 _OUTCOMES = {State.MISSING: Outcome.CREATED, State.STALE: Outcome.UPDATED, State.FRESH: Outcome.UNCHANGED}
@@ -88,9 +89,68 @@ def write(root: Path, artifacts: Iterable[Artifact]) -> list[tuple[Artifact, Out
     return done
 
 
+def create(root: Path, artifacts: Iterable[Artifact]) -> list[tuple[Artifact, Outcome]]:
+    """Writes those in whose place nothing is, each file whole or not at all; whatever is there is kept as it is.
+
+    Raises RefusedError naming the first that could not be written.
+    """
+    done: list[tuple[Artifact, Outcome]] = []
+    for artifact in artifacts:
+        try:
+            made = is_missing(root, artifact) and add(root / artifact.path, artifact.text.encode("utf-8"))
+        except OSError as error:
+            raise RefusedError(
+                f"{root / artifact.path}: cannot be written: {error.strerror}",
+                hint="mend it and run the command again: it goes on where this one stopped",
+            ) from error
+        done.append((artifact, Outcome.CREATED if made else Outcome.KEPT))
+    return done
+
+
+def is_missing(root: Path, artifact: Artifact) -> bool:
+    """Whether nothing is in the artefact's place, not even a broken link."""
+    return not os.path.lexists(root / artifact.path)
+
+
+def add(path: Path, content: bytes, link: Callable[[Path, Path], None] = os.link) -> bool:
+    """Writes a new file; False if something is there, also if it came this moment: it is never overwritten.
+
+    `link` gives a file a second name. Where a file system has none, a crash may leave half a file.
+    """
+    temporary = _temporary(path)
+    try:
+        _create(temporary, content)
+        return _linked(temporary, path, link) or _added(path, content)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _linked(temporary: Path, path: Path, link: Callable[[Path, Path], None]) -> bool:
+    try:
+        link(temporary, path)
+    except OSError:  # something is there, or there are no links here: writing it tells which
+        return False
+    return True
+
+
+def _added(path: Path, content: bytes) -> bool:
+    try:
+        file = path.open("xb")
+    except FileExistsError:
+        return False
+    try:
+        with file:
+            file.write(content)
+    except BaseException:
+        path.unlink()
+        raise
+    return True
+
+
 def _replace(path: Path, content: bytes) -> None:
     """Through a temporary file beside it, so that a reader, or a crash, never meets half a file."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = _temporary(path)
     try:
         _create(temporary, content)
         os.replace(temporary, path)  # noqa: PTH105 - as atomic as os.replace documents it
@@ -98,6 +158,10 @@ def _replace(path: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def _create(path: Path, content: bytes) -> None:

@@ -1,9 +1,9 @@
 """A group's Packer template, from the shipped Jinja2 template or the user's own."""
 
 import json
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files as package_files
 from pathlib import Path
 from shlex import quote
@@ -11,40 +11,35 @@ from typing import Any
 
 from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined
 from jinja2.exceptions import TemplateError, TemplateNotFound, TemplateSyntaxError
+from jinja2.meta import find_referenced_templates
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from nodepkg.errors import ConfigError
 from nodepkg.nodes.findings import Finding
 from nodepkg.nodes.group import Group
-from nodepkg.nodes.schema import BlockDevice
-from nodepkg.nodes.source import finite, no_constant
-from nodepkg.render.bundle import Project, RoleFile
-from nodepkg.render.dna import dna_document
+from nodepkg.render import hcltext
+from nodepkg.render.bundle import Project
 from nodepkg.render.files import Artifact
-from nodepkg.render.jsontext import canonical, pretty
+from nodepkg.render.packer_context import context
+from nodepkg.render.packer_language import Language, Rendered, literal
 
 USER_TEMPLATES = Path("templates", "packer")
 
-# Root's rights where they are needed and there is sudo; `env` since sudo drops the variables.
-AS_ROOT = (
-    'if [ "$(id -u)" -ne 0 ] && command -v sudo >/dev/null; then sudo -n env {{ .Vars }} sh -e {{ .Path }};'
-    " else env {{ .Vars }} sh -e {{ .Path }}; fi"
-)
 
-_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
-def literal(value: Any) -> Any:
-    """The text (or all texts in the lists and dicts) so that Packer's own template engine gives it back as it is."""
-    if isinstance(value, str):
-        return value.replace("{{", "{{`{{`}}")
-    if isinstance(value, list):
-        return [literal(item) for item in value]
-    if isinstance(value, dict):
-        return {literal(key): literal(item) for key, item in value.items()}
-    return value
+@cache
+def language_of(name: str) -> Language:
+    """The language of packer.format; each is imported when it is asked for."""
+    if name == "hcl2":
+        from nodepkg.render.packer_hcl import PackerHcl
+
+        return PackerHcl()
+    from nodepkg.render.packer_json import PackerJson
+
+    return PackerJson()
 
 
 @dataclass
@@ -52,36 +47,64 @@ class PackerTemplates:
     """Renders Packer templates for the groups of one project."""
 
     project: Project
+    _last: tuple[Group, Rendered] | None = None
 
     def document(self, group: Group) -> dict[str, Any]:
-        """The template as Packer will read it; raises ConfigError for a template that is broken."""
-        if group.settings.packer.format != "json":
-            raise ConfigError(f"{group.name}: packer.format: this version writes json only, not hcl2 yet")
-        name = group.settings.packer.template or group.settings.type
-        text = self._render(f"{name}.j2", group)
-        try:
-            document = json.loads(text, object_pairs_hook=_unique, parse_constant=no_constant, parse_float=finite)
-            text.encode("utf-8")
-            if _HALF.search(text):
-                canonical(document)  # half of a character is JSON, and no text
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(_not_json(self._shown(f"{name}.j2"), group, text, error)) from error
-        builders = document.get("builders") if isinstance(document, dict) else None
-        if not isinstance(builders, list) or not all(isinstance(builder, dict) for builder in builders):
-            raise ConfigError(f"{self._shown(f'{name}.j2')}: renders no Packer template for {group.name}: no builders")
-        return dict(document)
+        """What the template says, as Packer's JSON has it: it is what digests are made of."""
+        return self._rendered(group).document
 
     def template(self, group: Group) -> Artifact:
-        return Artifact(group.name, f"packer/{group.name}.json", pretty(self.document(group)))
+        """The template as it is written; raises ConfigError for one that is broken."""
+        suffix = language_of(group.settings.packer.format).suffix
+        return Artifact(group.name, f"packer/{group.name}{suffix}", self._rendered(group).text)
 
-    def _render(self, name: str, group: Group) -> str:
+    def leftovers(self, groups: Iterable[Group]) -> list[str]:
+        """Paths of templates in the language that their group had before: nothing keeps them as nodes.json is."""
+        other = {"json": language_of("hcl2").suffix, "hcl2": language_of("json").suffix}
+        paths = [f"packer/{group.name}{other[group.settings.packer.format]}" for group in groups]
+        return [path for path in paths if (self.project.root / path).is_file()]
+
+    def own_files(self, group: Group) -> list[str]:
+        """The project's own files that the group's template is made of, relative to the project."""
+        return self._own_files(_template_name(group))
+
+    def _own_files(self, name: str) -> list[str]:
+        if name not in self._made_of:
+            folder, waiting, found = self.project.root / USER_TEMPLATES, [name], dict[str, None]()
+            while waiting:
+                name_of_one = waiting.pop()
+                if name_of_one not in found and (folder / name_of_one).is_file():
+                    found[name_of_one] = None
+                    waiting += _mentioned(self._environment, folder, name_of_one)
+            self._made_of[name] = [(USER_TEMPLATES / one).as_posix() for one in found]
+        return self._made_of[name]
+
+    @cached_property
+    def _made_of(self) -> dict[str, list[str]]:
+        return {}
+
+    def _rendered(self, group: Group) -> Rendered:
+        """Of the group that was asked for last it is kept: who wants the text mostly wants the document next."""
+        if self._last is None or self._last[0] is not group:
+            self._last = (group, self._read(group))
+        return self._last[1]
+
+    def _read(self, group: Group) -> Rendered:
+        language, name = language_of(group.settings.packer.format), _template_name(group)
+        text = self._render(name, group, language)
         try:
-            return self._environment.get_template(name).render(context(self.project, group))
+            return language.read(text)
+        except ValueError as error:
+            raise ConfigError(f"{self._shown(name)}: what it renders for {group.name} is {error}") from error
+
+    def _render(self, name: str, group: Group, language: Language) -> str:
+        try:
+            return self._environment.get_template(name).render(context(self.project, group, language))
         except TemplateNotFound as error:
             place = _template_line(error) or group.name
             raise ConfigError(
                 f"{place}: no template {error.name} in {self.project.root / USER_TEMPLATES}",
-                hint="nodepkg itself brings amazon-ebs.j2 only",
+                hint=f"nodepkg itself brings amazon-ebs{language.template_suffix} only",
             ) from error
         except TemplateSyntaxError as error:
             raise ConfigError(f"{self._shown(error.name or name)}:{error.lineno}: {error.message}") from error
@@ -107,8 +130,19 @@ class PackerTemplates:
         environment = Environment(loader=loader, undefined=StrictUndefined, autoescape=False)  # noqa: S701
         environment.filters["shell"] = quote
         environment.filters["literal"] = literal
+        environment.filters["hcl"] = hcltext.value
+        environment.filters["hcl_body"] = hcltext.body
         environment.filters["tojson"] = _tojson
         return environment
+
+
+def _mentioned(environment: Environment, folder: Path, name: str) -> list[str]:
+    """The templates that one extends, includes or imports; all that there are if it says which by an expression."""
+    try:
+        found = set(find_referenced_templates(environment.parse((folder / name).read_text("utf-8"))))
+    except (OSError, UnicodeDecodeError, TemplateSyntaxError):
+        return []
+    return [path.name for path in folder.iterdir()] if None in found else [str(one) for one in found]
 
 
 def _tojson(value: Any, indent: int | None = None) -> Markup:
@@ -143,123 +177,9 @@ class _Shipped(BaseLoader):
         return file.read_text("utf-8"), template, lambda: True
 
 
-def context(project: Project, group: Group) -> dict[str, Any]:
-    """What a template is given; docs/templates.md tells the user."""
-    settings = group.settings
-    packer = settings.packer
-    tags = literal(settings.tags)
-    image_tags = {
-        **tags,
-        "group": group.name,
-        "nodepkg:managed": "true",
-        "nodepkg:source_ami": "{{ .SourceAMI }}",
-        "nodepkg:commit": "{{user `nodepkg_commit`}}",
-        "nodepkg:digest": "{{user `nodepkg_digest`}}",
-    }
-    build = {
-        "instance_type": settings.instance_type,
-        "ssh_username": settings.ssh_username,
-        "temporary_security_group_source_cidrs": literal(packer.ssh_source_cidrs),
-    }
-    build |= {key: value for key, value in packer.builder.items() if key in build}
-    return {
-        "group": group.name,
-        "settings": settings,
-        "merged": group.merged,
-        "source_filter": source_filter(group),
-        "build": build,
-        "builder": {key: value for key, value in packer.builder.items() if key not in build},
-        "block_devices": literal([block_device(device) for device in group.block_devices]),
-        "image_tags": image_tags,
-        "snapshot_tags": {**image_tags, "nodepkg:image-snapshot": "true"},
-        "run_tags": {**tags, "nodepkg:managed": "true", "nodepkg:build": "{{user `nodepkg_build`}}"},
-        "as_root": AS_ROOT,
-        **_provisioning(project, group),
-    }
-
-
-def source_filter(group: Group) -> dict[str, Any] | None:
-    """Packer's source_ami_filter; None for a source image given by its id."""
-    settings = group.settings
-    if settings.source_group:
-        # Not by nodepkg:managed: an image that was built by hand and tagged counts as the group's, too.
-        return {
-            "filters": {"tag:group": settings.source_group, "state": "available"},
-            "owners": ["self"],
-            "most_recent": True,
-        }
-    if settings.source_ami_filter:
-        wanted = settings.source_ami_filter
-        return {
-            "filters": {"name": literal(wanted.name), "state": "available"},
-            "owners": literal(wanted.owners),
-            "most_recent": True,
-        }
-    return None
-
-
-def block_device(device: BlockDevice) -> dict[str, Any]:
-    """A volume in Packer's words; what is not set is left out.
-
-    Packer 1.6.6 refuses a gp3 volume without operations and throughput, so AWS's own defaults are written.
-    """
-    named = {
-        "device_name": device.device,
-        "volume_size": device.size_gb,
-        "volume_type": device.type,
-        "iops": device.iops or (3000 if device.type == "gp3" else None),
-        "throughput": device.throughput or (125 if device.type == "gp3" else None),
-        "encrypted": device.encrypted,
-        "kms_key_id": device.kms_key_id,
-        "delete_on_termination": device.delete_on_termination,
-    }
-    return {key: value for key, value in named.items() if value is not None}
-
-
-def _provisioning(project: Project, group: Group) -> dict[str, Any]:
-    """How the bundle comes to the build machine, and Chef with it. Paths are relative to the template's folder."""
-    chef = group.settings.packer.chef
-    path = quote(chef.path)
-    folders = f"{path}/cookbooks {path}/data_bags {path}/roles"
-    dna = pretty(dna_document(group)).rstrip("\n")
-    files = {"dna.json": dna} if project.has_solo_rb else {"solo.rb": project.solo_rb.rstrip("\n"), "dna.json": dna}
-    return {
-        "prepare": [
-            f"rm -rf {folders} {path}/solo.rb {path}/dna.json",  # those of the image that this one is built on
-            f"mkdir -p {folders}",
-            f'chown -R "${{SUDO_UID:-$(id -u)}}" {path}',
-        ],
-        "uploads": _uploads(project, project.roles(group), chef.path),
-        "write_files": [_write_file(text, f"{path}/{name}") for name, text in files.items()],
-        "chef": {
-            "install": literal(chef.install) if chef.install else None,
-            "command": literal(chef.command.replace("{path}", path)),
-        },
-    }
-
-
-@lru_cache(maxsize=64)
-def _write_file(text: str, path: str) -> Any:
-    return literal(f"printf '%s\\n' {quote(text)} > {path}")
-
-
-def _uploads(project: Project, roles: list[RoleFile], path: str) -> list[dict[str, str]]:
-    pairs = [(f"{folder}/", folder) for folder in project.folders]
-    if project.has_solo_rb:
-        pairs.append(("solo.rb", "solo.rb"))
-    pairs += [(role.path, role.bundle_path) for role in roles]
-    return [
-        {"source": f"{{{{template_dir}}}}/../{literal(source)}", "destination": literal(f"{path}/{destination}")}
-        for source, destination in pairs
-    ]
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)} stands twice in an object")
-    return made
+def _template_name(group: Group) -> str:
+    packer = group.settings.packer
+    return f"{packer.template or group.settings.type}{language_of(packer.format).template_suffix}"
 
 
 def _template_line(error: BaseException) -> str | None:
@@ -272,11 +192,3 @@ def _template_line(error: BaseException) -> str | None:
             place = f"{filename}:{traceback.tb_lineno}"
         traceback = traceback.tb_next
     return place
-
-
-def _not_json(name: str, group: Group, text: str, error: Exception) -> str:
-    told = f"{name}: what it renders for {group.name} is not JSON: "
-    if not isinstance(error, json.JSONDecodeError):
-        return told + str(error)
-    shown = text.split("\n")[error.lineno - 1].strip()[:100]
-    return f"{told}{error.msg} on line {error.lineno} of it: {shown}"

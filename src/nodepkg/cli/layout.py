@@ -1,0 +1,62 @@
+"""Text laid out for people: columns, records, and lines that break between words."""
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+# `package packer:run web --sandbox`, up to what cannot belong to it: it stays on one line, so that it can be copied.
+_COMMAND = re.compile(r"package [a-z]+:[a-z]+(?: (?:--[a-z][a-z-]*|[A-Za-z0-9_'\"./*-]*[A-Za-z0-9_'\"*]))*")
+_UNBREAKABLE = "\u00a0"
+
+
+def printable(text: str) -> str:
+    """Without what would move the cursor or colour the terminal: a description is anybody's text."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    """The rows as lines, each column as wide as its widest cell."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def records(columns: Sequence[str], rows: Iterable[Sequence[str]], width: int) -> Iterator[str]:
+    """Each row as a block of lines, for a table that is wider than the terminal; what is empty is left out."""
+    widest = max(map(len, columns[1:]))
+    for row in rows:
+        yield row[0]
+        for name, cell in zip(columns[1:], row[1:], strict=True):
+            if cell != "-":
+                yield from wrapped(f"  {name.ljust(widest)}  {cell}", width, indent=widest + 4)
+
+
+def wrapped(text: str, width: int, *, indent: int = 2) -> list[str]:
+    """The text in lines of at most `width` characters, broken between words only; those after the first are indented.
+
+    A word that is longer (a path, an id) and a command that could be copied stay whole.
+    """
+    whole = _COMMAND.sub(lambda command: command[0].replace(" ", _UNBREAKABLE), text)
+    made = textwrap.wrap(
+        whole,
+        max(width, 20),
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+        drop_whitespace=True,
+    )
+    return [line.replace(_UNBREAKABLE, " ") for line in made] or [""]
+
+
+def count(number: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def age(seconds: int) -> str:
+    """`90` as `1m`, `7200` as `2h`, `200000` as `2d`."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}"
+    return f"{max(seconds, 0)}s"

@@ -1,0 +1,5 @@
+name "hello"
+maintainer "you"
+description "Says hello"
+version "0.1.0"
+chef_version ">= 16.0"
