@@ -11,8 +11,10 @@ def main() -> None:
     try:
         if os.environ.get("_PACKAGE_COMPLETE"):
             _complete()
-        from nodepkg.cli import commands  # noqa: F401 - importing it is what adds the commands
-        from nodepkg.cli.app import run
+        from nodepkg.cli.app import has_read, run
+
+        if not has_read(sys.argv[1:2]):
+            from nodepkg.cli import commands  # noqa: F401 - importing it is what adds the commands
 
         sys.exit(run(sys.argv[1:]))
     except KeyboardInterrupt:  # while the program itself is still being read

@@ -104,6 +104,30 @@ def test_role_create_imports_no_jinja() -> None:
     assert "jinja2" not in modules_after("role:create", "--check")
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "namespaces"),
+    [
+        (["role:create", "--help"], 0, {"role"}),
+        (["roles:update", "--help"], 0, {"role", "packer", "sandbox"}),
+        (["--help"], 0, {"role", "packer", "sandbox"}),
+        (["group:clean"], 2, {"role", "packer", "sandbox"}),
+        (["..:clean"], 2, {"role", "packer", "sandbox"}),
+        (["a.b:clean"], 2, {"role", "packer", "sandbox"}),
+        ([], 0, {"role", "packer", "sandbox"}),
+    ],
+)
+def test_only_the_namespace_of_a_known_command_is_read(words: list[str], code: int, namespaces: set[str]) -> None:
+    program = (
+        "import atexit, sys; atexit.register(lambda: print(*sys.modules)); from nodepkg.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    read = set(done.stdout.splitlines()[-1].split())
+    assert {name for name in ("role", "packer", "sandbox") if f"nodepkg.cli.{name}" in read} == namespaces
+
+
 def test_an_unknown_command_is_answered_with_the_nearest(run: Run) -> None:
     done = run("role:crate")
     assert done.code == 2

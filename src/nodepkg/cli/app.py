@@ -5,6 +5,8 @@ import io
 import os
 import signal
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import typer
@@ -43,6 +45,15 @@ def _package(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
 ) -> None:
     """The options of the program itself."""
+
+
+def has_read(words: list[str]) -> bool:
+    """Whether the first word is a command, of which the namespace was read: then no other one has to be."""
+    namespace, _, action = words[0].partition(":") if words else ("", "", "")
+    if not (action and namespace.isidentifier()) or find_spec(f"{__package__}.{namespace}") is None:
+        return False
+    import_module(f"{__package__}.{namespace}")
+    return words[0] in {command.name for command in app.registered_commands}
 
 
 def run(arguments: list[str]) -> int:
