@@ -1,31 +1,14 @@
 """JSON as artefacts hold it: 4 spaces, the keys in their order, one newline at the end."""
 
 import json
-from json.encoder import encode_basestring
 from typing import Any
+
+from pydantic_core import to_json
 
 
 def pretty(document: Any) -> str:
-    """As `json.dumps(document, indent=4, ensure_ascii=False)` writes it, which takes twice as long."""
-    return _indented(document, "\n") + "\n"
-
-
-def _indented(value: Any, newline: str) -> str:
-    """`newline` is a line break and the indentation of the line on which the value ends."""
-    if isinstance(value, str):
-        return encode_basestring(value)
-    inner, parts = newline + "    ", []
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            text = encode_basestring(item) if type(item) is str else _indented(item, inner)
-            parts.append(f"{encode_basestring(key)}: {text}")
-        return f"{{{inner}{f',{inner}'.join(parts)}{newline}}}"
-    if isinstance(value, list) and value:
-        for item in value:
-            text = encode_basestring(item) if type(item) is str else _indented(item, inner)
-            parts.append(text)
-        return f"[{inner}{f',{inner}'.join(parts)}{newline}]"
-    return json.dumps(value)
+    """As `json.dumps(document, indent=4, ensure_ascii=False)`, in a tenth of the time; but 1e-07 is written 1e-7."""
+    return to_json(document, indent=4).decode("utf-8") + "\n"
 
 
 def canonical(document: Any) -> bytes:
