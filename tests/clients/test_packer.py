@@ -1,5 +1,6 @@
 """Packer's machine-readable output, and which Packer will do."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,8 @@ def test_a_missing_plugin_is_an_error_with_the_command(tmp_path: Path) -> None:
     packer = find({"NODEPKG_PACKER": script(tmp_path, PLUGINS), "PATH": "/usr/bin:/bin"})
     with pytest.raises(ToolError, match=r"no plugin github\.com/ethanmdavidson/git") as caught:
         require_plugins(packer, [build_of("bee.pkr.hcl")], tmp_path, install=False)
-    assert caught.value.hint.startswith("packer init packer/bee.pkr.hcl, or")
+    path = os.path.relpath(tmp_path / "packer" / "bee.pkr.hcl")
+    assert caught.value.hint == f"{packer.path} init {path}, which packer:run --yes does"
     require_plugins(packer, [build_of("bee.json")], tmp_path, install=False)
 
 

@@ -70,12 +70,18 @@ def test_an_expression_is_written_as_it_is() -> None:
         ("a = x", "${x}"),
         ("a = <<EOT\n  x ${y}\nEOT\n", "  x ${y}\n"),
         ("a = <<-EOT\n    x\n      y\n    EOT\n", "x\n  y\n"),
+        ('a = f(<<-EOT\n    x "${b("c")}"\n    EOT\n)', '${f("x \\"${b("c")}\\"\\n")}'),
         ("a = [1, true, null, 1.5]", [1, True, None, 1.5]),
         ('a = {"b" = 1, c = "d"}', {"b": 1, "c": "d"}),
     ],
 )
 def test_a_value_is_read_in_the_words_of_hcls_json(text: str, read_as: Any) -> None:
     assert read(text + "\n") == {"a": read_as}
+
+
+def test_a_variable_names_a_type() -> None:
+    given = 'variable "a" {\n  type = list(string)\n}\nvariable "b" {\n  type = string\n}\n'
+    assert read(given) == {"variable": [{"a": {"type": "list(string)"}}, {"b": {"type": "string"}}]}
 
 
 @pytest.mark.parametrize(("text", "line"), [("a = 1\nb = [1\n", 2), ("a {\n", 1), ('a = "x\n', 1), ("a = = 1\n", 1)])

@@ -100,8 +100,14 @@ def test_the_build_machine_wants_imdsv2(tmp_path: Path) -> None:
 
 
 def test_the_builder_may_say_otherwise(tmp_path: Path) -> None:
-    made = source(tmp_path, packer={"builder": {"metadata_options": {"http_tokens": "optional"}}})
-    assert made["metadata_options"] == [{"http_tokens": "optional"}]
+    (options,) = source(tmp_path / "a", packer={"builder": {"metadata_options": {"http_tokens": "optional"}}})[
+        "metadata_options"
+    ]
+    assert options["http_tokens"] == "optional"
+    made = source(tmp_path / "b", packer={"builder": {"metadata_options": {"http_put_response_hop_limit": 2}}})
+    assert made["metadata_options"] == [
+        {"http_endpoint": "enabled", "http_tokens": "required", "http_put_response_hop_limit": 2}
+    ]
 
 
 def test_ssh_is_open_to_the_callers_own_address(tmp_path: Path) -> None:
@@ -208,5 +214,65 @@ def test_what_is_rendered_has_to_be_a_packer_template(tmp_path: Path, template: 
 
 def test_a_template_of_the_other_language_does_not_serve(tmp_path: Path) -> None:
     made = templates(tmp_path, {"templates/packer/web.j2": "{}"}, packer={"template": "web"})
-    with pytest.raises(ConfigError, match=r"no template web\.pkr\.hcl\.j2"):
+    with pytest.raises(ConfigError, match=r"web\.j2: is not for bee, whose packer\.format is hcl2") as caught:
         text(made)
+    assert "write templates/packer/web.pkr.hcl.j2" in caught.value.hint
+
+
+def test_what_the_shipped_template_was_overridden_with_is_not_lost_with_the_language(tmp_path: Path) -> None:
+    own = '{% extends "nodepkg/amazon-ebs.j2" %}'
+    made = templates(tmp_path, {"templates/packer/amazon-ebs.j2": own})
+    with pytest.raises(ConfigError, match=r"amazon-ebs\.j2: is not for bee"):
+        text(made)
+
+
+@pytest.mark.parametrize(
+    "builder",
+    [
+        {"security_group_ids": []},
+        {"security_group_id": None},
+        {"security_group_filter": {}},
+        {"temporary_security_group_source_cidrs": []},
+    ],
+)
+def test_what_names_nobody_leaves_ssh_to_the_callers_address(tmp_path: Path, builder: Entry) -> None:
+    assert source(tmp_path, packer={"builder": builder})["temporary_security_group_source_public_ip"] is True
+
+
+def test_ssh_that_is_open_to_the_world_by_name_is_warned_of(tmp_path: Path) -> None:
+    builder = {"temporary_security_group_source_public_ip": False}
+    nodes = templates(tmp_path, packer={"builder": builder}).project.nodes
+    assert "open to the world" in nodes.warnings(nodes.groups(["bee"]))[0]
+
+
+def test_a_key_that_would_begin_an_expression_is_quoted(tmp_path: Path) -> None:
+    assert '    "for"  ' in text(templates(tmp_path, tags={"for": "ops"}))
+
+
+def test_packers_own_functions_in_the_builder_are_those_of_hcl2(tmp_path: Path) -> None:
+    builder = {
+        "user_data_file": "{{template_dir}}/${x}.sh",
+        "ami_description": "c={{ user `nodepkg_commit` }} {{timestamp}}",
+    }
+    made = source(tmp_path, packer={"builder": builder})
+    assert made["user_data_file"] == "${path.root}/$${x}.sh"
+    assert made["ami_description"] == "c=${var.nodepkg_commit} {{timestamp}}"
+
+
+def test_a_list_of_no_volumes_is_no_block(tmp_path: Path) -> None:
+    assert "ami_block_device_mappings" not in source(tmp_path, packer={"builder": {"ami_block_device_mappings": []}})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        'build {\n  source "amazon-ebs.image" {\n    ebs_optimized = true\n  }\n}\n',
+        'build {\n  dynamic "provisioner" {\n    for_each = ["a"]\n  }\n}\n',
+    ],
+)
+def test_what_a_build_lays_over_its_source_counts_for_the_image(tmp_path: Path, more: str) -> None:
+    digests = set()
+    for folder, own in (("a", OWN % 1), ("b", OWN % 1 + more)):
+        made = templates(tmp_path / folder, {"templates/packer/amazon-ebs.pkr.hcl.j2": own})
+        digests.add(current_digest(made, made.project.nodes.group("bee")))
+    assert len(digests) == 2

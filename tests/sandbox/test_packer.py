@@ -128,6 +128,8 @@ def test_sources_in_hcl_speak_to_the_endpoint_and_log_in_nowhere() -> None:
     ]
     dropped = ("ssh_username", "access_key", "temporary_security_group_source_public_ip")
     assert not [key for key in body if key in dropped]
+    with_registry = hcl(more='build {\n hcp_packer_registry {\n  bucket_name = "x"\n }\n}\nhcp_packer_registry {}\n')
+    assert "hcp" not in json.dumps(staged_template(with_registry, ENDPOINT))
     assert staged["build"] == [{"name": "bee", "sources": ["source.amazon-ebs.image"]}]
 
 

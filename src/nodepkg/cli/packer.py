@@ -66,6 +66,7 @@ def run(call: Call, groups: Groups = None) -> None:
     from nodepkg.images.build import (
         Workbench,
         bases_first,
+        image_exists,
         plan_builds,
         require_bases,
         require_packer,
@@ -85,7 +86,7 @@ def run(call: Call, groups: Groups = None) -> None:
     require_bases(place.account, found)
     if place.stage:
         call.out.note("sandbox: provisioners are skipped, there is no machine to log in to")
-    bench = Workbench(nodes.root, packer, call.out.note, place.stage)
+    bench = Workbench(nodes.root, packer, call.out.note, image_exists(place.account, found), place.stage)
 
     def show(reports: list[dict[str, Any]]) -> None:
         rows = [(report["group"], report["image"], report["region"], report["digest"][:12]) for report in reports]

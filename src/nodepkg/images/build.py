@@ -1,16 +1,18 @@
 """packer:run: building a group's image with Packer, from artefacts that are what nodes.json says."""
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.account import Account, wait_for
 from nodepkg.clients.aws.ec2 import Ec2, Image
 from nodepkg.clients.packer import Packer
-from nodepkg.errors import RefusedError, ToolError
+from nodepkg.errors import AwsError, RefusedError, ToolError
 from nodepkg.images.newest import newest_available
 from nodepkg.nodes.group import Group
 from nodepkg.plan import Report
@@ -28,11 +30,16 @@ Stage = Callable[[dict[str, Any]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Workbench:
-    """Where images are built. `stage` rewrites the template for the embedded AWS; None: it is built as it is."""
+    """Where images are built.
+
+    `stage` rewrites the template for the embedded AWS; None: it is built as it is. `exists` tells whether there is
+    an image in a region.
+    """
 
     root: Path
     packer: Packer
     say: Callable[[str], None]
+    exists: Callable[[str, str], bool]
     stage: Stage | None = None
 
 
@@ -51,8 +58,11 @@ class BuildImage:
         return f"build an image of {self.group} from {self.template}"
 
     def run(self, bench: Workbench, /) -> Report:
-        variables = {"nodepkg_build": self.build, "nodepkg_commit": self.commit, "nodepkg_digest": self.digest}
         path = bench.root / self.template
+        variables = {"nodepkg_build": self.build, "nodepkg_commit": self.commit, "nodepkg_digest": self.digest}
+        if path.suffix == ".hcl":  # there a variable that is not declared is an error
+            declared = {name for block in packer_template(path).get("variable", []) for name in block}
+            variables = {name: value for name, value in variables.items() if name in declared}
         if bench.stage is None:
             artifact = bench.packer.build(path, variables, bench.say)
         else:
@@ -61,9 +71,13 @@ class BuildImage:
                 staged = Path(folder, path.name.replace(".pkr.hcl", ".pkr.json"))
                 staged.write_text(json.dumps(bench.stage(packer_template(path))), "utf-8")
                 artifact = bench.packer.build(staged, variables, bench.say)
+        image = image_in(artifact, self.region)
+        if not bench.exists(self.region, image):
+            # Packer lists, and exits 0 for, an image whose tags or description it could not set, and then deregistered.
+            raise ToolError(f"Packer made {image} of {self.group}, but it is not there", hint="what it said is above")
         return {
             "group": self.group,
-            "image": image_in(artifact, self.region),
+            "image": image,
             "region": self.region,
             "digest": self.digest,
             "commit": self.commit,
@@ -111,6 +125,22 @@ def bases_first(groups: Sequence[Group]) -> list[Group]:
     return list(ordered.values())
 
 
+def image_exists(account: Account, groups: Sequence[Group]) -> Callable[[str, str], bool]:
+    """Whether an image can be seen; what is new may be invisible for some seconds.
+
+    With credentials that only Packer finds it cannot be asked, and is taken for granted.
+    """
+    own = {group.region for group in groups if OWN_CREDENTIALS & group.settings.packer.builder.keys()}
+
+    def exists(region: str, image: str) -> bool:
+        try:
+            return region in own or wait_for(lambda: Ec2(account, region).image(image)) is not None
+        except AwsError:  # that it cannot be asked does not undo the build
+            return True
+
+    return exists
+
+
 def require_packer(packer: Packer, templates: PackerTemplates, groups: Sequence[Group], *, in_sandbox: bool) -> None:
     """Raises ToolError or RefusedError if this Packer cannot build one of the groups, or would do it elsewhere."""
     for group in groups:
@@ -133,7 +163,7 @@ def require_plugins(packer: Packer, plan: Sequence[BuildImage], root: Path, *, i
         elif missing:
             raise ToolError(
                 f"{build.template}: {packer.shown} has no plugin {', '.join(missing)}",
-                hint=f"packer init {build.template}, or run this again with --yes, which does it",
+                hint=f"{quote(packer.path)} init {quote(os.path.relpath(path))}, which packer:run --yes does",
             )
 
 

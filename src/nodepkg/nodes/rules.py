@@ -6,7 +6,7 @@ from nodepkg.nodes.findings import Finding
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.merge import Entry
 from nodepkg.nodes.names import role_of
-from nodepkg.nodes.schema import MOST_USER_DATA
+from nodepkg.nodes.schema import MOST_USER_DATA, Packer
 from nodepkg.nodes.source import KeyPath
 
 # With one of these the build machine is not open to the world for another reason.
@@ -15,10 +15,15 @@ CLOSED_BUILDS = frozenset(
         "security_group_filter",
         "security_group_id",
         "security_group_ids",
-        "temporary_security_group_source_cidrs",
         "temporary_security_group_source_public_ip",
     }
 )
+
+
+def ssh_is_closed(packer: Packer) -> bool:
+    """Whether it is said who may reach the build machine by SSH, or of which security group it is."""
+    networks = packer.builder.get("temporary_security_group_source_cidrs", packer.ssh_source_cidrs)
+    return bool(networks) or any(packer.builder.get(key) for key in CLOSED_BUILDS)
 
 
 def broken_rules(group: Group, wrong: Container[str | int] = ()) -> Iterator[tuple[KeyPath, str]]:
@@ -43,7 +48,9 @@ def warnings(group: Group, entries: Mapping[str, Entry]) -> Iterator[Finding]:
     """What works, and yet is probably not wanted."""
     chain = [*group.layers, group.name]
     packer = group.settings.packer
-    if packer.format == "json" and not (packer.ssh_source_cidrs or packer.builder.keys() & CLOSED_BUILDS):
+    # In HCL2 nodepkg opens it to the caller's own address, unless that is switched off by name.
+    own_address = packer.format == "hcl2" and packer.builder.get("temporary_security_group_source_public_ip", True)
+    if not (ssh_is_closed(packer) or own_address):
         giver = next((entry for entry in reversed(chain) if "packer" in entries[entry]), group.name)
         told = "not set: SSH to the build machine is open to the world during the build"
         yield Finding(giver, ("packer", "ssh_source_cidrs"), told, (group.name,))

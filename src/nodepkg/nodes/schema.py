@@ -216,7 +216,8 @@ class Packer(Model):
     )
     template: Word | None = Field(
         None,
-        description="Template to render, `templates/packer/NAME.j2`; default: the builder's `type`.",
+        description="Template to render, `templates/packer/NAME.j2`, in HCL2 `NAME.pkr.hcl.j2`; default: "
+        "the builder's `type`.",
         examples=["web"],
     )
     ssh_source_cidrs: list[Text] = Field(
@@ -227,8 +228,8 @@ class Packer(Model):
     )
     builder: BuilderKeys = Field(
         {},
-        description="Further keys of the builder, as Packer knows them (its own `{{…}}` work in them); for the build "
-        "they come before `instance_type`, `ssh_username` and `ssh_source_cidrs`.",
+        description="Further keys of the builder, as Packer knows them (its own `{{…}}` work in them, in HCL2 those "
+        "that it has there); for the build they come before `instance_type`, `ssh_username` and `ssh_source_cidrs`.",
         examples=[{"ena_support": True, "instance_type": "c5.large"}],
     )
     chef: Chef = Field(Chef(), description="How Chef is installed and run.")

@@ -17,10 +17,28 @@ from nodepkg.render.hclformat import behind
 MAPS = frozenset(
     ["filters", "fleet_tags", "region_kms_key_ids", "run_tags", "run_volume_tags", "snapshot_tags", "spot_tags", "tags"]
 )
+# Blocks that it reads more than one of; the same file says which.
+REPEATED = frozenset(
+    {
+        "Statement",
+        "ami_block_device_mappings",
+        "filter",
+        "fleet_tag",
+        "launch_block_device_mappings",
+        "license_specifications",
+        "run_tag",
+        "run_volume_tag",
+        "snapshot_tag",
+        "spot_tag",
+        "tag",
+    }
+)
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 # Keys of python-hcl2's own among those of a block.
 _ITS_OWN = frozenset({"__is_block__", "__comments__", "__inline_comments__"})
 _ESCAPED = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+# So python-hcl2 gives a heredoc within an expression.
+_QUOTED_HEREDOC = re.compile(r'"(<<-?([^\W\d][\w-]*)[ \t]*\n(?:.*?\n)??[ \t]*\2)"', re.DOTALL)
 _MARK = re.compile(r"[$%](?=\{)")
 _UNESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
@@ -64,13 +82,16 @@ def body(given: Mapping[str, Any]) -> str:
 
 def _attribute(key: str, given: Any) -> str:
     blocks = given if isinstance(given, list) and given else [given]
+    if key in REPEATED and isinstance(given, list):
+        blocks = [block for block in given if block is not None]
     if key in MAPS or not all(isinstance(block, dict) for block in blocks):
         return f"{_key(key)} = {value(given)}\n"
     return "".join(f"\n{_key(key)} {{\n{body(block)}}}\n\n" for block in blocks)
 
 
 def _key(key: str) -> str:
-    return key if _IDENTIFIER.fullmatch(key) else f'"{escaped(key)}"'
+    # `for` would begin an expression.
+    return key if _IDENTIFIER.fullmatch(key) and key != "for" else f'"{escaped(key)}"'
 
 
 def escaped(text: str) -> str:
@@ -103,22 +124,29 @@ def read(text: str) -> dict[str, Any]:
         raise HclError("a bracket or quote is missing, or this is no HCL", max(line, 0)) from error
     except (ValueError, RecursionError) as error:
         raise HclError(str(error) or "nested too deeply", 0) from error
-    return {key: _plain(blocks) for key, blocks in parsed.items() if key not in _ITS_OWN}
+    made = {key: _plain(blocks) for key, blocks in parsed.items() if key not in _ITS_OWN}
+    for body in (body for block in made.get("variable", []) for body in block.values()):
+        if isinstance(body.get("type"), str):  # it names a type, and is no value to evaluate
+            body["type"] = body["type"].removeprefix("${").removesuffix("}")
+    return made
 
 
-def _plain(node: Any, key: str = "") -> Any:
+def _plain(node: Any) -> Any:
     if isinstance(node, dict):
-        inner = {_name(name): item for name, item in node.items() if name not in _ITS_OWN}
-        return {name: _plain(item, name) for name, item in inner.items()}
+        return {_name(name): _plain(item) for name, item in node.items() if name not in _ITS_OWN}
     if isinstance(node, list):
         return [_plain(item) for item in node]
-    if not isinstance(node, str) or node.startswith("${"):
-        return node
+    return _text(node) if isinstance(node, str) else node
+
+
+def _text(node: str) -> str:
+    if node.startswith("${"):
+        return _QUOTED_HEREDOC.sub(lambda found: f'"{_requoted(_heredoc(found[1]))}"', node)
     if node.startswith('"<<') and "\n" in node:  # only a heredoc holds a line end
         return _heredoc(node[1:-1])
     if node.startswith('"'):
         return _quoted(node)
-    return node if key == "type" else f"${{{node}}}"  # `type = string` names a type; any other word is a reference
+    return f"${{{node}}}"  # a single word is a reference
 
 
 def _name(key: str) -> str:
@@ -133,6 +161,16 @@ def _heredoc(text: str) -> str:
     opening, *lines, _closing = text.split("\n")
     content = "".join(f"{line}\n" for line in lines)
     return dedent(content) if opening.startswith("<<-") else content
+
+
+def _requoted(template: str) -> str:
+    """The content of a heredoc as that of a quoted string, which an expression in JSON can hold."""
+    said = (part if evaluated else _between_quotes(part) for evaluated, part in parts(template))
+    return "".join(said)
+
+
+def _between_quotes(text: str) -> str:
+    return "".join(_ESCAPED.get(char, char) for char in text)
 
 
 def parts(template: str, *, escapes: bool = False) -> Iterator[tuple[bool, str]]:

@@ -91,11 +91,22 @@ class PackerTemplates:
 
     def _read(self, group: Group) -> Rendered:
         language, name = language_of(group.settings.packer.format), _template_name(group)
+        self._refuse_the_others(group, name)
         text = self._render(name, group, language)
         try:
             return language.read(text)
         except ValueError as error:
             raise ConfigError(f"{self._shown(name)}: what it renders for {group.name} is {error}") from error
+
+    def _refuse_the_others(self, group: Group, name: str) -> None:
+        """A template of the user's own in the other language: what it adds would be gone without a word."""
+        folder = self.project.root / USER_TEMPLATES
+        other = name.removesuffix(".pkr.hcl.j2") + ".j2" if name.endswith(".pkr.hcl.j2") else f"{name[:-3]}.pkr.hcl.j2"
+        if (folder / other).is_file() and not (folder / name).is_file():
+            raise ConfigError(
+                f"{folder / other}: is not for {group.name}, whose packer.format is {group.settings.packer.format}",
+                hint=f'write templates/packer/{name}, too; to add nothing: {{% extends "nodepkg/{name}" %}}',
+            )
 
     def _render(self, name: str, group: Group, language: Language) -> str:
         try:

@@ -37,14 +37,14 @@ def context(project: Project, group: Group, language: Language) -> dict[str, Any
         "temporary_security_group_source_cidrs": literal(packer.ssh_source_cidrs),
         **language.build_defaults(group),
     }
-    build |= {key: value for key, value in packer.builder.items() if key in build}
+    build |= {key: _over(build[key], value) for key, value in packer.builder.items() if key in build}
     return {
         "group": group.name,
         "settings": settings,
         "merged": group.merged,
         "source_filter": source_filter(group),
         "build": build,
-        "builder": {key: value for key, value in packer.builder.items() if key not in build},
+        "builder": language.evaluated({key: value for key, value in packer.builder.items() if key not in build}),
         "block_devices": literal([block_device(device) for device in group.block_devices]),
         "image_tags": image_tags,
         "snapshot_tags": {**image_tags, "nodepkg:image-snapshot": "true"},
@@ -52,6 +52,11 @@ def context(project: Project, group: Group, language: Language) -> dict[str, Any
         "as_root": AS_ROOT,
         **_provisioning(project, group, language),
     }
+
+
+def _over(default: Any, given: Any) -> Any:
+    """What the builder says in place of a default; of an object it may say a part."""
+    return {**default, **given} if isinstance(default, dict) and isinstance(given, dict) else given
 
 
 def source_filter(group: Group) -> dict[str, Any] | None:

@@ -1,33 +1,22 @@
 """Packer templates in HCL2, for Packer 1.7 and newer."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from nodepkg.nodes.group import Group
-from nodepkg.nodes.rules import CLOSED_BUILDS
+from nodepkg.nodes.rules import ssh_is_closed
 from nodepkg.render.hclformat import formatted
-from nodepkg.render.hcltext import Expression, HclError, escaped, parts, read
+from nodepkg.render.hcltext import REPEATED, Expression, HclError, escaped, parts, read
 from nodepkg.render.packer_language import Rendered, literal
 
-# Blocks of a builder that may stand more than once (the amazon plugin's builder/ebs/builder.hcl2spec.go).
-REPEATED = frozenset(
-    {
-        "Statement",
-        "ami_block_device_mappings",
-        "filter",
-        "fleet_tag",
-        "launch_block_device_mappings",
-        "license_specifications",
-        "run_tag",
-        "run_volume_tag",
-        "snapshot_tag",
-        "spot_tag",
-        "tag",
-    }
-)
 OWN_VARIABLES = frozenset({"nodepkg_build", "nodepkg_commit", "nodepkg_digest"})
 # What decides values elsewhere in a template, so that it counts for the image.
 _VALUES = ("variable", "variables", "local", "locals", "data")
+
+
+# What Packer's template engine knows in JSON only.
+_ENGINE = re.compile(r"(\{\{\s*template_dir\s*\}\}|\{\{\s*user\s+[`\"](\w+)[`\"]\s*\}\})")
 
 
 class PackerHcl:
@@ -44,11 +33,22 @@ class PackerHcl:
 
     def build_defaults(self, group: Group) -> dict[str, Any]:
         """IMDSv2 on the build machine, and SSH to it from the caller's own address unless networks are named."""
-        packer = group.settings.packer
-        closed = packer.ssh_source_cidrs or packer.builder.keys() & CLOSED_BUILDS
+        closed = ssh_is_closed(group.settings.packer)
         address = {} if closed else {"temporary_security_group_source_public_ip": True}
         options = {"http_endpoint": "enabled", "http_tokens": "required", "http_put_response_hop_limit": 1}
         return {**address, "metadata_options": options}
+
+    def evaluated(self, value: Any) -> Any:
+        if isinstance(value, str):
+            found = _ENGINE.split(value)
+            if len(found) == 1:
+                return value
+            said = [escaped(text) for text in found[::3]]
+            asked = ["${path.root}" if name is None else f"${{var.{name}}}" for name in found[2::3]]
+            return Expression('"' + "".join(a + b for a, b in zip(said, [*asked, ""], strict=True)) + '"')
+        if isinstance(value, list):
+            return [self.evaluated(item) for item in value]
+        return {key: self.evaluated(item) for key, item in value.items()} if isinstance(value, dict) else value
 
     def read(self, text: str) -> Rendered:
         try:
@@ -66,7 +66,8 @@ class PackerHcl:
 def as_json(template: dict[str, Any]) -> dict[str, Any]:
     """What a template (in HCL's JSON syntax) says, in the words of Packer's JSON, so that both have one digest.
 
-    `values` holds what there is of variables, locals and data sources besides nodepkg's own variables.
+    `values` holds what there is of variables, locals and data sources besides nodepkg's own variables, and what
+    build blocks lay over their sources.
     """
     builds = template.get("build", [])
     document: dict[str, Any] = {
@@ -84,6 +85,8 @@ def as_json(template: dict[str, Any]) -> dict[str, Any]:
         ],
     }
     values = {kind: kept for kind in _VALUES if (kept := list(_not_own(template.get(kind, []))))}
+    overlays = [{key: build[key] for key in ("source", "dynamic") if key in build} for build in builds]
+    values |= {"build": overlays} if any(overlays) else {}
     return {**document, "values": values} if values else document
 
 
@@ -117,8 +120,8 @@ def _words(value: Any) -> Any:
 def _expression(part: str) -> str:
     if part == "${path.root}":
         return "{{template_dir}}"
-    name = part.removeprefix("${var.").removesuffix("}")
-    return f"{{{{user `{name}`}}}}" if name in OWN_VARIABLES else f"{{{{hcl `{part}`}}}}"
+    variable = re.fullmatch(r"\$\{var\.(\w+)\}", part)
+    return f"{{{{user `{variable[1]}`}}}}" if variable else f"{{{{hcl `{part}`}}}}"
 
 
 def _plain(part: str) -> str:

@@ -27,6 +27,9 @@ class PackerJson:
     def build_defaults(self, group: Group) -> dict[str, Any]:  # noqa: ARG002 - Packer 1.6.6 knows none of them
         return {}
 
+    def evaluated(self, value: Any) -> Any:
+        return value
+
     def read(self, text: str) -> Rendered:
         try:
             document = json.loads(text, object_pairs_hook=_unique, parse_constant=no_constant, parse_float=finite)

@@ -26,6 +26,9 @@ class Language(Protocol):
     def build_defaults(self, group: Group) -> dict[str, Any]:
         """Keys of the builder that make the build machine safer, where the language's Packers know them."""
 
+    def evaluated(self, value: Any) -> Any:
+        """A value of packer.builder, in which Packer's own `{{…}}` are meant."""
+
     def read(self, text: str) -> "Rendered":
         """What was rendered, laid out and parsed; raises ValueError if it is not of this language."""
 

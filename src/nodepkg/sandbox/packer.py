@@ -26,8 +26,15 @@ _LOGIN = ("ssh_", "winrm_", "windows_password", "session_manager", "pause_before
 _OUTSIDE = re.compile(
     r"{{[^}]*\b(vault|consul_key|aws_secretsmanager\w*)\b|\b(vault|consul_key|aws_secretsmanager\w*)\("
 )
-# Blocks of a build in HCL2 that speak to the machine, or to whatever comes after it.
-_AFTER_LAUNCH = ("provisioner", "error-cleanup-provisioner", "post-processor", "post-processors", "dynamic")
+# Blocks in HCL2 that speak to the machine, to whatever comes after it, or tell HashiCorp's registry of it.
+_AFTER_LAUNCH = (
+    "hcp_packer_registry",
+    "provisioner",
+    "error-cleanup-provisioner",
+    "post-processor",
+    "post-processors",
+    "dynamic",
+)
 
 
 def staged_template(template: dict[str, Any], endpoint: str) -> dict[str, Any]:
@@ -57,7 +64,8 @@ def _staged_hcl(template: dict[str, Any], endpoint: str) -> dict[str, Any]:
         for source in template["source"]
         for kind, named in source.items()
     ]
-    return template | {"source": sources, "build": [_staged_build(build) for build in template.get("build", [])]}
+    kept = {key: blocks for key, blocks in template.items() if key not in _AFTER_LAUNCH}
+    return kept | {"source": sources, "build": [_staged_build(build) for build in template.get("build", [])]}
 
 
 def _staged_build(build: dict[str, Any]) -> dict[str, Any]:

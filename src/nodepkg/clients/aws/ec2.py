@@ -81,6 +81,12 @@ class Ec2:
         pages = self._pages("describe_images", "Images", Owners=["self"], Filters=filters(tags), IncludeDisabled=True)
         return sorted((_image(raw) for raw in pages), key=lambda image: image.order)
 
+    def image(self, image: str) -> Image | None:
+        """The account's own image of this id, if there is one that is not deregistered."""
+        wanted = [{"Name": "image-id", "Values": [image]}]
+        pages = self._pages("describe_images", "Images", Owners=["self"], Filters=wanted, IncludeDisabled=True)
+        return next((_image(raw) for raw in pages), None)
+
     def images_of_instances(self) -> dict[str, str]:
         """For each instance that is not terminated, the image that it was started from."""
         alive = ["pending", "running", "shutting-down", "stopping", "stopped"]
