@@ -285,3 +285,15 @@ def test_a_packer_without_the_plugin_is_told_what_to_run(package: Program, tmp_p
     newer.chmod(0o755)
     done = package("packer:run", "12_04-bee", "--sandbox", code=6, NODEPKG_PACKER=str(newer))
     assert "packer plugins install github.com/hashicorp/amazon" in done.stderr
+
+
+@each_packer
+def test_an_image_that_packer_took_back_is_no_success(package: Program, packer: str) -> None:
+    """Packer lists it, and exits 0, although it could not set the description, and deregistered the image."""
+    path = package.folder / "nodes.json"
+    nodes = json.loads(path.read_text())
+    nodes["12_04-base"]["packer"] = {"builder": {"ami_description": "{{ .NoSuchThing }}"}}
+    path.write_text(json.dumps(nodes))
+    package("group:create")
+    done = package("packer:run", "12_04-base", "--sandbox", code=6, NODEPKG_PACKER=packer)
+    assert "of 12_04-base, but it is not there" in done.stderr
