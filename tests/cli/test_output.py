@@ -90,7 +90,9 @@ def test_ids_are_whole_in_every_terminal(term: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "description", ["abcdefghijklmnop", "https://example.org/" + 40 * "12345", "画像を処理する機械" * 9, "a b " * 20]
+    "description",
+    ["abcdefghijklmnop", "https://example.org/" + 40 * "12345", "画像を処理する機械" * 9, "a b " * 20],
+    ids=["one word", "an address", "wide characters", "short words"],
 )
 def test_nothing_of_the_last_column_is_lost(description: str) -> None:
     """It is whole in a table, or else in a record, but for the places where lines break."""

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from nodepkg.cli.options import DRY_RUN, NODES, REGION, Call, Folder, Group, Groups, Key, Rev, command
+from nodepkg.cli.options import DRY_RUN, NODES, REGION, Call, Folder, Group, Groups, Key, Rev, command, current_folder
 
 
 @command(
@@ -25,6 +25,8 @@ def init(call: Call, folder: Folder = None) -> None:
     from nodepkg.render.starter import LAST, starter
 
     root = folder or Path()
+    if not root.is_absolute():
+        current_folder()
     if os.path.lexists(root) and not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir fails where it may not look
         raise RefusedError(f"{root} is no folder")
     there = RefusedError(
@@ -42,7 +44,7 @@ def init(call: Call, folder: Folder = None) -> None:
     if done[-1][1] == files.Outcome.KEPT:  # it came while the others were written
         raise there
     if not call.dry_run:
-        _tell_what_is_next(call, folder)
+        _tell_what_is_next(call, root)
 
 
 NEXT = """Next:{into}
@@ -56,11 +58,12 @@ Without --sandbox it is your AWS account, with the credentials of your environme
 config:check warns that SSH is open during a build: x-note in nodes.json says how to close it."""
 
 
-def _tell_what_is_next(call: Call, folder: Path | None) -> None:
+def _tell_what_is_next(call: Call, folder: Path) -> None:
     from shlex import quote
 
-    call.out.note(NEXT.format(into=f"\n  cd {quote(str(folder))}" if folder else ""))
-    parents = (folder or Path()).absolute().parents
+    path = f"./{folder}" if str(folder).startswith("-") else str(folder)  # `cd -dash` is an option, `cd -` the way back
+    call.out.note(NEXT.format(into="" if folder == Path() else f"\n  cd {quote(path)}"))
+    parents = folder.absolute().parents
     above = next((path / "nodes.json" for path in parents if os.path.lexists(path / "nodes.json")), None)
     if above:
         call.out.note(f"{above} is another project: a command means the one in whose folder it is run.")
