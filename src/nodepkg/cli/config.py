@@ -77,7 +77,7 @@ def _tell_what_is_next(call: Call, folder: Path) -> None:
     REGION,
     examples={
         "config:check": "everything that is wrong with nodes.json",
-        "config:check '12_04-*' --json": "these groups and their layers only, for a machine to read",
+        "config:check '12_04-*' --json": "these groups and their layers, for a machine",
     },
 )
 def check(call: Call, groups: Groups = None) -> None:
@@ -156,7 +156,7 @@ def explain(call: Call, group: Group, key: Key = None) -> None:
     NODES,
     examples={
         "config:diff HEAD": "what the edits of the working tree change",
-        "config:diff origin/main '12_04-*' --json": "the same for some groups and a branch, for a machine to read",
+        "config:diff origin/main '12_04-*' --json": "some groups against a branch, for a machine",
     },
 )
 def diff(call: Call, rev: Rev, groups: Groups = None) -> None:
@@ -192,7 +192,7 @@ def diff(call: Call, rev: Rev, groups: Groups = None) -> None:
 @command(
     "config:schema",
     examples={
-        "config:schema > nodes.schema.json": 'for an editor; "$schema": "./nodes.schema.json" in nodes.json names it',
+        "config:schema > nodes.schema.json": "for an editor: the file that $schema names",
         "config:schema --json": "the same, as every command has it",
     },
 )
@@ -200,7 +200,7 @@ def schema(call: Call) -> None:
     """Print the JSON Schema of nodes.json, for editors and other tools.
 
     The schema (2020-12) has every key with its meaning, default and example. What only the merge knows it cannot
-    say: config:check does.
+    say: config:check does. `"$schema": "./nodes.schema.json"` in nodes.json tells an editor which file it is.
     """
     from nodepkg.nodes.json_schema import document_schema
 
