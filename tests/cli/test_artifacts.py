@@ -48,6 +48,12 @@ def test_the_artefacts_of_the_repository_are_fresh(run: Run) -> None:
     assert run("group:create", "--check", "--nodes", str(ROOT / "nodes.json")).code == 0
 
 
+def test_one_artefact_is_fresh_and_two_are(run: Run, project: Path) -> None:
+    run("role:create")
+    assert run("role:create", "12_04-bee", "--check").out == "1 artefact is fresh\n"
+    assert run("role:create", "12_04-bee", "12_04-www", "--check").out == "2 artefacts are fresh\n"
+
+
 def test_each_file_is_told_as_created_unchanged_or_updated(run: Run, project: Path) -> None:
     words = [run("role:create", "12_04-bee").out.split()[0] for _ in range(2)]
     edit(project, "12_04-bee", description="other")

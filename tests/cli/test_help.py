@@ -1,5 +1,6 @@
 """The help: every command has a page, its examples are real, and docs/commands.md is made from it."""
 
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -49,6 +50,7 @@ def test_no_line_of_a_page_is_wider_than_the_terminal(
     monkeypatch.setenv("COLUMNS", columns)
     page, _, examples = run(name, "--help").out.partition("\nExamples:\n")
     assert [line for line in page.splitlines() if len(line) > min(int(columns), 100)] == []
+    assert [line for line in examples.splitlines() if line.startswith("  #") and len(line) > int(columns)] == []
     assert examples.endswith(COMMANDS[name].epilog.splitlines()[-1] + "\n")
 
 
@@ -64,6 +66,14 @@ def test_an_example_works_in_the_example_project(line: str, run: Run, project: P
     assert run("group:create", "--quiet").code == 0
     done = run(*shlex.split(line))
     assert done.code == 0, done.err
+
+
+def test_each_section_of_the_list_has_its_namespace_and_its_plural(run: Run) -> None:
+    sections = dict(re.findall(r"^(\w+:)\n((?:  .*\n)+)", run("--help").out, re.MULTILINE))
+    listed = {title: re.findall(r"^  (\w+):\w+", lines, re.MULTILINE) for title, lines in sections.items()}
+    assert listed["role:"] == ["role", "roles"]
+    for title, namespaces in listed.items():
+        assert {f"{namespace.removesuffix('s')}:" for namespace in namespaces} <= {title}
 
 
 def test_every_command_is_documented() -> None:

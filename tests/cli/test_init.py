@@ -92,6 +92,33 @@ def test_the_folder_is_made_and_named_in_what_comes_next(run: Run, folder: Path)
     assert "cd " not in run("config:init", "--dry-run").err
 
 
+@pytest.mark.parametrize("name", ["-dash", "-", "~", "$HOME"])
+def test_the_shell_goes_into_the_folder_that_is_named(run: Run, folder: Path, name: str) -> None:
+    (change,) = re.findall(r"^  (cd .*)$", run("config:init", "--", name).err, re.MULTILINE)
+    there = subprocess.run(["/bin/sh", "-c", f"{change} && pwd"], capture_output=True, text=True, check=True)
+    assert there.stdout == f"{folder / name}\n"
+
+
+@pytest.mark.parametrize("name", ["", "."])
+def test_nobody_has_to_go_where_he_is(run: Run, folder: Path, name: str) -> None:
+    done = run("config:init", name)
+    assert (done.code, "cd " in done.err) == (0, False)
+
+
+@pytest.mark.parametrize("words", [["config:init"], ["config:init", "shop"], ["config:init", "--dry-run"]])
+def test_a_current_folder_that_is_gone_is_told_as_everywhere(run: Run, folder: Path, words: list[str]) -> None:
+    folder.rmdir()
+    done, elsewhere = run(*words), run("config:check")
+    assert done == elsewhere
+    assert done.err == "error: the current folder is gone\n  hint: cd to one that exists\n"
+
+
+def test_a_whole_path_needs_no_current_folder(run: Run, folder: Path, tmp_path: Path) -> None:
+    folder.rmdir()
+    assert run("config:init", str(tmp_path / "new")).code == 0
+    assert (tmp_path / "new" / "nodes.json").is_file()
+
+
 def test_what_comes_next_is_commands_that_work_and_what_they_need(
     run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,11 +3,15 @@
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import pexpect
 import pytest
+from rich.cells import cell_len
 
 from nodepkg.cli.account import _environ
 from nodepkg.cli.layout import age, aligned, count, records, wrapped
@@ -46,6 +50,62 @@ def test_a_table_that_is_too_wide_becomes_records() -> None:
         "            installed",
         "  image     ami-2",
     ]
+
+
+# Prints the table once for every width of the terminal, which it is on.
+AT_EVERY_WIDTH = """
+import json, sys, termios
+from nodepkg.cli.output import Output
+for width in range(40, 181):
+    termios.tcsetwinsize(1, (24, width))
+    print(f"@{width}")
+    Output().table(None, *json.loads(sys.argv[1]))
+"""
+STATUS = ("group", "artefacts", "image", "age", "running", "its image", "next")
+IMAGES = ("ami-4b2d500a177fcf2d1", "ami-0e1c49f0b2a7d3358")
+STATUS_ROW = ("12_04-bee", "stale", IMAGES[0], "2d", "12_04-bee-v001 2/2", IMAGES[1], "package autoscale:run 12_04-bee")
+LISTED = ("group", "layers", "region", "type", "nodes", "description")
+LISTED_ROW = ("ftp-processor", "__base__", "us-east-1", "m1.large", "1-4")
+
+
+def on_terminals(columns: Sequence[str], row: Sequence[str], term: str = "dumb") -> dict[int, str]:
+    """What a terminal of each width shows of a table with this row."""
+    shown = pexpect.run(
+        shlex.join([sys.executable, "-c", AT_EVERY_WIDTH, json.dumps([columns, [row]])]),
+        env={**{key: value for key, value in os.environ.items() if key != "COLUMNS"}, "TERM": term, "NO_COLOR": "1"},
+        encoding="utf-8",
+    )
+    blocks = (block.partition("\n") for block in shown.replace("\r", "").split("@")[1:])
+    return {int(width): block for width, _, block in blocks}
+
+
+@pytest.mark.parametrize("term", ["dumb", "xterm"])
+def test_ids_are_whole_in_every_terminal(term: str) -> None:
+    shown = on_terminals(STATUS, STATUS_ROW, term)
+    assert len(shown) == 141
+    assert [width for width, text in shown.items() if "…" in text or not all(image in text for image in IMAGES)] == []
+    assert "  its image  " in shown[40]
+    for width in (140, 180):
+        assert set(STATUS_ROW[2:6:3]) <= set(shown[width].split("\n")[2].split())
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["abcdefghijklmnop", "https://example.org/" + 40 * "12345", "画像を処理する機械" * 9, "a b " * 20],
+    ids=["one word", "an address", "wide characters", "short words"],
+)
+def test_nothing_of_the_last_column_is_lost(description: str) -> None:
+    """It is whole in a table, or else in a record, but for the places where lines break."""
+    for width, text in on_terminals(LISTED, (*LISTED_ROW, description)).items():
+        assert "".join(description.split()) in "".join(text.split()), (width, text)
+        assert "…" not in text
+        if text.startswith("group"):
+            assert max(map(cell_len, text.splitlines())) <= width, text
+
+
+def test_columns_are_aligned_and_lines_broken_by_what_the_terminal_shows() -> None:
+    assert list(aligned([("画像", "x"), ("web", "y"), ("ka\u0308se", "z")])) == ["画像  x", "web   y", "ka\u0308se  z"]
+    assert wrapped("画像 画像 画像 画像 画像", 20) == ["画像 画像 画像 画像", "  画像"]
 
 
 def test_lines_break_between_words_and_leave_what_can_be_copied_whole() -> None:

@@ -140,6 +140,12 @@ def test_an_unknown_option_is_a_usage_error(run: Run, project: Path) -> None:
     assert "--profile" in done.err
 
 
+def test_a_value_that_is_refused_is_told_in_our_words(run: Run) -> None:
+    done = run("completion:install", "tcsh")
+    assert done.code == 2
+    assert done.err.startswith("error: Invalid value for 'SHELL': 'tcsh' is not one of 'bash',")
+
+
 def test_a_bug_is_told_without_a_traceback(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: object) -> None:
         raise ZeroDivisionError("oh")

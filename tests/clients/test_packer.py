@@ -47,7 +47,39 @@ def test_a_packer_that_is_too_old_is_refused(tmp_path: Path) -> None:
 
 def test_the_version_is_found_among_other_words(tmp_path: Path) -> None:
     text = "echo; echo 'Packer v1.16.0-dev (abc)'; echo 'Your version of Packer is out of date!'"
-    assert find({"NODEPKG_PACKER": script(tmp_path, text)}).version == (1, 16, 0)
+    found = find({"NODEPKG_PACKER": script(tmp_path, text)})
+    assert (found.version, found.version_text) == ((1, 16, 0), "1.16.0-dev")
+    assert found.shown.startswith("Packer 1.16.0-dev (")
+
+
+def test_another_program_of_this_name_is_told_with_its_words(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="is not HashiCorp's Packer: `packer version` says 'usage: packer FILE'"):
+        find({"NODEPKG_PACKER": script(tmp_path, "echo usage: packer FILE >&2; exit 2")})
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("echo no such folder >&2; exit 1", r"packer plugins installed failed \(exit 1\): no such folder"),
+        ("exit 3", r"packer plugins installed failed \(exit 3\): it said nothing"),
+        ("exec sleep 60", "packer plugins installed: no answer within 0.5 seconds"),
+    ],
+)
+def test_plugins_that_packer_cannot_tell_are_not_taken_for_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, told: str
+) -> None:
+    text = f'case "$1" in version) echo Packer v1.16.0;; plugins) {answer};; esac'
+    packer = find({"NODEPKG_PACKER": script(tmp_path, text), "PATH": "/usr/bin:/bin"})
+    monkeypatch.setattr("nodepkg.clients.packer.ANSWER_SECONDS", 0.5)
+    with pytest.raises(ToolError, match=told):
+        packer.require("amazon-ebs")
+
+
+def test_a_template_that_packer_cannot_read_is_told_before_the_build(tmp_path: Path) -> None:
+    text = 'case "$1" in version) echo Packer v1.16.0;; plugins) echo Unclosed block; exit 1;; esac'
+    packer = find({"NODEPKG_PACKER": script(tmp_path, text), "PATH": "/usr/bin:/bin"})
+    with pytest.raises(ToolError, match=r"Unclosed block"):
+        packer.missing_plugins(tmp_path / "bee.pkr.hcl")
 
 
 def test_a_build_that_says_nothing_of_an_artefact_has_failed(tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ def _in_words(error: BaseException) -> tuple[str, str, ExitCode]:
         context = getattr(error, "ctx", None)
         told = error.format_message() if hasattr(error, "format_message") else str(error)
         command = context.command_path if context else "package"
+        told = told.replace(": Value error, ", ": ", 1)  # so pydantic begins the words of a ValueError
         after = "options stand after the command; " if command == "package" and "option" in told else ""
         return told.rstrip("."), f"{after}{command} --help", ExitCode.USAGE
     if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:

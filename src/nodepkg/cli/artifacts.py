@@ -25,7 +25,9 @@ def write_or_check(out: Output, root: Path, artifacts: "list[Artifact]", *, chec
     due = [word for _, word in done if word in (files.State.STALE, files.State.MISSING)]
     shown = [entry for entry in document if not check or out.verbose or entry["state"] != files.State.FRESH]
     lines = [f"{entry['state']:<9} {entry['path']}" for entry in shown]
-    out.result({"artifacts": document}, lines if lines or not check else [f"{count(len(done), 'artefact')} are fresh"])
+    if check and not lines:
+        lines = [f"{count(len(done), 'artefact')} {'is' if len(done) == 1 else 'are'} fresh"]
+    out.result({"artifacts": document}, lines)
     if due:
         raise RefusedError(f"{len(due)} of {len(done)} artefacts are not what nodes.json says", hint=remedy)
 

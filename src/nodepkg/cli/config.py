@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from nodepkg.cli.options import DRY_RUN, NODES, REGION, Call, Folder, Group, Groups, Key, Rev, command
+from nodepkg.cli.options import DRY_RUN, NODES, REGION, Call, Folder, Group, Groups, Key, Rev, command, current_folder
 
 
 @command(
@@ -25,6 +25,8 @@ def init(call: Call, folder: Folder = None) -> None:
     from nodepkg.render.starter import LAST, starter
 
     root = folder or Path()
+    if not root.is_absolute():
+        current_folder()
     if os.path.lexists(root) and not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir fails where it may not look
         raise RefusedError(f"{root} is no folder")
     there = RefusedError(
@@ -42,7 +44,7 @@ def init(call: Call, folder: Folder = None) -> None:
     if done[-1][1] == files.Outcome.KEPT:  # it came while the others were written
         raise there
     if not call.dry_run:
-        _tell_what_is_next(call, folder)
+        _tell_what_is_next(call, root)
 
 
 NEXT = """Next:{into}
@@ -56,11 +58,12 @@ Without --sandbox it is your AWS account, with the credentials of your environme
 config:check warns that SSH is open during a build: x-note in nodes.json says how to close it."""
 
 
-def _tell_what_is_next(call: Call, folder: Path | None) -> None:
+def _tell_what_is_next(call: Call, folder: Path) -> None:
     from shlex import quote
 
-    call.out.note(NEXT.format(into=f"\n  cd {quote(str(folder))}" if folder else ""))
-    parents = (folder or Path()).absolute().parents
+    path = f"./{folder}" if str(folder).startswith("-") else str(folder)  # `cd -dash` is an option, `cd -` the way back
+    call.out.note(NEXT.format(into="" if folder == Path() else f"\n  cd {quote(path)}"))
+    parents = folder.absolute().parents
     above = next((path / "nodes.json" for path in parents if os.path.lexists(path / "nodes.json")), None)
     if above:
         call.out.note(f"{above} is another project: a command means the one in whose folder it is run.")
@@ -74,7 +77,7 @@ def _tell_what_is_next(call: Call, folder: Path | None) -> None:
     REGION,
     examples={
         "config:check": "everything that is wrong with nodes.json",
-        "config:check '12_04-*' --json": "these groups and their layers only, for a machine to read",
+        "config:check '12_04-*' --json": "these groups and their layers, for a machine",
     },
 )
 def check(call: Call, groups: Groups = None) -> None:
@@ -153,7 +156,7 @@ def explain(call: Call, group: Group, key: Key = None) -> None:
     NODES,
     examples={
         "config:diff HEAD": "what the edits of the working tree change",
-        "config:diff origin/main '12_04-*' --json": "the same for some groups and a branch, for a machine to read",
+        "config:diff origin/main '12_04-*' --json": "some groups against a branch, for a machine",
     },
 )
 def diff(call: Call, rev: Rev, groups: Groups = None) -> None:
@@ -189,7 +192,7 @@ def diff(call: Call, rev: Rev, groups: Groups = None) -> None:
 @command(
     "config:schema",
     examples={
-        "config:schema > nodes.schema.json": 'for an editor; "$schema": "./nodes.schema.json" in nodes.json names it',
+        "config:schema > nodes.schema.json": "for an editor: the file that $schema names",
         "config:schema --json": "the same, as every command has it",
     },
 )
@@ -197,7 +200,7 @@ def schema(call: Call) -> None:
     """Print the JSON Schema of nodes.json, for editors and other tools.
 
     The schema (2020-12) has every key with its meaning, default and example. What only the merge knows it cannot
-    say: config:check does.
+    say: config:check does. `"$schema": "./nodes.schema.json"` in nodes.json tells an editor which file it is.
     """
     from nodepkg.nodes.json_schema import document_schema
 

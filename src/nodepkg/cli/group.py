@@ -73,7 +73,7 @@ def _few(names: Sequence[str]) -> str:
     REGION,
     examples={
         "group:create": "write what follows from nodes.json, for every group",
-        "group:create --check": "for CI: write nothing, exit 4 if a file is stale or missing",
+        "group:create --check": "for CI: write nothing, exit 4 if a file is not current",
     },
 )
 def create(call: Call, groups: Groups = None, check: Check = False) -> None:

@@ -6,7 +6,7 @@ from typer.core import TyperCommand, TyperGroup
 
 
 class CommandList(TyperGroup):
-    """Lists the commands by namespace, one line each."""
+    """Lists the commands by namespace, one line each; those of `roles:` stand with those of `role:`."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         namespaces: dict[str, list[tuple[str, str]]] = {}
@@ -14,6 +14,8 @@ class CommandList(TyperGroup):
             command = self.get_command(ctx, name)
             if command is not None and not command.hidden:
                 namespace = name.partition(":")[0] if ":" in name else "about"
+                singular = namespace.removesuffix("s")
+                namespace = singular if singular in namespaces else namespace
                 namespaces.setdefault(namespace, []).append((name, command.get_short_help_str()))
         widest = max(len(name) for commands in namespaces.values() for name, _ in commands)
         for namespace, commands in namespaces.items():

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 # `package packer:run web --sandbox`, up to what cannot belong to it: it stays on one line, so that it can be copied.
 _COMMAND = re.compile(r"package [a-z]+:[a-z]+(?: (?:--[a-z][a-z-]*|[A-Za-z0-9_'\"./*-]*[A-Za-z0-9_'\"*]))*")
 _UNBREAKABLE = "\u00a0"
+_SECOND_CELL = "\ufdd0"  # stands behind a character that is two cells wide, while lines are measured
+GAP = 2  # cells between two columns
 
 
 def printable(text: str) -> str:
@@ -14,11 +16,21 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def cells(text: str) -> int:
+    """How many cells of a terminal the text takes: two for most characters of East Asia, none for a combining one."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # here: what is piped into another program mostly does without rich
+
+    return cell_len(text)
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
     """The rows as lines, each column as wide as its widest cell."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    widths = [max(cells(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        filled = (cell + " " * (width - cells(cell)) for cell, width in zip(row, widths, strict=True))
+        yield (" " * GAP).join(filled).rstrip()
 
 
 def records(columns: Sequence[str], rows: Iterable[Sequence[str]], width: int) -> Iterator[str]:
@@ -32,11 +44,13 @@ def records(columns: Sequence[str], rows: Iterable[Sequence[str]], width: int) -
 
 
 def wrapped(text: str, width: int, *, indent: int = 2) -> list[str]:
-    """The text in lines of at most `width` characters, broken between words only; those after the first are indented.
+    """The text in lines of at most `width` cells, broken between words only; those after the first are indented.
 
     A word that is longer (a path, an id) and a command that could be copied stay whole.
     """
     whole = _COMMAND.sub(lambda command: command[0].replace(" ", _UNBREAKABLE), text)
+    if not whole.isascii():
+        whole = "".join(char + _SECOND_CELL * (cells(char) - 1) for char in whole)
     made = textwrap.wrap(
         whole,
         max(width, 20),
@@ -46,7 +60,7 @@ def wrapped(text: str, width: int, *, indent: int = 2) -> list[str]:
         replace_whitespace=False,
         drop_whitespace=True,
     )
-    return [line.replace(_UNBREAKABLE, " ") for line in made] or [""]
+    return [line.replace(_UNBREAKABLE, " ").replace(_SECOND_CELL, "") for line in made] or [""]
 
 
 def count(number: int, noun: str) -> str:

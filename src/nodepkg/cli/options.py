@@ -90,11 +90,7 @@ class Call:
 
         from nodepkg.nodes.nearest import find
 
-        try:
-            here = Path.cwd()
-        except FileNotFoundError:
-            raise UsageError("the current folder is gone", hint="cd to one that exists") from None
-        return find(here, os.environ, self.nodes)
+        return find(current_folder(), os.environ, self.nodes)
 
     def sandbox_state(self) -> Path:
         """Where the sandbox of this project keeps its state; also where nodes.json has gone meanwhile."""
@@ -114,6 +110,14 @@ class Call:
         if not nodes.names:
             self.out.note(f"{nodes.source.path} has no groups")
         return select(nodes, patterns or [], self.region)
+
+
+def current_folder() -> Path:
+    """The folder in which the command is run; raises UsageError if somebody has removed it."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder is gone", hint="cd to one that exists") from None
 
 
 def command(name: str, *sets: dict[str, Any], examples: Mapping[str, str], hidden: bool = False) -> Callable[..., Any]:

@@ -10,10 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from nodepkg.cli.layout import aligned, printable, records, wrapped
+from nodepkg.cli.layout import GAP, aligned, cells, printable, records, wrapped
 from nodepkg.errors import RefusedError
 
-# The least room, in characters, for the last column of a table, which is the one that wraps.
+# The least room, in cells of the terminal, for the last column of a table, which is the one that wraps.
 LAST_COLUMN = 30
 
 _STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33"}
@@ -54,26 +54,26 @@ class Output:
         if self.json:
             self.document(document)
             return
-        cells = [[printable(self.suggested(cell)) or "-" for cell in row] for row in rows]
-        lines = list(aligned([columns, *cells]))
+        shown = [[printable(self.suggested(cell)) or "-" for cell in row] for row in rows]
+        lines = list(aligned([columns, *shown]))
         if sys.stdout.isatty():
             width = shutil.get_terminal_size().columns
-            narrow = max(map(len, aligned([columns[:-1], *(row[:-1] for row in cells)])))
-            if min(narrow + LAST_COLUMN, max(map(len, lines))) <= width:
-                self._rich_table([columns, *cells])
+            narrow = max(map(cells, aligned([columns[:-1], *(row[:-1] for row in shown)])))
+            if min(narrow + GAP + LAST_COLUMN, max(map(cells, lines))) <= width:
+                self._rich_table([columns, *shown], width)
                 return
-            lines = list(records(columns, cells, width))
+            lines = list(records(columns, shown, width))
         sys.stdout.write("".join(f"{line}\n" for line in lines))
 
     def plan(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """What is going to be done, on stderr, before anybody is asked."""
         if not rows:
             return
-        cells = [[printable(cell) or "-" for cell in row] for row in rows]
-        lines = list(aligned([columns, *cells]))
+        shown = [[printable(cell) or "-" for cell in row] for row in rows]
+        lines = list(aligned([columns, *shown]))
         width = shutil.get_terminal_size().columns
-        if sys.stderr.isatty() and max(map(len, lines)) > width:
-            lines = list(records(columns, cells, width))
+        if sys.stderr.isatty() and max(map(cells, lines)) > width:
+            lines = list(records(columns, shown, width))
         for line in lines:
             self.note(line, wrap=False)
 
@@ -147,20 +147,23 @@ class Output:
     def wants_color(self) -> bool:
         return self.color and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
-    def _rich_table(self, cells: Sequence[Sequence[str]]) -> None:
+    def _rich_table(self, lines: Sequence[Sequence[str]], width: int) -> None:
         from rich import box
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
-        columns, *rows = cells
+        columns, *rows = lines
         style = "bold" if self.wants_color else ""
         table = Table(*columns, box=box.SIMPLE_HEAD, header_style=style, pad_edge=False, show_edge=False)
+        table.padding = (0, GAP - 1, 0, 0)  # the box adds one cell between columns
         for column in table.columns[:-1]:
             column.no_wrap = True
+        table.columns[-1].overflow = "fold"
         for row in rows:
             table.add_row(*map(Text, row))
-        Console(no_color=not self.wants_color, highlight=False).print(table)
+        # Without a height, too, rich takes TERM=dumb for 80 columns.
+        Console(width=width, height=25, no_color=not self.wants_color, highlight=False).print(table)
 
 
 def confirm(question: str, *, yes: bool) -> bool:

@@ -18,7 +18,7 @@ from nodepkg.cli.options import AWS, CHANGES, NODES, REGION, Call, Check, Groups
     },
 )
 def create(call: Call, groups: Groups = None, check: Check = False) -> None:
-    """Write the Packer template of each group to packer/GROUP.json.
+    """Write the Packer template of each group: packer/GROUP.json, or packer/GROUP.pkr.hcl in HCL2.
 
     The template uploads the group's bundle (cookbooks, data bags, roles, dna), installs Chef and converges; it
     also works by hand, with `packer build`. Templates of your own: docs/templates.md.

@@ -13,8 +13,9 @@ from nodepkg.cli.options import Call, command
 def version(call: Call) -> None:
     """Show the versions of nodepkg, Python, Packer and its amazon plugin.
 
-    Packer is the one that packer:run would use: NODEPKG_PACKER, else the one on PATH. What is not there is told,
-    and is no error. `package --version` is the short form, without looking for Packer.
+    Packer is the one that packer:run would use: NODEPKG_PACKER, else the one on PATH. What is not there, or
+    does not answer, is told, and is no error: with --json as problem. `package --version` is the short form, without
+    looking for Packer.
     """
     import os
     import platform
@@ -32,21 +33,21 @@ def version(call: Call) -> None:
         "packer": None,
         "packer_path": None,
         "amazon_plugin": None,
+        "problem": None,
     }
-    problem = ""
     try:
         packer = find(os.environ)
         document |= {"packer": packer.version_text, "packer_path": packer.path}
         document["amazon_plugin"] = packer.amazon_plugin()
     except ToolError as error:
-        problem = error.message
+        document["problem"] = error.message
+    problem = document["problem"]
+    found = f"{document['packer']} ({document['packer_path']})" if document["packer"] else ""
     lines = [
         f"nodepkg        {__version__}",
         f"Python         {document['python']} ({sys.executable})",
-        f"Packer         {document['packer']} ({document['packer_path']})"
-        if not problem
-        else f"Packer         {problem}",
-        f"amazon plugin  {document['amazon_plugin'] or 'none'}",
+        f"Packer         {found or problem}",
+        f"amazon plugin  {document['amazon_plugin'] or (found and problem) or 'none'}",
         f"system         {document['system']}",
     ]
     call.out.result(document, lines)

@@ -18,20 +18,21 @@ FIRST_WITHOUT_BUILDERS = (1, 10, 0)
 FIRST_WITH_INIT = (1, 7, 0)
 FIRST_WITH_PLUGINS = (1, 8, 0)
 AMAZON_PLUGIN = "packer-plugin-amazon"
+ANSWER_SECONDS = 20  # for a question, such as which version it is
 INSTALL = "apt-get install packer, or see developer.hashicorp.com/packer/install; NODEPKG_PACKER names another one"
 
 
 @dataclass(frozen=True)
 class Packer:
-    """A Packer binary, and the environment in which it is started."""
+    """A Packer binary, and the environment in which it is started.
+
+    `version` is for comparing; `version_text` is the version as this Packer says it, such as `1.17.0-dev`.
+    """
 
     path: str
     version: tuple[int, int, int]
+    version_text: str
     environ: Mapping[str, str]
-
-    @property
-    def version_text(self) -> str:
-        return ".".join(map(str, self.version))
 
     @property
     def shown(self) -> str:
@@ -63,7 +64,10 @@ class Packer:
             )
 
     def plugins(self) -> dict[str, str]:
-        """The plugins that are installed, `packer-plugin-amazon`, each with its newest version; none before 1.8."""
+        """The plugins that are installed, `packer-plugin-amazon`, each with its newest version; none before 1.8.
+
+        Raises ToolError if Packer cannot say.
+        """
         if self.version < FIRST_WITH_PLUGINS:
             return {}
         listed = _output([self.path, "plugins", "installed"], self.environ)
@@ -71,7 +75,10 @@ class Packer:
         return dict(sorted(found, key=lambda plugin: [int(part) for part in re.findall(r"\d+", plugin[1])]))
 
     def amazon_plugin(self) -> str | None:
-        """The version of the amazon plugin that is installed, or `built in`; None if there is none."""
+        """The version of the amazon plugin that is installed, or `built in`; None if there is none.
+
+        Raises ToolError if Packer cannot say.
+        """
         built_in = "built in" if self.version < FIRST_WITHOUT_BUILDERS else None
         return self.plugins().get(AMAZON_PLUGIN, built_in)
 
@@ -147,18 +154,20 @@ class Outcome:
 
 
 def find(environ: Mapping[str, str]) -> Packer:
-    """The Packer that NODEPKG_PACKER or else PATH names; raises ToolError if there is none."""
+    """The Packer that NODEPKG_PACKER or else PATH names; raises ToolError if there is none, or it does not answer."""
     named = environ.get("NODEPKG_PACKER")
     path = shutil.which(named or "packer", path=environ.get("PATH"))
     if not path:
         raise ToolError(f"no Packer: {named or 'packer'} is not an executable on PATH", hint=INSTALL)
     # Some distributions have another program of this name, which would wait for its standard input.
-    said = _output([path, "version"], environ)
-    found = re.search(r"Packer v(\d+)\.(\d+)\.(\d+)", said)
+    done = _asked([path, "version"], environ)
+    said = done.stdout + done.stderr
+    found = re.search(r"Packer v((\d+)\.(\d+)\.(\d+)(?:[-+][\w.+-]*\w)?)", said)
     if not found:
         raise ToolError(f"{path} is not HashiCorp's Packer: `packer version` says {said.strip()[:80]!r}", hint=INSTALL)
-    major, minor, patch = (int(part) for part in found.groups())
-    return Packer(path, (major, minor, patch), environ)
+    text, *parts = found.groups()
+    major, minor, patch = map(int, parts)
+    return Packer(path, (major, minor, patch), text, environ)
 
 
 def parse(line: str) -> Line:
@@ -217,9 +226,17 @@ def _wind_down(process: "subprocess.Popen[str]", say: Callable[[str], None]) -> 
 
 
 def _output(command: list[str], environ: Mapping[str, str]) -> str:
-    """What a question to Packer answers; Packer is kept from looking for a newer Packer meanwhile."""
-    done = _run(command, {**environ, "CHECKPOINT_DISABLE": "1"}, timeout=60)
+    """What a question to Packer answers; raises ToolError with Packer's own words if it fails."""
+    done = _asked(command, environ)
+    if done.returncode:
+        told = " ".join((done.stderr + done.stdout).split()) or "it said nothing"
+        raise ToolError(f"{' '.join(command)} failed (exit {done.returncode}): {told}")
     return done.stdout + done.stderr
+
+
+def _asked(command: list[str], environ: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Packer is kept from looking for a newer Packer meanwhile."""
+    return _run(command, {**environ, "CHECKPOINT_DISABLE": "1"}, timeout=ANSWER_SECONDS)
 
 
 def _run(
@@ -236,5 +253,7 @@ def _run(
             timeout=timeout,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(f"{' '.join(command)}: no answer within {timeout} seconds") from error
+    except OSError as error:
         raise ToolError(f"{' '.join(command)}: {error}") from error

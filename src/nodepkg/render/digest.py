@@ -10,7 +10,7 @@ from nodepkg.render.bundle import Bundle, digest_content, sha256
 from nodepkg.render.jsontext import canonical
 
 # Keys of a builder that only drive the build: to change one makes no other image, so no rebuild is due.
-# docs/design.md lists them for the user.
+# docs/digest.md lists them for the user.
 DRIVING_KEYS = frozenset(
     [
         "ami_description",
