@@ -17,6 +17,20 @@ def version(call: Call) -> None:
     does not answer, is told, and is no error: with --json as problem. `package --version` is the short form, without
     looking for Packer.
     """
+    told = _versions()
+    packer = f"{told['packer']} ({told['packer_path']})" if told["packer"] else ""
+    lines = [
+        f"nodepkg        {told['nodepkg']}",
+        f"Python         {told['python']} ({told['python_path']})",
+        f"Packer         {packer or told['problem']}",
+        f"amazon plugin  {told['amazon_plugin'] or (packer and told['problem']) or 'none'}",
+        f"system         {told['system']}",
+    ]
+    call.out.result(told, lines)
+
+
+def _versions() -> dict[str, str | None]:
+    """By name; `problem` is why Packer, or its plugin, could not be asked."""
     import os
     import platform
     import sys
@@ -25,7 +39,7 @@ def version(call: Call) -> None:
     from nodepkg.clients.packer import find
     from nodepkg.errors import ToolError
 
-    document: dict[str, str | None] = {
+    told: dict[str, str | None] = {
         "nodepkg": __version__,
         "python": platform.python_version(),
         "python_path": sys.executable,
@@ -37,17 +51,8 @@ def version(call: Call) -> None:
     }
     try:
         packer = find(os.environ)
-        document |= {"packer": packer.version_text, "packer_path": packer.path}
-        document["amazon_plugin"] = packer.amazon_plugin()
+        told |= {"packer": packer.version_text, "packer_path": packer.path}
+        told["amazon_plugin"] = packer.amazon_plugin()
     except ToolError as error:
-        document["problem"] = error.message
-    problem = document["problem"]
-    found = f"{document['packer']} ({document['packer_path']})" if document["packer"] else ""
-    lines = [
-        f"nodepkg        {__version__}",
-        f"Python         {document['python']} ({sys.executable})",
-        f"Packer         {found or problem}",
-        f"amazon plugin  {document['amazon_plugin'] or (found and problem) or 'none'}",
-        f"system         {document['system']}",
-    ]
-    call.out.result(document, lines)
+        told["problem"] = error.message
+    return told
