@@ -93,10 +93,13 @@ def lines(out: Output, found: "Sequence[GroupChange]") -> Iterator[str]:
             yield out.painted(f"  => {line}", "")
 
 
-def commands(found: "Sequence[GroupChange]", every: int, *, most: int | None = None) -> Iterator[str]:
-    """What to run, in this order; for `every` group of nodes.json, or more than `most`, without their names."""
-    refresh = [one.group for one in found if one.state != "removed" and one.artifacts]
-    build = [one.group for one in found if one.builds]
+def commands(found: "Sequence[GroupChange]", every: int, *, root: Path, most: int | None = None) -> Iterator[str]:
+    """What to run, in this order; for `every` group of nodes.json, or more than `most`, without their names.
+
+    The files to remove are in the folder `root`.
+    """
+    refresh = [one.group for one in found if one.state != "removed" and _split(one)[0]]
+    build = list(dict.fromkeys(name for one in found if one.builds for name in (*one.bases, one.group)))
     start = [one.group for one in found if one.asg == "start"]
     for command, names in (("group:create", refresh), ("packer:run", build), ("autoscale:run", start)):
         if len(names) == every and every > 1:
@@ -105,6 +108,17 @@ def commands(found: "Sequence[GroupChange]", every: int, *, most: int | None = N
             yield f"package {command} …, with the names of {len(names)} groups (--json has them)"
         elif names:
             yield f"package {command} {' '.join(names)}"
+    left = list(dict.fromkeys(path for one in found for path in _split(one)[1]))
+    if most and len(left) > most:
+        yield f"git rm …, with the names of {len(left)} files (--json has them)"
+    elif left:
+        yield f"git rm {shlex.join(os.path.normpath(root / path) for path in left)}"
+
+
+def _split(one: "GroupChange") -> tuple[list[str], list[str]]:
+    """The artefacts to write, and those that nothing writes any more."""
+    left = [path for path, kind in one.artifacts.items() if kind == "removed"]
+    return [path for path in one.artifacts if path not in left], left
 
 
 def _fold(one: "GroupChange") -> str:
