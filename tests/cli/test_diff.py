@@ -141,6 +141,10 @@ def test_a_base_that_is_rebuilt_comes_before_what_is_built_on_it(run: Run, repo:
         "ftp-processor": ("12_04-base", "replace"),
     }
     assert "  => image to rebuild after 12_04-base\n" in run("config:diff", "HEAD", "ftp-*").out
+    assert told(run, "ftp-listener")["commands"] == [
+        "package group:create 12_04-base",
+        "package packer:run 12_04-base ftp-listener",
+    ]
 
 
 def test_sizes_alone_resize_and_timeouts_alone_do_nothing(run: Run, repo: Path) -> None:
@@ -159,7 +163,25 @@ def test_an_auto_scaling_group_that_is_wanted_or_not_any_more(run: Run, repo: Pa
     assert groups["12_04-base"]["artifacts"] == {"dna/asg/12_04-base.json": "added"}
     assert groups["12_04-bee"]["asg"] == "delete"
     assert groups["12_04-bee"]["artifacts"] == {"dna/asg/12_04-bee.json": "removed"}
-    assert "dna/asg/12_04-bee.json (to remove)" in run("config:diff", "HEAD").out
+    out = run("config:diff", "HEAD").out
+    assert "  => files left behind: dna/asg/12_04-bee.json\n" in out
+    assert "package group:create 12_04-base\n" in out
+    assert "git rm" not in out  # it is not there
+
+
+def test_files_that_nothing_writes_any_more_are_removed_by_git(
+    run: Run, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("group:create")
+    commit_all(repo)
+    edit(repo, "12_04-bee", autoscale=False)
+    assert told(run)["commands"] == ["git rm dna/asg/12_04-bee.json"]
+    assert "\nto run:\n  git rm dna/asg/12_04-bee.json\n" in run("config:diff", "HEAD").out
+    monkeypatch.chdir(repo / "roles")
+    (command,) = told(run)["commands"]
+    git(repo / "roles", *command.split()[1:])
+    assert not (repo / "dna/asg/12_04-bee.json").exists()
+    assert told(run)["commands"] == []
 
 
 def test_a_renamed_group_is_one_that_went_and_one_that_came(run: Run, repo: Path) -> None:
@@ -181,7 +203,7 @@ def test_a_group_that_was_wrong_is_compared_and_noted(run: Run, repo: Path) -> N
     commit_all(repo)
     rewrite(repo, good)
     out = run("config:diff", "HEAD").out
-    assert '  - regoin: "x"\n  note: 12_04-bee: regoin: unknown key' in out
+    assert '  - regoin: "x"\n  note: at HEAD: 12_04-bee: regoin: unknown key' in out
     assert "=> image to rebuild" in out
 
 
