@@ -258,6 +258,28 @@ def test_a_submodule_with_its_commit_is_no_difference(run: Run, repo: Path, tmp_
     assert [one["path"] for one in told(run)["files"]] == ["cookbooks/library/metadata.rb"]
 
 
+def test_a_submodule_that_moved_and_is_not_checked_out_is_a_difference(run: Run, repo: Path, tmp_path: Path) -> None:
+    put(tmp_path / "library/metadata.rb", "name 'library'")
+    commit_all(tmp_path / "library", first=True)
+    git(repo, "submodule", "--quiet", "add", str(tmp_path / "library"), "cookbooks/library")
+    commit_all(repo)
+    commit_all(repo / "cookbooks/library")
+    git(repo, "add", "cookbooks/library")
+    git(repo, "submodule", "deinit", "--force", "cookbooks/library")
+    document = told(run)
+    assert all(one["rebuild"] for one in document["groups"].values())
+    assert "cookbooks/library" in document["notes"][0]
+    commit_all(repo)
+    assert "the working tree, but for what could not be compared\n" in run("config:diff", "HEAD").out
+
+
+def test_an_empty_folder_that_git_cannot_hold_is_no_difference(run: Run, repo: Path) -> None:
+    git(repo, "rm", "--quiet", "-r", "data_bags")
+    commit_all(repo)
+    (repo / "data_bags").mkdir(exist_ok=True)
+    assert run("config:diff", "HEAD").out.startswith("no differences")
+
+
 def test_ignored_cookbooks_are_no_difference(run: Run, repo: Path) -> None:
     put(repo / ".gitignore", "/cookbooks/vendored/\n")
     put(repo / "cookbooks/vendored/metadata.rb", "x")

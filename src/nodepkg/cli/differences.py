@@ -40,7 +40,8 @@ def show_difference(
     }
     since = f"between {then.rev} ({then.commit[:12]}) and the working tree"
     if not found:
-        out.result(told, [out.painted(f"no differences {since}", "")])
+        but = ", but for what could not be compared" if then.notes else ""
+        out.result(told, [out.painted(f"no differences {since}{but}", "")])
         return
     heading = out.painted(
         f"{len(found)} of {count(compared, 'group')} {'differs' if len(found) == 1 else 'differ'} {since}", ""
