@@ -135,7 +135,8 @@ def explain(call: Call, group: Group, key: Key = None) -> None:
     where nobody says anything. With KEY.PATH (as in packer.chef.path, run_list[0] or run_list.0) also what the value
     was laid over. With --json: group, file, and of each value key, path, value, layer, place (file and line; null for
     a default), rule, reset (null stands there: the default again), overrides (layer, place, value), and by: the key
-    that counts instead, where there is no value since it does.
+    that counts instead, so that there is no value, or that replaces whole what held it, so that there is the default;
+    layer and place are then that key's.
     """
     from nodepkg.cli.explained import show_rows
     from nodepkg.nodes.explain import explanation
