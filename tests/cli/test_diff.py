@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
+from nodepkg.cli.differences import lines
+from nodepkg.cli.output import Output
+from nodepkg.diff import GroupChange, State
+from nodepkg.nodes.changes import Kind
 from tests.cli.conftest import Run
+from tests.cli.test_output import Terminal
 from tests.gits import alone, commit_all, git, put
 
 
@@ -314,3 +319,17 @@ def test_commands_carry_the_options_of_the_call(run: Run, repo: Path, monkeypatc
         f"package group:create 12_04-bee --nodes {repo}/nodes.json"
         in run("config:diff", "HEAD", "--nodes", str(repo / "nodes.json")).out
     )
+
+
+def test_what_follows_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    made = dict.fromkeys(("roles/bee.json", "packer/bee.json", "dna/asg/bee.json"), Kind.CHANGED)
+    found = GroupChange("bee", State.CHANGED, artifacts=made, note="a text that is longer than the terminal is wide")
+    shown = list(lines(Output(color=False), [found]))
+    assert max(map(len, shown)) <= 40
+    assert shown[-3:] == [
+        "  => artefacts to refresh:",
+        "     roles/bee.json, packer/bee.json,",
+        "     dna/asg/bee.json",
+    ]

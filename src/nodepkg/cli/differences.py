@@ -41,14 +41,13 @@ def show_difference(
     since = f"between {then.rev} ({then.commit[:12]}) and the working tree"
     if not found:
         but = ", but for what could not be compared" if then.notes else ""
-        out.result(told, [out.painted(f"no differences {since}{but}", "")])
+        out.result(told, out.paragraph(f"no differences {since}{but}"))
         return
-    heading = out.painted(
-        f"{len(found)} of {count(compared, 'group')} {'differs' if len(found) == 1 else 'differ'} {since}", ""
-    )
+    differ = "differs" if len(found) == 1 else "differ"
+    heading = out.paragraph(f"{len(found)} of {count(compared, 'group')} {differ} {since}")
     todo = [out.suggested(command) for command in commands(found, every, root, most=COMMAND)]
     steps = ["", "to run:", *(f"  {command}" for command in todo)] if todo else []
-    out.result(told, [heading, *lines(out, found), *steps])
+    out.result(told, [*heading, *lines(out, found), *steps])
 
 
 def _noted(then: "Snapshot", note: str) -> str:
@@ -99,9 +98,9 @@ def lines(out: Output, found: "Sequence[GroupChange]") -> Iterator[str]:
         for line in _files({**first.shared, **first.files}):
             yield out.painted(f"  ~ {line}", "yellow")
         if first.note:
-            yield out.painted(f"  note: {first.note}", "")
+            yield from out.paragraph(f"  note: {first.note}", indent=4)
         for line in _consequences(first, len(names)):
-            yield out.painted(f"  => {line}", "")
+            yield from out.paragraph(f"  => {line}", indent=5)
 
 
 def commands(found: "Sequence[GroupChange]", every: int, root: Path, *, most: int | None = None) -> Iterator[str]:
