@@ -80,7 +80,8 @@ class GroupChange:
 
     `artifacts` and `files` (those of the project that it is made from; `shared` ones every group gets) are
     what changed, by path. `rebuild`: its image is to build, for its own sake; `base`: since that of this group
-    is, on which it is built. `asg` is what has to be done with its Auto Scaling group.
+    is, on which it is built, and `bases` all those below it that are to build, the first to build first. `asg` is
+    what has to be done with its Auto Scaling group.
     """
 
     group: str
@@ -91,6 +92,7 @@ class GroupChange:
     shared: Files = field(default_factory=dict)
     rebuild: bool = False
     base: str = ""
+    bases: "tuple[GroupChange, ...]" = ()
     asg: Asg = Asg.NOTHING
     note: str = ""
 
@@ -282,7 +284,8 @@ def difference(before: Nodes, after: Nodes, names: Sequence[str]) -> list[GroupC
         new_base = base if base and base in found and found[base].builds else ""
         differs = not then.same(now, name)
         versions = (side.version(name, rendered=differs) for side in (then, now))
-        found[name] = judge(name, *versions, shared=shared, base=new_base)
+        change = judge(name, *versions, shared=shared, base=new_base)
+        found[name] = replace(change, bases=(*found[new_base].bases, found[new_base])) if new_base else change
     return [found[name] for name in names if found[name].differs]
 
 

@@ -79,9 +79,24 @@ def test_what_follows_the_cursor_counts(project: Path, tmp_path: Path) -> None:
     assert bash_line("package a b", "c d 'e") == bash_line("package a b", "xyz d 'e")
 
 
-@pytest.mark.parametrize("line", ["package 'it", "package \"a 'b", "package a\\", "package 'a\"", "package", "", "'"])
-def test_an_unfinished_line_is_no_error(project: Path, line: str) -> None:
-    assert set(bash(line, replaced=line.rsplit(" ", maxsplit=1)[-1])) <= set(all_commands())
+@pytest.mark.parametrize(
+    ("line", "replies"),
+    [
+        ("package 'vers", ["version"]),
+        ('package "role:cr', ["role:create"]),
+        ("package vers\\", ["version"]),
+        ("package 'role:create' \"--js", ["--json"]),
+        ("package 'a\"", []),
+        ("package \"a 'b", []),
+    ],
+)
+def test_an_unfinished_line_is_no_error(project: Path, line: str, replies: list[str]) -> None:
+    assert bash(line, replaced=line.rsplit(" ", maxsplit=1)[-1]) == replies
+
+
+@pytest.mark.parametrize("line", ["package '", 'package "', "", "'"])
+def test_where_no_word_was_begun_there_is_every_command(project: Path, line: str) -> None:
+    assert set(bash(line, replaced=line.rsplit(" ", maxsplit=1)[-1])) == set(all_commands())
 
 
 def test_zsh_and_fish_match_themselves_and_show_what_is_what(project: Path) -> None:

@@ -132,6 +132,18 @@ def test_what_cannot_be_written_is_refused_and_leaves_no_rest(run: Run, home: Pa
     assert sorted(files_in(home)) == [".local"]
 
 
+def test_a_start_up_file_that_cannot_be_written_is_not_called_unchanged(run: Run, home: Path) -> None:
+    run("completion:install", "bash")
+    (home / PLACES["bash"][1]).unlink()
+    (home / ".bashrc").unlink()
+    (home / ".bashrc").symlink_to("/proc/no-file-can-be-made-here")
+    done = run("completion:install", "bash")
+    assert done.code == 4
+    states = {line.split()[1]: line.split()[0] for line in done.out.replace(str(home), "~").splitlines()}
+    assert sorted(states.values()) == ["created", "failed", "unchanged"]
+    assert states["~/.bashrc"] == "failed"
+
+
 def test_a_full_disk_leaves_no_half_line() -> None:
     full = Path("/dev/full")
     with pytest.raises(RefusedError, match=r"/dev/full: cannot be written") as refused:

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
+from nodepkg.cli.differences import lines
+from nodepkg.cli.output import Output
+from nodepkg.diff import GroupChange, State
+from nodepkg.nodes.changes import Kind
 from tests.cli.conftest import Run
+from tests.cli.test_output import Terminal
 from tests.gits import alone, commit_all, git, put
 
 
@@ -141,6 +146,10 @@ def test_a_base_that_is_rebuilt_comes_before_what_is_built_on_it(run: Run, repo:
         "ftp-processor": ("12_04-base", "replace"),
     }
     assert "  => image to rebuild after 12_04-base\n" in run("config:diff", "HEAD", "ftp-*").out
+    assert told(run, "ftp-listener")["commands"] == [
+        "package group:create 12_04-base",
+        "package packer:run 12_04-base ftp-listener",
+    ]
 
 
 def test_sizes_alone_resize_and_timeouts_alone_do_nothing(run: Run, repo: Path) -> None:
@@ -159,7 +168,25 @@ def test_an_auto_scaling_group_that_is_wanted_or_not_any_more(run: Run, repo: Pa
     assert groups["12_04-base"]["artifacts"] == {"dna/asg/12_04-base.json": "added"}
     assert groups["12_04-bee"]["asg"] == "delete"
     assert groups["12_04-bee"]["artifacts"] == {"dna/asg/12_04-bee.json": "removed"}
-    assert "dna/asg/12_04-bee.json (to remove)" in run("config:diff", "HEAD").out
+    out = run("config:diff", "HEAD").out
+    assert "  => files left behind: dna/asg/12_04-bee.json\n" in out
+    assert "package group:create 12_04-base\n" in out
+    assert "git rm" not in out  # it is not there
+
+
+def test_files_that_nothing_writes_any_more_are_removed_by_git(
+    run: Run, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("group:create")
+    commit_all(repo)
+    edit(repo, "12_04-bee", autoscale=False)
+    assert told(run)["commands"] == ["git rm dna/asg/12_04-bee.json"]
+    assert "\nto run:\n  git rm dna/asg/12_04-bee.json\n" in run("config:diff", "HEAD").out
+    monkeypatch.chdir(repo / "roles")
+    (command,) = told(run)["commands"]
+    git(repo / "roles", *command.split()[1:])
+    assert not (repo / "dna/asg/12_04-bee.json").exists()
+    assert told(run)["commands"] == []
 
 
 def test_a_renamed_group_is_one_that_went_and_one_that_came(run: Run, repo: Path) -> None:
@@ -181,7 +208,7 @@ def test_a_group_that_was_wrong_is_compared_and_noted(run: Run, repo: Path) -> N
     commit_all(repo)
     rewrite(repo, good)
     out = run("config:diff", "HEAD").out
-    assert '  - regoin: "x"\n  note: 12_04-bee: regoin: unknown key' in out
+    assert '  - regoin: "x"\n  note: at HEAD: 12_04-bee: regoin: unknown key' in out
     assert "=> image to rebuild" in out
 
 
@@ -236,6 +263,28 @@ def test_a_submodule_with_its_commit_is_no_difference(run: Run, repo: Path, tmp_
     assert [one["path"] for one in told(run)["files"]] == ["cookbooks/library/metadata.rb"]
 
 
+def test_a_submodule_that_moved_and_is_not_checked_out_is_a_difference(run: Run, repo: Path, tmp_path: Path) -> None:
+    put(tmp_path / "library/metadata.rb", "name 'library'")
+    commit_all(tmp_path / "library", first=True)
+    git(repo, "submodule", "--quiet", "add", str(tmp_path / "library"), "cookbooks/library")
+    commit_all(repo)
+    commit_all(repo / "cookbooks/library")
+    git(repo, "add", "cookbooks/library")
+    git(repo, "submodule", "deinit", "--force", "cookbooks/library")
+    document = told(run)
+    assert all(one["rebuild"] for one in document["groups"].values())
+    assert "cookbooks/library" in document["notes"][0]
+    commit_all(repo)
+    assert "the working tree, but for what could not be compared\n" in run("config:diff", "HEAD").out
+
+
+def test_an_empty_folder_that_git_cannot_hold_is_no_difference(run: Run, repo: Path) -> None:
+    git(repo, "rm", "--quiet", "-r", "data_bags")
+    commit_all(repo)
+    (repo / "data_bags").mkdir(exist_ok=True)
+    assert run("config:diff", "HEAD").out.startswith("no differences")
+
+
 def test_ignored_cookbooks_are_no_difference(run: Run, repo: Path) -> None:
     put(repo / ".gitignore", "/cookbooks/vendored/\n")
     put(repo / "cookbooks/vendored/metadata.rb", "x")
@@ -270,3 +319,17 @@ def test_commands_carry_the_options_of_the_call(run: Run, repo: Path, monkeypatc
         f"package group:create 12_04-bee --nodes {repo}/nodes.json"
         in run("config:diff", "HEAD", "--nodes", str(repo / "nodes.json")).out
     )
+
+
+def test_what_follows_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    made = dict.fromkeys(("roles/bee.json", "packer/bee.json", "dna/asg/bee.json"), Kind.CHANGED)
+    found = GroupChange("bee", State.CHANGED, artifacts=made, note="a text that is longer than the terminal is wide")
+    shown = list(lines(Output(color=False), [found]))
+    assert max(map(len, shown)) <= 40
+    assert shown[-3:] == [
+        "  => artefacts to refresh:",
+        "     roles/bee.json, packer/bee.json,",
+        "     dna/asg/bee.json",
+    ]

@@ -40,6 +40,26 @@ def test_null_is_told_as_the_default_again(run: Run, project: Path) -> None:
     assert "none (null: the default again)" in run("config:explain", "12_04-bee", "key_name").out
 
 
+def test_what_does_not_count_is_told_with_what_does(run: Run, project: Path) -> None:
+    document = json.loads((project / "nodes.json").read_text())
+    document["__base__"] |= {"packer": {"chef": {"path": "/opt/x"}}, "tags": {"team": "ops"}}
+    volume = {"device": "/dev/sda1"}
+    document["12_04-bee"] |= {
+        "packer": {"chef": {"install": False}},
+        "tags": {"team": None, "other": None},
+        "block_devices": [volume, {**volume, "size_gb": 9}],
+    }
+    (project / "nodes.json").write_text(json.dumps(document, indent=4))
+    path = run("config:explain", "12_04-bee", "packer.chef.path").out.splitlines()
+    assert path[1].split()[1:3] == ["default", "12_04-bee"]
+    assert path[1].endswith('"/opt/nodepkg" (packer.chef replaces it whole)')
+    assert path[2].endswith('"/opt/x"')
+    out = run("config:explain", "12_04-bee").out
+    assert "none: block_devices[1] counts instead\n" in out
+    assert "null (takes back the layer's)\n" in out
+    assert out.count("takes back") == 1
+
+
 def test_json_has_value_layer_place_and_rule(run: Run, project: Path) -> None:
     document = json.loads(run("config:explain", "12_04-www", "run_list.1", "--json").out)
     assert document == {

@@ -212,3 +212,16 @@ def test_lines_are_painted_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -
     assert Output(color=False).painted("+ a", "green") == "+ a"
     monkeypatch.setenv("NO_COLOR", "1")
     assert Output().painted("+ a", "green") == "+ a"
+
+
+def test_words_of_the_result_are_wrapped_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "24")
+    text = "  => artefacts to refresh: roles/bee.json, \x1b[31m"
+    assert Output().paragraph(text) == [text.replace("\x1b", r"\x1b")]
+    monkeypatch.setattr("sys.stdout", Terminal())
+    assert Output().paragraph(text, indent=5) == [
+        "  => artefacts to",
+        "     refresh:",
+        "     roles/bee.json,",
+        r"     \x1b[31m",
+    ]

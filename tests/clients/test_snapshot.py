@@ -180,14 +180,45 @@ def test_a_submodule_has_its_own_commit_of_then(with_submodule: Path) -> None:
         assert (then.file.parent / "cookbooks/sub/.git").is_file()  # it is in the working tree, and would differ
 
 
-def test_a_submodule_without_that_commit_counts_as_unchanged_with_a_note(with_submodule: Path) -> None:
+def test_a_submodule_that_is_not_checked_out_counts_as_changed_if_its_commit_is_another(with_submodule: Path) -> None:
+    git(with_submodule, "submodule", "deinit", "--force", "cookbooks/sub")
+    for rev, is_changed in (("HEAD", False), ("HEAD~1", True)):
+        with at(with_submodule, rev) as then:
+            (note,) = then.notes
+            assert note.startswith("cookbooks/sub: ")
+            assert note.endswith("changed" if is_changed else "unchanged")
+            assert any(path.startswith("cookbooks/sub/") for path in files(then)) == is_changed
+    assert list((with_submodule / "cookbooks/sub").iterdir()) == []
+
+
+def test_a_submodule_as_it_was_recorded_counts_as_unchanged_without_its_repository(with_submodule: Path) -> None:
     folder = with_submodule / "cookbooks/sub"
     (folder / ".git").unlink()
     put(folder / "s.rb", "here")
-    with at(with_submodule, "HEAD~1") as then:
+    with at(with_submodule) as then:
         assert files(then)["cookbooks/sub/s.rb"] == "here"
-        (note,) = then.notes
-    assert note.startswith("cookbooks/sub: ")
+        assert len(then.notes) == 1
+
+
+def test_a_submodule_that_has_not_fetched_that_commit_counts_as_changed(with_submodule: Path) -> None:
+    clone = with_submodule.parent / "clone"
+    git(with_submodule.parent, "clone", "--quiet", str(with_submodule), str(clone))
+    (clone / "cookbooks/sub").rmdir()
+    put(clone / "cookbooks/sub/s.rb", "own")
+    commit_all(clone / "cookbooks/sub", first=True)
+    with at(clone) as then:
+        assert "cookbooks/sub/s.rb" not in files(then)
+        assert [note.endswith(": all of it counts as changed") for note in then.notes] == [True]
+
+
+@pytest.mark.parametrize("part", PARTS[:3])
+def test_a_folder_without_files_counts_as_unchanged(top: Path, part: str) -> None:
+    (top / part / "deep/down").mkdir(parents=True, exist_ok=True)
+    git(top, "rm", "--quiet", "-r", "cookbooks/x")
+    git(top, "commit", "--quiet", "--message", "x")
+    (top / part).mkdir(exist_ok=True)
+    with at(top) as then:
+        assert [path.name for path in then.file.parent.iterdir() if path.is_dir()] == [part]
 
 
 def test_files_are_converted_as_the_attributes_of_then_say(top: Path) -> None:
@@ -259,6 +290,14 @@ def test_outside_of_a_repository_it_is_refused(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(RefusedError) as error, at(tmp_path):
         pass
     assert "git init" in error.value.hint
+
+
+def test_somebody_elses_repository_is_refused_with_gits_own_advice(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(RefusedError, match="detected dubious ownership") as error, at(top):
+        pass
+    assert "\n" not in error.value.message
+    assert error.value.hint.startswith("git config --global --add safe.directory ")
 
 
 def test_without_git_it_says_so(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,8 +177,34 @@ def test_bash_may_break_words_as_it_likes(at_prompt: Open) -> None:
     assert terminal.completed("package group:list --json >oth") == "package group:list --json >other.json ·"
 
 
+# What bash-completion does for the command that stands behind sudo: it passes on the last word, a break as well.
+BEHIND_SUDO = (
+    "_behind() { COMP_LINE=${COMP_LINE#sudo }; ((COMP_POINT -= 5, COMP_CWORD -= 1)); COMP_WORDS=(${COMP_WORDS[@]:1}); "
+    '_package package "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"; }; complete -F _behind sudo'
+)
+
+
+@pytest.mark.parametrize("shell", ["bash"], indirect=True)
+def test_behind_sudo_no_colon_is_doubled(at_prompt: Open) -> None:
+    terminal = at_prompt({"other.json": "{}"})
+    terminal.run(BEHIND_SUDO)
+    assert terminal.completed("sudo package roles:") == "sudo package roles:update ·"
+    assert terminal.completed("sudo package role:cr") == "sudo package role:create ·"
+    shown = terminal.listed("sudo package packer:run --nodes=", ["other.json"])
+    assert "==" not in shown
+
+
+RC = [
+    "{compinit}\n{ours}",
+    "{ours}\n{compinit}",
+    "{compinit}\n{ours}\n{compinit}",
+    "setopt ksh_arrays\n{ours}",
+    "setopt ksh_arrays\n{compinit}\n{ours}",
+]
+
+
 @pytest.mark.parametrize("shell", ["zsh"], indirect=True)
-@pytest.mark.parametrize("rc", ["{compinit}\n{ours}", "{ours}\n{compinit}", "{compinit}\n{ours}\n{compinit}"])
+@pytest.mark.parametrize("rc", RC)
 def test_zsh_may_start_its_completion_where_it_likes(at_prompt: Open, home: Path, rc: str) -> None:
     path = home / ".zshrc"
     path.write_text(rc.format(ours=path.read_text(), compinit="autoload -Uz compinit && compinit -i"))

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nodepkg.errors import UsageError
-from nodepkg.nodes.explain import Explanation, Row, explanation
+from nodepkg.nodes.explain import Explanation, Row, Rule, explanation
 from nodepkg.nodes.load import Nodes, load
 from nodepkg.nodes.schema import Settings
 from nodepkg.nodes.source import KeyPath, Source, show_path
@@ -115,8 +115,41 @@ def test_a_key_in_an_object_that_was_replaced_whole_is_told_with_what_replaced_i
 
 def test_a_default_tells_what_was_replaced_with_its_object() -> None:
     of_bee = explained(BASE={"packer": {"chef": {"path": "/a/b"}}}, bee={"packer": {"chef": {"command": "x"}}})
-    assert told(of_bee, "packer.chef.path") == [("packer.chef.path", "/opt/nodepkg", "default", "-")]
+    assert told(of_bee, "packer.chef.path") == [("packer.chef.path", "/opt/nodepkg", "default", "bee")]
     assert overridden(of_bee, "packer.chef.path") == [("__base__", "/a/b")]
+    (row,) = of_bee.rows(("packer", "chef", "path"))
+    assert (row.by, row.given and row.given.place) == (("packer", "chef"), ("bee", "packer", "chef"))
+    (row,) = of_bee.rows(("packer", "chef", "install"))
+    assert (row.by, row.given, row.overrides) == (None, None, ())
+
+
+def test_what_counts_is_not_among_what_it_was_laid_over() -> None:
+    of_bee = explained(BASE={"autoscale": {"node_min": 2}}, bee={"autoscale": False})
+    assert overridden(of_bee, "autoscale.node_min") == [("__base__", 2)]
+
+
+def test_of_two_volumes_of_one_device_the_last_counts() -> None:
+    first, other, last = ({"device": name, "size_gb": size} for name, size in (("a", 1), ("b", 2), ("a", 3)))
+    of_bee = explained(BASE={"block_devices": [first, other]}, bee={"block_devices": [last]})
+    assert told(of_bee, "block_devices") == [
+        ("block_devices[0]", None, "append", "bee"),
+        ("block_devices[1]", other, "append", "__base__"),
+        ("block_devices[2]", last, "append", "bee"),
+    ]
+    for path in (("block_devices", 0), ("block_devices", 0, "size_gb")):
+        (row,) = of_bee.rows(path)
+        assert (row.key, row.by) == ("block_devices[0]", ("block_devices", 2))
+        assert [(one.layer, one.value) for one in row.overrides] == [("__base__", first)]
+
+
+def test_of_a_security_group_that_is_repeated_the_first_counts() -> None:
+    of_bee = explained(BASE={"security_groups": ["a", "b"]}, bee={"security_groups": ["a"]})
+    assert told(of_bee, "security_groups") == [
+        ("security_groups[0]", "a", "append", "__base__"),
+        ("security_groups[1]", "b", "append", "__base__"),
+        ("security_groups[2]", None, "append", "__base__"),
+    ]
+    assert overridden(of_bee, "security_groups[2]") == [("bee", "a")]
 
 
 def test_a_source_image_that_lost_is_told_with_the_one_that_won() -> None:
@@ -181,6 +214,23 @@ def test_an_unknown_path_is_answered_with_the_nearest(text: str, nearest: str) -
     assert error.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("runlist[0]", "run_list[0]"),
+        ("runlist.1", "run_list[1]"),
+        ("run_list[7]", "run_list"),
+        ("autoscale.target_groups[0]", "autoscale.target_groups"),
+        ("target_groups[0]", "autoscale.target_groups"),
+    ],
+)
+def test_for_an_item_the_nearest_list_comes_first(text: str, first: str) -> None:
+    of_bee = explained(bee={"run_list": ["a", "b"], "block_devices": [{"device": "x"}], "zones": ["z"]})
+    with pytest.raises(UsageError) as error:
+        of_bee.resolve(text)
+    assert error.value.hint.startswith((f"did you mean {first} or", f"did you mean {first}?"))
+
+
 SCALARS = st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["x", "y"])
 VALUES = st.recursive(
     SCALARS,
@@ -201,6 +251,7 @@ ENTRIES = st.fixed_dictionaries(
         "packer": VALUES | PACKER,
         "autoscale": VALUES | st.dictionaries(st.sampled_from(["node_min", "target_groups"]), SCALARS),
         "block_devices": st.lists(st.dictionaries(st.sampled_from(["device", "type"]), SCALARS), max_size=2),
+        "security_groups": VALUES | st.lists(SCALARS, max_size=3),
         "source_ami": SCALARS,
         "source_group": SCALARS,
         "source_ami_filter": VALUES,
@@ -229,7 +280,9 @@ RANDOM = settings(max_examples=150, deadline=None, suppress_health_check=[Health
 def test_the_rows_make_up_the_merge(of_bee: Explanation) -> None:
     rebuilt: Entry = {}
     for row in of_bee.rows():
-        if row.given and not row.by:
+        if row.rule is Rule.APPEND and row.by:  # a volume that another one counts instead of
+            put(rebuilt, row.path, row.overrides[0].value)
+        elif row.given and not row.by:
             put(rebuilt, row.path[: len(row.given.path)], row.given.value)
     assert rebuilt == of_bee.trace.merged
 
@@ -261,7 +314,7 @@ def test_every_known_path_is_explained(of_bee: Explanation) -> None:
         rows = of_bee.rows(path)
         assert rows
         for row in rows:
-            if of_bee.trace.has(row.path) and row.given and not row.is_reset:
+            if of_bee.trace.has(row.path) and row.given and not row.is_reset and not row.by:
                 assert row.given.value == row.value == of_bee.trace.value(row.path)
 
 

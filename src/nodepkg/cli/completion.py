@@ -36,14 +36,17 @@ def install(call: Call, shell: Shell = None) -> None:
 
     from nodepkg.cli.plans import carry_out
     from nodepkg.cli.shells import pieces, plan_install
-    from nodepkg.render.files import Outcome
+    from nodepkg.render.files import Outcome, State
 
     name = shell or _calling_shell()
     states = [(piece, piece.state()) for piece in pieces(name, os.environ)]
 
     def show(reports: list[dict[str, Any]]) -> None:
         done = {report["path"]: report["state"] for report in reports}
-        found = {str(piece.path): done.get(str(piece.path), str(Outcome.UNCHANGED)) for piece, _ in states}
+        rest = {
+            str(piece.path): str(Outcome.UNCHANGED) if state is State.FRESH else "failed" for piece, state in states
+        }
+        found = {path: done.get(path, state) for path, state in rest.items()}
         document = {"shell": name, "files": [{"path": path, "state": state} for path, state in found.items()]}
         call.out.result(document, [f"{state:<9} {path}" for path, state in found.items()])
 

@@ -138,7 +138,8 @@ def explain(call: Call, group: Group, key: Key = None) -> None:
     where nobody says anything. With KEY.PATH (as in packer.chef.path, run_list[0] or run_list.0) also what the value
     was laid over. With --json: group, file, and of each value key, path, value, layer, place (file and line; null for
     a default), rule, reset (null stands there: the default again), overrides (layer, place, value), and by: the key
-    that counts instead, where there is no value since it does.
+    that counts instead, so that there is no value, or that replaces whole what held it, so that there is the default;
+    layer and place are then that key's.
     """
     from nodepkg.cli.explained import show_rows
     from nodepkg.nodes.explain import explanation
@@ -166,9 +167,10 @@ def diff(call: Call, rev: Rev, groups: Groups = None) -> None:
     roles, templates. What follows is told in words, with the commands to run: artefacts to refresh, an image to
     rebuild, an Auto Scaling group to replace, or nothing. What git ignores counts as unchanged. Exit 0 also if
     something differs. With --json: rev, commit, files (path and change, of those that every group gets), commands,
-    unchanged (how many groups are), and of each other group: state (added, changed, removed), changes (key, change,
-    before, after; was: where an item that moved stood), files, artifacts (path and change), rebuild, base (the group
-    after which to build), asg (nothing, start, replace, resize, delete), replace, note.
+    notes (what could not be had as it was), unchanged (how many groups are), and of each other group: state (added,
+    changed, removed), changes (key, change, before, after; was: where an item that moved stood), files, artifacts
+    (path and change), rebuild, base (the group after which to build), asg (nothing, start, replace, resize, delete),
+    replace, note.
     """
     from nodepkg.cli.differences import show_difference
     from nodepkg.clients.snapshot import snapshot
@@ -186,7 +188,8 @@ def diff(call: Call, rev: Rev, groups: Groups = None) -> None:
         except ConfigError as error:
             raise UsageError(f"{then.said(error.message)}", hint="name a revision whose nodes.json is right") from error
         names = select_of_both(before, nodes, groups or [])
-        show_difference(call.out, then, difference(before, nodes, names), compared=len(names), every=len(nodes.names))
+        found = difference(before, nodes, names)
+        show_difference(call.out, then, found, root=nodes.root, compared=len(names), every=len(nodes.names))
 
 
 @command(

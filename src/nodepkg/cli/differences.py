@@ -1,8 +1,11 @@
 """What config:diff prints: like a diff, group by group; groups with the same differences under one heading."""
 
 import json
+import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nodepkg.cli.layout import count
@@ -21,10 +24,10 @@ _COLORS = {"+": "green", "-": "red", "~": "yellow"}
 
 
 def show_difference(
-    out: Output, then: "Snapshot", changed: "Sequence[GroupChange]", *, compared: int, every: int
+    out: Output, then: "Snapshot", changed: "Sequence[GroupChange]", *, root: Path, compared: int, every: int
 ) -> None:
-    """What became of the compared groups since the snapshot; nodes.json has `every` of them now."""
-    found = [replace(one, note=then.said(one.note)) for one in changed]
+    """What became of the compared groups since the snapshot; the nodes.json in `root` has `every` of them now."""
+    found = [replace(one, note=_noted(then, one.note)) for one in changed]
     shared = {path: kind for one in found for path, kind in one.shared.items()}
     told = {
         "rev": then.rev,
@@ -32,18 +35,25 @@ def show_difference(
         "files": [{"path": path, "change": str(kind)} for path, kind in shared.items()],
         "groups": document(found),
         "unchanged": compared - len(found),
-        "commands": [out.suggested(command) for command in commands(found, every)],
+        "commands": [out.suggested(command) for command in commands(found, every, root)],
+        "notes": then.notes,
     }
     since = f"between {then.rev} ({then.commit[:12]}) and the working tree"
     if not found:
-        out.result(told, [out.painted(f"no differences {since}", "")])
+        but = ", but for what could not be compared" if then.notes else ""
+        out.result(told, out.paragraph(f"no differences {since}{but}"))
         return
-    heading = out.painted(
-        f"{len(found)} of {count(compared, 'group')} {'differs' if len(found) == 1 else 'differ'} {since}", ""
-    )
-    todo = [out.suggested(command) for command in commands(found, every, most=COMMAND)]
+    differ = "differs" if len(found) == 1 else "differ"
+    heading = out.paragraph(f"{len(found)} of {count(compared, 'group')} {differ} {since}")
+    todo = [out.suggested(command) for command in commands(found, every, root, most=COMMAND)]
     steps = ["", "to run:", *(f"  {command}" for command in todo)] if todo else []
-    out.result(told, [heading, *lines(out, found), *steps])
+    out.result(told, [*heading, *lines(out, found), *steps])
+
+
+def _noted(then: "Snapshot", note: str) -> str:
+    """What was wrong with a group at the revision: what is asked for has to be right now."""
+    said = then.said(note)
+    return said if not said or said.startswith(f"{then.rev}:") else f"at {then.rev}: {said}"
 
 
 def document(found: "Sequence[GroupChange]") -> list[dict[str, Any]]:
@@ -88,15 +98,19 @@ def lines(out: Output, found: "Sequence[GroupChange]") -> Iterator[str]:
         for line in _files({**first.shared, **first.files}):
             yield out.painted(f"  ~ {line}", "yellow")
         if first.note:
-            yield out.painted(f"  note: {first.note}", "")
+            yield from out.paragraph(f"  note: {first.note}", indent=4)
         for line in _consequences(first, len(names)):
-            yield out.painted(f"  => {line}", "")
+            yield from out.paragraph(f"  => {line}", indent=5)
 
 
-def commands(found: "Sequence[GroupChange]", every: int, *, most: int | None = None) -> Iterator[str]:
-    """What to run, in this order; for `every` group of nodes.json, or more than `most`, without their names."""
-    refresh = [one.group for one in found if one.state != "removed" and one.artifacts]
-    build = [one.group for one in found if one.builds]
+def commands(found: "Sequence[GroupChange]", every: int, root: Path, *, most: int | None = None) -> Iterator[str]:
+    """What to run, in this order; for `every` group of nodes.json, or more than `most`, without their names.
+
+    What a group is built on comes before it, also if nobody asked for that. `root` is the folder of the project.
+    """
+    steps = {one.group: one for each in found for one in (*each.bases, each)}.values()
+    refresh = [one.group for one in steps if _written(one)]
+    build = [one.group for one in steps if one.builds]
     start = [one.group for one in found if one.asg == "start"]
     for command, names in (("group:create", refresh), ("packer:run", build), ("autoscale:run", start)):
         if len(names) == every and every > 1:
@@ -105,6 +119,12 @@ def commands(found: "Sequence[GroupChange]", every: int, *, most: int | None = N
             yield f"package {command} …, with the names of {len(names)} groups (--json has them)"
         elif names:
             yield f"package {command} {' '.join(names)}"
+    places = dict.fromkeys(root / path for one in steps for path in _left(one))
+    there = [os.path.normpath(place) for place in places if os.path.lexists(place)]
+    if most and len(there) > most:
+        yield f"git rm …, with the names of {len(there)} files (--json has them)"
+    elif there:
+        yield f"git rm {shlex.join(there)}"
 
 
 def _fold(one: "GroupChange") -> str:
@@ -142,11 +162,14 @@ def _files(files: Iterable[str]) -> Iterator[str]:
 
 def _consequences(one: "GroupChange", groups: int) -> Iterator[str]:
     """What follows, in words; for several groups without their names."""
+    if _written(one):
+        yield f"artefacts to refresh: {_paths(one, _written(one), groups)}"
+    if _left(one):
+        yield f"files left behind: {_paths(one, _left(one), groups)}"
     if one.state == "removed":
-        yield from _left(one, groups)
+        stays = "its images stay until they are deleted" if groups == 1 else "their images stay until they are deleted"
+        yield f"{stays}, and so does the Auto Scaling group" if one.asg == "delete" else stays
         return
-    if one.artifacts:
-        yield f"artefacts to refresh: {_paths(one, groups)}"
     if one.builds:
         word = "build" if one.state == "added" else "rebuild"
         yield f"image to {word}{f' after {one.base}' if one.base else ''}"
@@ -162,15 +185,19 @@ def _consequences(one: "GroupChange", groups: int) -> Iterator[str]:
         yield "nothing follows"
 
 
-def _left(one: "GroupChange", groups: int) -> Iterator[str]:
-    yield f"files left behind: {_paths(one, groups)}"
-    stays = "its images stay until they are deleted" if groups == 1 else "their images stay until they are deleted"
-    yield f"{stays}, and so does the Auto Scaling group" if one.asg == "delete" else stays
+def _written(one: "GroupChange") -> list[str]:
+    """The artefacts that group:create writes now."""
+    return [path for path, kind in one.artifacts.items() if kind != "removed"]
 
 
-def _paths(one: "GroupChange", groups: int) -> str:
-    def shown(path: str, kind: str) -> str:
-        word = {"added": " (new)", "removed": " (to remove)"}.get(kind, "") if one.state == "changed" else ""
+def _left(one: "GroupChange") -> list[str]:
+    """The artefacts that nothing writes any more; nothing removes them, either."""
+    return [path for path, kind in one.artifacts.items() if kind == "removed"]
+
+
+def _paths(one: "GroupChange", paths: Iterable[str], groups: int) -> str:
+    def shown(path: str) -> str:
+        word = " (new)" if one.state == "changed" and one.artifacts[path] == "added" else ""
         return (path.replace(f"/{one.group}.", "/GROUP.") if groups > 1 else path) + word
 
-    return ", ".join(shown(path, kind) for path, kind in one.artifacts.items())
+    return ", ".join(map(shown, paths))

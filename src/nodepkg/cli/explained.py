@@ -61,11 +61,16 @@ def _cells(source: "Source", row: "Row", lines: "Mapping[KeyPath, int]", *, over
 
 
 def _shown(row: "Row") -> str:
-    """The value as JSON; a dash for none."""
+    """The value as JSON, or none, and why it is that."""
     from nodepkg.nodes.source import show_path
 
-    if row.by:
+    is_default = row.rule == "default"
+    if row.by and not is_default:
         return f"none: {show_path(row.by)} counts instead"
-    nothing = row.value is None and (row.given is None or row.is_reset)
+    nothing = row.value is None and (is_default or row.is_reset)
     text = "none" if nothing else json.dumps(row.value, ensure_ascii=False)
+    if row.by:
+        return f"{text} ({show_path(row.by)} replaces it whole)"
+    if row.path[0] == "tags" and row.value is None and row.overrides:
+        return f"{text} (takes back the layer's)"
     return f"{text} (null: the default again)" if row.is_reset else text

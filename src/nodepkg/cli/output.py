@@ -143,6 +143,12 @@ class Output:
         code = _STYLES.get(style) if self.wants_color and sys.stdout.isatty() else None
         return f"\033[{code}m{clean}\033[0m" if code else clean
 
+    def paragraph(self, text: str, *, indent: int = 2) -> list[str]:
+        """Words of the result as lines for the terminal that stdout is; a file or a pipe gets one line."""
+        if not sys.stdout.isatty():
+            return [printable(text)]
+        return wrapped(printable(text), shutil.get_terminal_size().columns, indent=indent)
+
     @property
     def wants_color(self) -> bool:
         return self.color and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

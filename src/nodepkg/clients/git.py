@@ -40,10 +40,8 @@ class Repository:
         """The folder of the working tree; raises RefusedError outside of one."""
         done = self._try("rev-parse", "--show-toplevel")
         if done.returncode or not done.stdout.strip():
-            reason = re.sub(r"^fatal: ", "", _last_line(done.stderr)) or "this is no working tree"
-            raise RefusedError(
-                f"{self.folder}: no git repository to compare with: {reason}", hint="git init, git commit"
-            )
+            reason, hint = _refusal(done.stderr)
+            raise RefusedError(f"{self.folder}: no git repository to compare with: {reason}", hint=hint)
         return Path(_text(done.stdout).removesuffix("\n"))
 
     @cached_property
@@ -62,6 +60,10 @@ class Repository:
         if not commit:
             raise UsageError(f"no revision {rev} in {top}", hint=self._revision_hint(rev))
         return commit
+
+    def recorded(self, path: str) -> str | None:
+        """The object that the index has at this path, seen from the top: of a submodule its commit."""
+        return self._object(f":0:{path}")
 
     def has_commit(self, commit: str) -> bool:
         return self._try("cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
@@ -164,6 +166,14 @@ def _text(output: bytes) -> str:
 def _last_line(output: bytes) -> str:
     lines = _text(output).strip().splitlines()
     return lines[-1] if lines else ""
+
+
+def _refusal(said: bytes) -> tuple[str, str]:
+    """Why git takes a folder for no repository, and what to do: its own advice, if the folder is somebody else's."""
+    lines = [line.strip() for line in _text(said).splitlines() if line.strip()]
+    command = next((line for line in lines if line.startswith("git ") and "safe.directory" in line), "")
+    reason = next((line for line in lines if line.startswith("fatal: ")), "".join(lines[:1] if command else lines[-1:]))
+    return reason.removeprefix("fatal: ") or "this is no working tree", command or "git init, git commit"
 
 
 def _git(folder: Path, *arguments: str) -> str:

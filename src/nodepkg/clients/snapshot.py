@@ -15,8 +15,8 @@ from nodepkg.errors import UsageError
 class Snapshot:
     """`file` is the nodes.json of the revision, with the project's other files beside it.
 
-    What git ignores in the working tree is there, too, by symbolic links: it counts as unchanged. `notes`
-    tell what could not be had as it was.
+    What git ignores in the working tree is there, too, by symbolic links: it counts as unchanged, and so does a
+    folder that is empty there, which git cannot hold. `notes` tell what could not be had as it was.
     """
 
     rev: str
@@ -45,6 +45,7 @@ def snapshot(file: Path, rev: str, parts: Sequence[str], environ: Mapping[str, s
         export.add(found, commit, root / "tree", [f"{found.prefix}{part}" for part in (file.name, *parts)])
         export.link_ignored(found, root / "tree" / found.prefix, parts)
         export.mend_links()
+        export.add_empty(found.folder, root / "tree" / found.prefix, parts)
         if not made.file.is_file():
             told = f"{rev} has no {found.prefix}{file.name}"
             raise UsageError(told, hint=f"the revisions that have it: git log --oneline -- {file.name}")
@@ -99,19 +100,42 @@ class _Export:
             self.add(inner, commit, target / path, ["."])
             self.link_ignored(inner, target / path, ["."])
             self._link(target, f"{path}/.git", there / ".git")
+        elif inner or source.recorded(path) != commit:
+            self.notes.append(f"{path}: a submodule without its commit {commit[:12]} here: all of it counts as changed")
+            put = _free(target, f"{path}/{commit}")  # a file that the working tree does not have
+            if put:
+                put.touch()
         else:
             self.notes.append(f"{path}: a submodule without its commit {commit[:12]} here: it counts as unchanged")
             if there.is_dir():
                 self._link(target, path, there)
 
+    def add_empty(self, source: Path, target: Path, parts: Sequence[str]) -> None:
+        """The folders among these parts that are in the source, and in which no file is."""
+        for part in parts:
+            there = source / part
+            if there.is_dir() and all(path.is_dir() for path in there.rglob("*")):
+                put = _free(target, part)
+                if put:
+                    put.mkdir()
+
     def _link(self, target: Path, path: str, goal: Path) -> None:
-        """A link, unless the commit has something there; never through a link, which may lead to the user's files."""
-        place = target / path
-        real = next(above for above in place.parents if os.path.lexists(above))
-        if os.path.lexists(place) or not real.is_dir() or Path(os.path.realpath(real)) != real:
-            return
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(goal)
+        put = _free(target, path)
+        if put:
+            put.symlink_to(goal)
+
+
+def _free(target: Path, path: str) -> Path | None:
+    """The place to put something, in a folder that is made; None if the commit has something there.
+
+    Never below a link, which may lead to the user's files.
+    """
+    place = target / path
+    real = next(above for above in place.parents if os.path.lexists(above))
+    if os.path.lexists(place) or not real.is_dir() or Path(os.path.realpath(real)) != real:
+        return None
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
 
 
 def _goal_inside(target: Path, path: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Each effective value of a group with the layer and the place that gave it, and the rule of the merge."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -33,8 +33,9 @@ class Row:
     """One effective value, and what gave it.
 
     `given` is None for a default; with `is_reset` it is null, and `value` the default again. `overrides` is
-    what does not count, the nearest first. `by` is set where there is no value although an entry gives one:
-    the path of the key that counts instead, or replaces whole what held it; `given` is then that key's.
+    what does not count, the nearest first. `by` is set where an entry gives a value that does not count: the path
+    of the key that counts instead, or replaces whole what held it, so that there is no value, or (DEFAULT) only
+    the default; `given` is then that key's.
     """
 
     path: KeyPath
@@ -77,6 +78,8 @@ class Explanation:
         if not path:
             keys = dict.fromkeys([*Settings.model_fields, *self.trace.merged])
             return [row for key in keys for row in self._below((key,))]
+        if self._counts_instead(path[:2]):
+            return [self._row(path[:2])]
         above = (path[:end] for end in range(1, len(path)))
         end = next((one for one in above if not isinstance(self._effective(one), dict | list | BaseModel)), None)
         return self._below(path) if end is None else self._lost(path) or self._below(end)
@@ -124,11 +127,13 @@ class Explanation:
 
     def _nearest(self, text: str) -> list[str]:
         known = dict.fromkeys(show_path(path) for path in self.known())
-        near = get_close_matches(text, known, n=3, cutoff=0.6)
+        near = get_close_matches(re.sub(r"\.(\d+)$", r"[\1]", text), known, n=3, cutoff=0.6)
         last = _last_key(text)
         same = [path for path in known if _last_key(path) == last]
         begun = [path for path in known if path.startswith(text)]
-        return [*dict.fromkeys([*same, *begun, *near, *get_close_matches(text, known, n=1, cutoff=0.0)])][:3]
+        above = sorted((path for path in known if text.startswith((f"{path}[", f"{path}."))), key=len)[-1:]
+        found = [*above, *near, *same, *begun] if _without_index(text) != text else [*same, *begun, *near, *above]
+        return [*dict.fromkeys([*found, *get_close_matches(text, known, n=1, cutoff=0.0)])][:3]
 
     def _below(self, path: KeyPath) -> list[Row]:
         spot = _spot(path)
@@ -154,6 +159,9 @@ class Explanation:
 
     def _row(self, path: KeyPath) -> Row:
         winner, *others = self.trace.given(path)
+        by = self._counts_instead(path)
+        if by:
+            return Row(path, None, _rule(path), self.trace.given(by)[0], (winner, *others), by)
         return Row(path, self.trace.value(path), _rule(path), winner, tuple(others))
 
     def _defaults(self, path: KeyPath) -> list[Row]:
@@ -165,6 +173,9 @@ class Explanation:
         above = present(self.trace.merged, path)
         if above and self.trace.value(above) is None:
             return [Row(path, default, _rule(above), given[0], given[1:], is_reset=True)]
+        if above and any(len(entry.path) == len(path) for entry in given):
+            winner = self.trace.given(above)[0]
+            return [Row(path, default, Rule.DEFAULT, winner, _but(winner, given), above)]
         return [Row(path, default, Rule.DEFAULT, overrides=given)]
 
     def _lost(self, path: KeyPath) -> list[Row]:
@@ -173,7 +184,22 @@ class Explanation:
         by = self._lost_source(path) or present(self.trace.merged, path)
         if not by or not any(len(entry.path) == len(path) for entry in given):
             return []
-        return [Row(path, None, Rule.OVERRIDE, self.trace.given(by)[0], given, by)]
+        winner = self.trace.given(by)[0]
+        return [Row(path, None, Rule.OVERRIDE, winner, _but(winner, given), by)]
+
+    def _counts_instead(self, path: KeyPath) -> KeyPath:
+        """The item of a list that counts in place of this one, since both name the same; else nothing.
+
+        As nodes.group takes them: of two volumes of one device the last, of a security group the first.
+        """
+        key, index = path if len(path) == 2 else ("", "")
+        if key not in ("block_devices", "security_groups") or not isinstance(index, int) or not self.trace.has(path):
+            return ()
+        items = self.trace.value((key,))
+        names = [item.get("device") if isinstance(item, dict) else item for item in items]
+        same = [each for each, name in enumerate(names) if isinstance(name, str) and name == names[index]] or [index]
+        counts = same[-1] if key == "block_devices" else same[0]
+        return () if counts == index else (key, counts)
 
     def _lost_source(self, path: KeyPath) -> KeyPath:
         """The key that names the source image, if this path is in one that did, too; else nothing."""
@@ -198,8 +224,18 @@ def _default(path: KeyPath) -> Any:
     return None if default is PydanticUndefined else default
 
 
+def _but(winner: Given, given: Iterable[Given]) -> tuple[Given, ...]:
+    """What is given but for the winner itself."""
+    return tuple(one for one in given if one.place != winner.place)
+
+
+def _without_index(text: str) -> str:
+    """`run_list` of `run_list[0]` and `run_list.0`."""
+    return re.sub(r"(\[\d*\]?|\.\d+)+$", "", text)
+
+
 def _last_key(text: str) -> str:
-    return re.split(r"[.\[]", text)[-1]
+    return re.split(r"[.\[]", _without_index(text))[-1]
 
 
 def _spellings(at: KeyPath, part: str | int) -> tuple[str, ...]:

@@ -18,10 +18,13 @@ _package() {
     fi
 }
 
-if [[ $funcstack[1] == _package ]]; then
+if [[ ${funcstack[1]-} == _package ]]; then
     _package "$@" # compinit loads a function when it is called first
 else
-    fpath=("${${(%):-%x}:A:h}" $fpath) # for a compinit that comes later
-    (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }
-    compdef _package package nodepkg
+    () {
+        emulate -L zsh # whatever .zshrc has set: with ksh_arrays $fpath would be its first folder alone
+        fpath=("${1:A:h}" $fpath) # for a compinit that comes later
+        (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }
+        compdef _package package nodepkg
+    } "${(%):-%x}"
 fi
