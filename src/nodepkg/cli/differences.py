@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HEADING, COMMAND = 2, 20
 
 _MARKS = {"added": "+", "removed": "-", "changed": "~", "moved": "~"}
-_COLORS = {"+": "green", "-": "red", "~": "yellow"}
+_COLORS = {"+": "green", "-": "red", "~": "magenta"}
 
 
 def show_difference(
@@ -96,7 +96,7 @@ def lines(out: Output, found: "Sequence[GroupChange]") -> Iterator[str]:
             mark = _MARKS[change.kind]
             yield out.painted(f"  {mark} {_told(change)}", _COLORS[mark])
         for line in _files({**first.shared, **first.files}):
-            yield out.painted(f"  ~ {line}", "yellow")
+            yield out.painted(f"  ~ {line}", "magenta")
         if first.note:
             yield from out.paragraph(f"  note: {first.note}", indent=4)
         for line in _consequences(first, len(names)):

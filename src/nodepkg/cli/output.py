@@ -16,7 +16,7 @@ from nodepkg.errors import RefusedError
 # The least room, in cells of the terminal, for the last column of a table, which is the one that wraps.
 LAST_COLUMN = 30
 
-_STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33"}
+_STYLES = {"bold": "1", "red": "31", "green": "32", "magenta": "35"}
 
 
 @dataclass(frozen=True)
