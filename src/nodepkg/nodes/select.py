@@ -1,6 +1,6 @@
 """Which groups a command line means: names, globs, a region."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -14,9 +14,10 @@ def select(nodes: Nodes, patterns: Sequence[str], region: str | None = None) -> 
 
     Raises UsageError for a pattern that matches nothing, with the nearest groups.
     """
-    chosen = set[str]() if patterns else set(nodes.names)
+    known = set(nodes.names)
+    chosen = set[str]() if patterns else known
     for pattern in patterns:
-        matched = _matching(nodes.names, pattern)
+        matched = _matching(known, pattern)
         if not matched:
             raise _no_such_group(nodes, pattern)
         chosen |= matched
@@ -27,11 +28,11 @@ def select(nodes: Nodes, patterns: Sequence[str], region: str | None = None) -> 
 def select_of_both(before: Nodes, after: Nodes, patterns: Sequence[str]) -> list[str]:
     """The groups of two versions of nodes.json that the patterns choose: those of `after`, then those that are gone."""
     kept = set(after.names)
-    gone = [name for name in before.names if name not in kept]
+    gone = dict.fromkeys(name for name in before.names if name not in kept)
     if not patterns:
         return [*after.names, *gone]
     left = {name for pattern in patterns for name in _matching(gone, pattern)}
-    here = [pattern for pattern in patterns if _matching(after.names, pattern) or not _matching(gone, pattern)]
+    here = [pattern for pattern in patterns if _matching(kept, pattern) or not _matching(gone, pattern)]
     return [*(select(after, here) if here else ()), *(name for name in gone if name in left)]
 
 
@@ -58,7 +59,7 @@ def scaling(groups: Sequence[Group], patterns: Sequence[str]) -> tuple[list[Grou
     return [group for group in groups if group.settings.autoscale is not None], without
 
 
-def _matching(names: Sequence[str], pattern: str) -> set[str]:
+def _matching(names: Collection[str], pattern: str) -> set[str]:
     return {pattern} if pattern in names else {name for name in names if fnmatchcase(name, pattern)}
 
 
