@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 from nodepkg.cli.layout import GAP, aligned, cells, printable, records, wrapped
 from nodepkg.errors import RefusedError
@@ -55,26 +55,20 @@ class Output:
             self.document(document)
             return
         shown = [[printable(self.suggested(cell)) or "-" for cell in row] for row in rows]
-        lines = list(aligned([columns, *shown]))
         if sys.stdout.isatty():
             width = shutil.get_terminal_size().columns
             narrow = max(map(cells, aligned([columns[:-1], *(row[:-1] for row in shown)])))
-            if min(narrow + GAP + LAST_COLUMN, max(map(cells, lines))) <= width:
+            if min(narrow + GAP + LAST_COLUMN, max(map(cells, aligned([columns, *shown])))) <= width:
                 self._rich_table([columns, *shown], width)
                 return
-            lines = list(records(columns, shown, width))
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.write("".join(f"{line}\n" for line in _laid_out(columns, shown, sys.stdout)))
 
     def plan(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """What is going to be done, on stderr, before anybody is asked."""
         if not rows:
             return
         shown = [[printable(cell) or "-" for cell in row] for row in rows]
-        lines = list(aligned([columns, *shown]))
-        width = shutil.get_terminal_size().columns
-        if sys.stderr.isatty() and max(map(cells, lines)) > width:
-            lines = list(records(columns, shown, width))
-        for line in lines:
+        for line in _laid_out(columns, shown, sys.stderr):
             self.note(line, wrap=False)
 
     def document(self, document: Any) -> None:
@@ -170,6 +164,13 @@ class Output:
             table.add_row(*map(Text, row))
         # Without a height, too, rich takes TERM=dumb for 80 columns.
         Console(width=width, height=25, no_color=not self.wants_color, highlight=False).print(table)
+
+
+def _laid_out(columns: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO) -> list[str]:
+    """The rows as aligned lines, or as records on a terminal that is too narrow for those."""
+    lines, width = list(aligned([columns, *rows])), shutil.get_terminal_size().columns
+    too_wide = stream.isatty() and max(map(cells, lines)) > width
+    return list(records(columns, rows, width)) if too_wide else lines
 
 
 def confirm(question: str, *, yes: bool) -> bool:
