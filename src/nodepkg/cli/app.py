@@ -49,11 +49,19 @@ def _package(
 
 def has_read(words: list[str]) -> bool:
     """Whether the first word is a command, of which the namespace was read: then no other one has to be."""
-    namespace, _, action = words[0].partition(":") if words else ("", "", "")
-    if not (action and namespace.isidentifier()) or find_spec(f"{__package__}.{namespace}") is None:
+    return any(read_namespace(word) for word in words[:1]) and words[0] in {
+        command.name for command in app.registered_commands
+    }
+
+
+def read_namespace(word: str) -> bool:
+    """Imports the file of the namespace that a word begins with, which adds its commands; False if there is none."""
+    namespace, colon, _ = word.partition(":")
+    module = f"{__package__}.{namespace}"
+    if not (colon and namespace.isidentifier() and find_spec(module)):
         return False
-    import_module(f"{__package__}.{namespace}")
-    return words[0] in {command.name for command in app.registered_commands}
+    import_module(module)
+    return True
 
 
 def run(arguments: list[str]) -> int:

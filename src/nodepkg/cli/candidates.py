@@ -105,12 +105,10 @@ def candidates(line: Line) -> Candidates:
 
 def _add_commands(words: Iterable[str]) -> None:
     """Imports the namespace of the command that stands on the line, which is all that is needed of them, or all."""
-    namespace = next((word.partition(":")[0].removesuffix("s") for word in words if ":" in word), "")
-    if namespace.isalpha() and namespace.isascii():
-        with suppress(ModuleNotFoundError):
-            import_module(f"nodepkg.cli.{namespace}")
-            return
-    import_module("nodepkg.cli.commands")
+    from nodepkg.cli.app import read_namespace
+
+    if not read_namespace(next((word for word in words if ":" in word), "")):
+        import_module("nodepkg.cli.commands")
 
 
 def _context(command: Any, words: Sequence[str], parent: Any = None) -> Any:
