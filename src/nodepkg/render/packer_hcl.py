@@ -8,13 +8,11 @@ from nodepkg.nodes.group import Group
 from nodepkg.nodes.rules import ssh_is_closed
 from nodepkg.render.hclformat import formatted
 from nodepkg.render.hcltext import REPEATED, Expression, HclError, escaped, parts, read
-from nodepkg.render.packer_language import Rendered, literal
+from nodepkg.render.packer_language import Rendered, each_text, literal
 
 OWN_VARIABLES = frozenset({"nodepkg_build", "nodepkg_commit", "nodepkg_digest"})
 # What decides values elsewhere in a template, so that it counts for the image.
 _VALUES = ("variable", "variables", "local", "locals", "data")
-
-
 # What Packer's template engine knows in JSON only.
 _ENGINE = re.compile(r"(\{\{\s*template_dir\s*\}\}|\{\{\s*user\s+[`\"](\w+)[`\"]\s*\}\})")
 
@@ -108,13 +106,11 @@ def _unwrapped(body: dict[str, Any]) -> dict[str, Any]:
 
 def _words(value: Any) -> Any:
     """The value with what HCL evaluates in the words of JSON's template engine."""
-    if isinstance(value, str):
-        return "".join(_expression(part) if evaluated else _plain(part) for evaluated, part in parts(value))
-    if isinstance(value, list):
-        return [_words(item) for item in value]
-    if isinstance(value, dict):
-        return {_words(key): _words(item) for key, item in value.items()}
-    return value
+
+    def said(text: str) -> str:
+        return "".join(_expression(part) if evaluated else _plain(part) for evaluated, part in parts(text))
+
+    return each_text(value, said)
 
 
 def _expression(part: str) -> str:

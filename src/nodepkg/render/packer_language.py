@@ -1,5 +1,6 @@
 """What a language of Packer templates has to say, and what both have in common."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,10 +44,15 @@ class Rendered:
 
 def literal(value: Any) -> Any:
     """The text (or all texts in the lists and dicts) so that Packer's own template engine gives it back as it is."""
+    return each_text(value, lambda text: text.replace("{{", "{{`{{`}}"))
+
+
+def each_text(value: Any, change: Callable[[str], Any]) -> Any:
+    """The value with its text changed, or all texts in its lists and dicts, keys included."""
     if isinstance(value, str):
-        return value.replace("{{", "{{`{{`}}")
+        return change(value)
     if isinstance(value, list):
-        return [literal(item) for item in value]
+        return [each_text(item, change) for item in value]
     if isinstance(value, dict):
-        return {literal(key): literal(item) for key, item in value.items()}
+        return {change(key): each_text(item, change) for key, item in value.items()}
     return value
