@@ -8,6 +8,7 @@ from typing import Any
 
 from nodepkg.clients.aws.account import Account, wait_for
 from nodepkg.clients.aws.ec2 import Ec2, Subnet
+from nodepkg.clients.aws.templates import LaunchTemplates
 from nodepkg.errors import AwsError, RefusedError
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.schema import BlockDevice
@@ -62,20 +63,20 @@ class CreateTemplateVersion:
         return f"create a version of launch template {self.launch.template} with image {self.launch.image}"
 
     def run(self, account: Account, /) -> Report:
-        launch, ec2 = self.launch, Ec2(account, self.launch.region)
-        tags = ec2.template_tags(launch.template)
+        launch, templates = self.launch, LaunchTemplates(account, self.launch.region)
+        tags = templates.tags(launch.template)
         if tags is not None and tags.get(MANAGED) != "true":
             raise RefusedError(
                 f"the launch template {launch.template} in {launch.region} is not nodepkg's",
                 hint=f"it has no tag {MANAGED}=true: rename the group, or remove that template",
             )
-        number = _number(ec2, launch) or self._create(ec2, first=tags is None)
+        number = _number(templates, launch) or self._create(templates, first=tags is None)
         return {"template": launch.template, "version": number}
 
-    def _create(self, ec2: Ec2, *, first: bool) -> int:
+    def _create(self, templates: LaunchTemplates, *, first: bool) -> int:
         tags = {"group": self.launch.template, MANAGED: "true"}
         try:
-            return ec2.create_template_version(
+            return templates.create_version(
                 self.launch.template,
                 self.launch.data,
                 description=self.launch.description,
@@ -87,7 +88,7 @@ class CreateTemplateVersion:
             if error.code != "InvalidLaunchTemplateName.AlreadyExistsException":
                 raise
             # A lost reply, or somebody else at the same moment: with this content it serves either way.
-            return version_of(ec2.account, self.launch)
+            return version_of(templates.account, self.launch)
 
 
 def launch(account: Account, group: Group, image: str) -> Launch:
@@ -99,15 +100,15 @@ def launch(account: Account, group: Group, image: str) -> Launch:
 
 def version_of(account: Account, launch: Launch) -> int:
     """The version that CreateTemplateVersion made; what is new may be invisible for some seconds."""
-    ec2 = Ec2(account, launch.region)
-    number = wait_for(lambda: _number(ec2, launch))
+    templates = LaunchTemplates(account, launch.region)
+    number = wait_for(lambda: _number(templates, launch))
     if number is None:
         raise AwsError(f"launch template {launch.template} in {launch.region} has no version {launch.description}")
     return number
 
 
-def _number(ec2: Ec2, launch: Launch) -> int | None:
-    versions = ec2.template_versions(launch.template)
+def _number(templates: LaunchTemplates, launch: Launch) -> int | None:
+    versions = templates.versions(launch.template)
     return max((version.number for version in versions if version.description == launch.description), default=None)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from nodepkg.autoscale.run import running_groups
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScalingGroup
-from nodepkg.clients.aws.ec2 import Ec2, Image
+from nodepkg.clients.aws.images import Image, Images
+from nodepkg.clients.aws.templates import LaunchTemplates
 from nodepkg.images.build import current_digest, stale_inputs
 from nodepkg.images.newest import managed_images, newest_available
 from nodepkg.nodes.group import Group
@@ -63,11 +64,11 @@ def remote(account: Account, groups: Sequence[Group]) -> dict[str, Remote]:
     """Two listings for each region, and one call for each group that runs."""
     found = {}
     for region in sorted({group.region for group in groups}):
-        ec2 = Ec2(account, region)
-        images, running = managed_images(ec2), running_groups(account, [region])
+        templates = LaunchTemplates(account, region)
+        images, running = managed_images(Images(account, region)), running_groups(account, [region])
         for group in groups:
             if group.region == region:
-                asgs = tuple(Running(asg, _image(ec2, asg)) for asg in running.get((region, group.name), []))
+                asgs = tuple(Running(asg, _image(templates, asg)) for asg in running.get((region, group.name), []))
                 base = group.settings.source_group
                 has_image = base is None or newest_available(images.get(base, [])) is not None
                 found[group.name] = Remote(newest_available(images.get(group.name, [])), asgs, base, has_image)
@@ -122,6 +123,6 @@ def document(group: Group, here: Local, there: Remote | None, now: datetime) -> 
     return {**told, "next": next_command(group, here, there) or None}
 
 
-def _image(ec2: Ec2, asg: AutoScalingGroup) -> str | None:
-    version = ec2.pinned_version(asg.templates[0]) if asg.templates else None
+def _image(templates: LaunchTemplates, asg: AutoScalingGroup) -> str | None:
+    version = templates.pinned_version(asg.templates[0]) if asg.templates else None
     return version.image if version else None

@@ -5,7 +5,7 @@ import pytest
 from nodepkg.autoscale.run import CreateAutoScalingGroup
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling
-from nodepkg.clients.aws.ec2 import Ec2
+from nodepkg.clients.aws.templates import LaunchTemplates
 from nodepkg.errors import RefusedError
 from nodepkg.launch import CreateTemplateVersion, launch
 from nodepkg.nodes.schema import Autoscale
@@ -29,7 +29,7 @@ def test_a_lost_reply_to_the_creation_of_a_group_is_no_refusal() -> None:
 def test_a_lost_reply_to_the_creation_of_a_template_makes_no_second_version() -> None:
     with aws(lose_replies("CreateLaunchTemplate")) as account:
         start(account, "run-1")
-        assert len(Ec2(account, "us-east-1").template_versions("bee-group")) == 1
+        assert len(LaunchTemplates(account, "us-east-1").versions("bee-group")) == 1
 
 
 def test_of_two_operators_one_is_refused() -> None:
@@ -37,4 +37,4 @@ def test_of_two_operators_one_is_refused() -> None:
         start(account, "run-1")
         with pytest.raises(RefusedError, match="bee-group-v001 exists already"):
             start(account, "run-2")
-        assert len(Ec2(account, "us-east-1").template_versions("bee-group")) == 1
+        assert len(LaunchTemplates(account, "us-east-1").versions("bee-group")) == 1

@@ -9,7 +9,8 @@ import pytest
 from nodepkg.autoscale.run import refusals
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScalingGroup
-from nodepkg.clients.aws.ec2 import Ec2, Image
+from nodepkg.clients.aws.ec2 import Ec2
+from nodepkg.clients.aws.images import Image
 from nodepkg.errors import AwsError, RefusedError
 from nodepkg.launch import CreateTemplateVersion, launch, placement
 from nodepkg.nodes.group import Group

@@ -8,6 +8,8 @@ import pytest
 from nodepkg.clients.aws.account import Account, aws_errors
 from nodepkg.clients.aws.autoscaling import AutoScaling, NewGroup
 from nodepkg.clients.aws.ec2 import Ec2
+from nodepkg.clients.aws.images import Images
+from nodepkg.clients.aws.templates import LaunchTemplates
 from nodepkg.errors import AwsError, CredentialsError
 from nodepkg.images.usage import images_in_use
 
@@ -16,8 +18,8 @@ DATA = {"ImageId": "ami-1ebb2077", "InstanceType": "m1.large"}
 OURS = {"group": "bee", "nodepkg:managed": "true"}
 
 
-def template(ec2: Ec2, name: str, first: bool = True, description: str = "d") -> int:
-    return ec2.create_template_version(
+def template(account: Account, name: str, first: bool = True, description: str = "d") -> int:
+    return LaunchTemplates(account, REGION).create_version(
         name, DATA, description=description, tags=OURS, first=first, token=name + description
     )
 
@@ -31,7 +33,7 @@ def group(ec2: Ec2, name: str, version: int, template: str = "bee", nodes: int =
 
 def test_lists_are_read_to_their_last_page(account: Account) -> None:
     ec2, autoscaling = Ec2(account, REGION), AutoScaling(account, REGION)
-    template(ec2, "bee")
+    template(account, "bee")
     names = [f"bee-v{number:03}" for number in range(1, 56)]
     for name in names:
         autoscaling.create_group(group(ec2, name, 1))
@@ -41,18 +43,18 @@ def test_lists_are_read_to_their_last_page(account: Account) -> None:
 
 
 def test_all_versions_of_all_templates_are_seen(account: Account) -> None:
-    ec2 = Ec2(account, REGION)
+    templates = LaunchTemplates(account, REGION)
     for number in range(20):
-        template(ec2, f"bee-{number}")
+        template(account, f"bee-{number}")
     for number in range(20):
-        template(ec2, "bee-0", first=False, description=f"v{number}")
-    assert len({version.template for version in ec2.default_and_latest_versions()}) == 20
-    assert len(ec2.template_versions("bee-0")) == 21
+        template(account, "bee-0", first=False, description=f"v{number}")
+    assert len({version.template for version in templates.default_and_latest()}) == 20
+    assert len(templates.versions("bee-0")) == 21
 
 
 def test_a_name_that_is_taken_has_aws_code(account: Account) -> None:
     ec2, autoscaling = Ec2(account, REGION), AutoScaling(account, REGION)
-    template(ec2, "bee")
+    template(account, "bee")
     autoscaling.create_group(group(ec2, "bee-v001", 1))
     with pytest.raises(AwsError) as refused:
         autoscaling.create_group(group(ec2, "bee-v001", 1))
@@ -61,9 +63,9 @@ def test_a_name_that_is_taken_has_aws_code(account: Account) -> None:
 
 
 def test_what_is_gone_already_is_as_good_as_deleted(account: Account) -> None:
-    ec2 = Ec2(account, REGION)
-    ec2.deregister_image("ami-0123456789abcdef0", with_snapshots=True)
-    assert ec2.delete_snapshot("snap-0123456789abcdef0")
+    images = Images(account, REGION)
+    images.deregister_image("ami-0123456789abcdef0", with_snapshots=True)
+    assert images.delete_snapshot("snap-0123456789abcdef0")
 
 
 def test_an_image_that_anything_refers_to_is_in_use(account: Account) -> None:
@@ -80,23 +82,23 @@ def test_an_image_that_anything_refers_to_is_in_use(account: Account) -> None:
         LaunchConfigurationName="old", ImageId=configured, InstanceType="m1.large"
     )
     for number, image in enumerate((pinned, "ami-1ebb2077", "ami-1ebb2077")):
-        ec2.create_template_version(
+        LaunchTemplates(account, REGION).create_version(
             "bee", {**DATA, "ImageId": image}, description=str(number), tags=OURS, first=number == 0, token=str(number)
         )
     client.modify_launch_template(LaunchTemplateName="bee", DefaultVersion="2")
     autoscaling.create_group(group(ec2, "bee-v001", 1))
 
-    usage = images_in_use(ec2, autoscaling, ec2.images())
+    usage = images_in_use(account, REGION, Images(account, REGION).owned())
     assert set(usage) >= {stopped, configured, pinned}
     assert usage[pinned] == ["launch template bee version 1"]
     assert unused not in usage
 
 
 def test_a_template_that_is_not_there_has_no_tags(account: Account) -> None:
-    ec2 = Ec2(account, REGION)
-    assert ec2.template_tags("bee") is None
-    template(ec2, "bee")
-    assert ec2.template_tags("bee") == OURS
+    templates = LaunchTemplates(account, REGION)
+    assert templates.tags("bee") is None
+    template(account, "bee")
+    assert templates.tags("bee") == OURS
 
 
 def test_the_sandbox_account_calls_nothing_else(account: Account) -> None:
@@ -117,9 +119,9 @@ def test_missing_credentials_and_profiles_are_told_as_such(tmp_path: Path, monke
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(CredentialsError, match="no AWS credentials"):
-        Ec2(Account(), REGION).images()
+        Images(Account(), REGION).owned()
     with pytest.raises(AwsError, match="nobody"):
-        Ec2(Account(profile="nobody"), REGION).images()
+        Images(Account(profile="nobody"), REGION).owned()
 
 
 def test_an_error_of_ours_passes_through() -> None:

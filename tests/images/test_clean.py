@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodepkg.clients.aws.ec2 import Image
+from nodepkg.clients.aws.images import Image
 from nodepkg.images.clean import DeregisterImage, judge, plan_clean
 from nodepkg.images.newest import belongs, newest_available
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from nodepkg.clients.aws.account import Account, wait_for
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, NewGroup, target_group_arns
-from nodepkg.clients.aws.ec2 import Ec2, Image
+from nodepkg.clients.aws.images import Image, Images
 from nodepkg.errors import AwsError, RefusedError
 from nodepkg.images.newest import managed_images, newest_available
 from nodepkg.launch import MANAGED, CreateTemplateVersion, Launch, launch, version_of
@@ -91,7 +91,9 @@ def plan_run(account: Account, groups: Sequence[Group], *, run_id: str) -> Start
     """What starts these groups; raises RefusedError, before anything is changed, if one of them cannot be."""
     regions = sorted({group.region for group in groups})
     running = running_groups(account, regions)
-    images = {(region, name): made for region in regions for name, made in managed_images(Ec2(account, region)).items()}
+    images = {
+        (region, name): made for region in regions for name, made in managed_images(Images(account, region)).items()
+    }
     newest = {group.name: newest_available(images.get((group.region, group.name), [])) for group in groups}
     problems = refusals(groups, running, newest)
     if problems:

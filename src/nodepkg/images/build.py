@@ -10,7 +10,7 @@ from shlex import quote
 from typing import Any
 
 from nodepkg.clients.aws.account import Account, wait_for
-from nodepkg.clients.aws.ec2 import Ec2, Image
+from nodepkg.clients.aws.images import Image, Images
 from nodepkg.clients.packer import Packer
 from nodepkg.errors import AwsError, RefusedError, ToolError
 from nodepkg.images.newest import newest_available
@@ -134,7 +134,7 @@ def image_exists(account: Account, groups: Sequence[Group]) -> Callable[[str, st
 
     def exists(region: str, image: str) -> bool:
         try:
-            return region in own or wait_for(lambda: Ec2(account, region).image(image)) is not None
+            return region in own or wait_for(lambda: Images(account, region).image(image)) is not None
         except AwsError:  # that it cannot be asked does not undo the build
             return True
 
@@ -177,7 +177,7 @@ def require_bases(account: Account, groups: Sequence[Group]) -> None:
         if not OWN_CREDENTIALS & group.settings.packer.builder.keys():
             account.require_credentials()
         base = group.settings.source_group
-        if base and base not in built and not newest_available(Ec2(account, group.region).images({"group": base})):
+        if base and base not in built and not newest_available(Images(account, group.region).owned({"group": base})):
             raise RefusedError(
                 f"{group.name} is built on {base}, which has no image in {group.region}",
                 hint=f"package packer:run {base}",

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nodepkg.clients.aws.account import Account
-from nodepkg.clients.aws.autoscaling import AutoScaling
-from nodepkg.clients.aws.ec2 import Ec2, Image
+from nodepkg.clients.aws.images import Image, Images
 from nodepkg.images.newest import belongs
 from nodepkg.images.usage import Usage, images_in_use
 from nodepkg.nodes.group import Group
@@ -25,10 +24,10 @@ class DeregisterImage:
         return f"deregister {self.image.name} ({self.image.id}) and its {count} snapshot{'s' * (count != 1)}"
 
     def run(self, account: Account, /) -> Report:
-        ec2 = Ec2(account, self.region)
-        ours = ec2.managed_snapshots(self.image.snapshots)
-        ec2.deregister_image(self.image.id, with_snapshots=len(ours) == len(self.image.snapshots))
-        gone = [snapshot for snapshot in ours if ec2.delete_snapshot(snapshot)]
+        images = Images(account, self.region)
+        ours = images.managed_snapshots(self.image.snapshots)
+        images.deregister_image(self.image.id, with_snapshots=len(ours) == len(self.image.snapshots))
+        gone = [snapshot for snapshot in ours if images.delete_snapshot(snapshot)]
         return {"image": self.image.id, "name": self.image.name, "snapshots": gone}
 
 
@@ -81,9 +80,8 @@ def examine(account: Account, groups: Sequence[Group], *, keep: int) -> list[Ver
     """The verdicts on all images of these groups."""
     verdicts: list[Verdict] = []
     for region in sorted({group.region for group in groups}):
-        ec2 = Ec2(account, region)
-        images = ec2.images()
-        usage = images_in_use(ec2, AutoScaling(account, region), images)
+        images = Images(account, region).owned()
+        usage = images_in_use(account, region, images)
         for group in groups:
             if group.region == region:
                 own = [image for image in images if belongs(image, group.name)]

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable
 
-from nodepkg.clients.aws.ec2 import Ec2, Image
+from nodepkg.clients.aws.images import Image, Images
 
 MANAGED = {"nodepkg:managed": "true"}
 
 
-def managed_images(ec2: Ec2) -> dict[str, list[Image]]:
+def managed_images(images: Images) -> dict[str, list[Image]]:
     """The account's images that nodepkg manages, oldest first, by group: one listing for all groups."""
     by_group: dict[str, list[Image]] = {}
-    for image in ec2.images(MANAGED):
+    for image in images.owned(MANAGED):
         if "group" in image.tags:
             by_group.setdefault(image.tags["group"], []).append(image)
     return by_group

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nodepkg.clients.aws.account import Account, aws_errors
-from nodepkg.clients.aws.ec2 import Tags, TemplatePin, filters, tags_of
+from nodepkg.clients.aws.tags import Tags, filters, tags_of
+from nodepkg.clients.aws.templates import TemplatePin
 from nodepkg.errors import AwsError
 
 
