@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from nodepkg.clients.aws.images import Image, Snapshot
-from nodepkg.images.newest import MANAGED, belongs
+from nodepkg.images.newest import MANAGED, by_group
 from nodepkg.images.referrers import SERVED
 from nodepkg.images.usage import Usage
 
@@ -114,14 +114,13 @@ class Rules:
     def judge(self, usage: Usage) -> Judgement:
         """What follows for the region of this picture, newest images first within each group."""
         groups = self.groups.get(usage.region, ())
-        by_group: dict[str, list[Image]] = {group: [] for group in groups}
-        for image in usage.images:
-            if belongs(image, group := image.tags.get("group", "")) and group in by_group:
-                by_group[group].append(image)
+        images = by_group(usage.images)
         verdicts = [
             verdict
-            for group, images in by_group.items()
-            for verdict in judge(images, usage, group=group, keep=self.keep, older_than=self.older_than, now=self.now)
+            for group in groups
+            for verdict in judge(
+                images.get(group, []), usage, group=group, keep=self.keep, older_than=self.older_than, now=self.now
+            )
         ]
         return Judgement(usage, tuple(verdicts), tuple(orphans(usage, groups, self.older_than, self.now)))
 

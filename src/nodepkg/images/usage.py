@@ -56,24 +56,13 @@ def picture(
     AwsError, which says what is missing, if anything cannot be read: never a smaller picture.
     """
     taken = clock()
-    images, templates = Images(account, region), LaunchTemplates(account, region)
-    autoscaling = AutoScaling(account, region)
+    images = Images(account, region)
+    for service in ("ec2", "autoscaling"):  # what is wrong with the profile is no list that is missing
+        account.client(service, region)
     with _Reading(region) as reading:
-        # A client is made in this thread: two that make one at once spoil botocore's session.
-        for service in ("ec2", "autoscaling"):
-            account.client(service, region)
         owned = reading.start(images.owned)
         snapshots = reading.start(lambda: images.snapshots({SNAPSHOT_TAG: "true"}))
-        listed = reading.start(Ec2(account, region).instances)
-        asked = reading.start(templates.default_and_latest)
-        configured = reading.start(autoscaling.images_of_launch_configurations)
-        grouped = reading.start(autoscaling.groups)
-        reading.finish()
-        groups, versions = grouped.result(), asked.result()
-        if all_versions:
-            versions = _all_versions(reading, templates, versions)
-        pinned = _pinned(reading, templates, groups, versions)
-    known = Referrers(tuple(listed.result()), tuple(versions), tuple(pinned), configured.result(), tuple(groups))
+        known = _referrers(reading, account, region, all_versions=all_versions)
     resolved = _resolved(account, region, known)
     return Usage(
         region,
@@ -81,12 +70,7 @@ def picture(
         tuple(owned.result()),
         tuple(snapshots.result()),
         references(owned.result(), known, resolved, keep_served=keep_served),
-        {
-            "template versions": len({(one.template_id, one.number) for one in (*versions, *pinned)}),
-            "launch configurations": len(known.configurations),
-            "groups": len(groups),
-            "instances": len(known.instances),
-        },
+        known.counts(),
     )
 
 
@@ -129,6 +113,25 @@ def _incomplete(region: str, missing: Iterable[str], error: AwsError | None = No
         code=error.code if error else "",
         hint=error.hint if error else "",
     )
+
+
+def _referrers(reading: _Reading, account: Account, region: str, *, all_versions: bool) -> Referrers:
+    templates, autoscaling = LaunchTemplates(account, region), AutoScaling(account, region)
+    running = reading.start(Ec2(account, region).instances)
+    asked = reading.start(templates.default_and_latest)
+    configured = reading.start(autoscaling.images_of_launch_configurations)
+    grouped = reading.start(autoscaling.groups)
+    reading.finish()
+    groups, versions, configurations = grouped.result(), asked.result(), configured.result()
+    if all_versions:
+        versions = _all_versions(reading, templates, versions)
+    pinned = _pinned(reading, templates, groups, versions)
+    if {group.launch_configuration for group in groups} - {None, *configurations}:
+        # A group came into being, with its configuration, between the one list and the other.
+        again = reading.start(autoscaling.images_of_launch_configurations)
+        reading.finish()
+        configurations = {**configurations, **again.result()}
+    return Referrers(running.result(), versions, pinned, configurations, groups)
 
 
 def _all_versions(
