@@ -16,8 +16,8 @@ from tests.cli.conftest import Run
 from tests.gits import alone, commit_all, put
 
 ROOT = Path(__file__).parents[2]
-CHANGES_AWS = {"packer:run", "packer:clean", "autoscale:run"}
-READS_AWS = {"group:status"}
+CHANGES_AWS = {"packer:run", "packer:clean", "packer:delete", "autoscale:run"}
+READS_AWS = {"group:status", "packer:list"}
 
 
 def all_commands() -> dict[str, set[str]]:

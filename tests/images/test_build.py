@@ -4,10 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from nodepkg.images.build import bases_first
-from nodepkg.images.clean import Verdict, agreed
 from nodepkg.nodes.load import Nodes
 from nodepkg.nodes.source import Source
-from tests.images.test_clean import image
 
 
 def groups(**bases: str | None) -> list[Any]:
@@ -30,9 +28,3 @@ def test_a_base_is_built_before_what_is_built_on_it() -> None:
 def test_a_base_that_is_not_asked_for_changes_nothing() -> None:
     (leaf, _base) = groups(leaf="base", base=None)
     assert bases_first([leaf]) == [leaf]
-
-
-def test_what_came_to_be_unused_meanwhile_was_not_agreed_to() -> None:
-    shown = [Verdict(image(1), "r", False, "old"), Verdict(image(2), "r", True, "in use by i-1")]
-    now = [Verdict(image(1), "r", True, "in use by i-2"), Verdict(image(2), "r", False, "old")]
-    assert [(verdict.image.id, verdict.kept) for verdict in agreed(shown, now)] == [("ami-1", True), ("ami-2", True)]

@@ -16,6 +16,16 @@ from nodepkg.errors import RefusedError
 # The least room, in cells of the terminal, for the last column of a table, which is the one that wraps.
 LAST_COLUMN = 30
 
+# The commands that talk to AWS.
+_ON_AWS = {
+    "packer:run",
+    "packer:clean",
+    "packer:delete",
+    "packer:list",
+    "autoscale:run",
+    "group:status",
+}
+
 _STYLES = {"bold": "1", "red": "31", "green": "32", "magenta": "35"}
 
 
@@ -33,7 +43,7 @@ class Output:
         """The text, its commands to run with those options of this call without which they would run elsewhere."""
 
         def with_options(found: re.Match[str]) -> str:
-            on_aws = found[1] in ("packer:run", "packer:clean", "autoscale:run", "group:status")
+            on_aws = found[1] in _ON_AWS
             wanted = ("sandbox", "profile", "nodes") if on_aws else ("nodes",)
             return found[0] + "".join(self.given.get(key, "") for key in wanted)
 
@@ -173,19 +183,24 @@ def _laid_out(columns: Sequence[str], rows: Sequence[Sequence[str]], stream: Tex
     return list(records(columns, rows, width)) if too_wide else lines
 
 
-def confirm(question: str, *, yes: bool) -> bool:
-    """Asks on the terminal, unless `yes`; whether it asked. Raises RefusedError if it is denied, or nobody is there."""
+def confirm(question: str, *, yes: bool, name: str | None = None) -> bool:
+    """Asks on the terminal, unless `yes`; whether it asked. Raises RefusedError if it is denied, or nobody is there.
+
+    With `name` the answer has to be that name, which nobody types by habit.
+    """
     if yes:
         return False
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise RefusedError("nobody to ask: this is no terminal", hint="--yes answers the question")
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
+    wanted = f"type {name} to confirm:" if name else "[y/N]"
+    print(f"{question} {wanted} ", end="", file=sys.stderr, flush=True)  # noqa: T201
     try:
         answer = sys.stdin.readline()
     except KeyboardInterrupt:
         answer = ""
     if not answer.endswith("\n"):
         print(file=sys.stderr)  # noqa: T201 - after Ctrl-C or Ctrl-D the cursor stands behind the question
-    if answer.strip().lower() not in ("y", "yes"):
+    agreed = answer.strip() == name if name else answer.strip().lower() in ("y", "yes")
+    if not agreed:
         raise RefusedError("not confirmed: nothing was changed")
     return True

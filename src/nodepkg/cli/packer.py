@@ -1,11 +1,24 @@
 """packer:… templates and machine images."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from nodepkg.cli.artifacts import warn_of_leftovers, write_or_check
-from nodepkg.cli.options import AWS, CHANGES, NODES, REGION, Call, Check, Groups, command
+from nodepkg.cli.options import AWS, CHANGES, NODES, REGION, Call, Check, Group, Groups, command, duration
+
+_REGION_OF_A_GONE_GROUP = "The group's region; needed if nodes.json no longer has it."
+
+KeepServed = Annotated[
+    int,
+    typer.Option(
+        "--keep-served", min=0, metavar="N", help="How many images that have served count as in use, per group."
+    ),
+]
+AllVersions = Annotated[
+    bool, typer.Option("--all-versions", help="Count every version of a launch template, not just those in use.")
+]
 
 
 @command(
@@ -103,41 +116,117 @@ def run(call: Call, groups: Groups = None) -> None:
     CHANGES,
     examples={
         "packer:clean 12_04-bee --keep 3 --sandbox --yes": "keep three, and do not ask",
-        "packer:clean --dry-run --profile ops": "show what would go, of all groups",
+        "packer:clean --older-than 14d --dry-run --profile ops": "show what would go, of all groups",
     },
 )
 def clean(
     call: Call,
     groups: Groups = None,
+    *,
     keep: Annotated[int, typer.Option("-n", "--keep", min=0, metavar="N", help="How many images to keep.")] = 10,
+    older_than: Annotated[
+        timedelta | None,
+        typer.Option("--older-than", parser=duration, metavar="AGE", help="Delete only what is older, as 14d."),
+    ] = None,
+    max_delete: Annotated[
+        int, typer.Option("--max-delete", min=0, metavar="N", help="Refuse a plan that deletes more.")
+    ] = 500,
+    keep_served: KeepServed = 2,
+    all_versions: AllVersions = False,
 ) -> None:
     """Delete all but the newest N images of each group, with their snapshots.
 
-    What is in use stays: images that instances, launch templates, launch configurations or other
-    images refer to. Shows what it would delete and asks.
+    What anything refers to stays: instances, launch templates, launch configurations, Auto Scaling groups, other
+    images, other accounts. So does what is pending, disabled, protected or tagged nodepkg:keep. Snapshots whose
+    image is gone go, too, if Packer made them for it. Shows what it would delete and why, and asks.
     """
     from nodepkg.cli.account import cloud
-    from nodepkg.cli.layout import count
-    from nodepkg.cli.output import confirm
-    from nodepkg.cli.plans import carry_out
-    from nodepkg.images.clean import agreed, examine, plan_clean
+    from nodepkg.cli.removals import carry_out_clean
+    from nodepkg.images.clean import Rules
+    from nodepkg.images.removal import Removal
 
     nodes = call.load()
     found = nodes.groups(call.names(nodes, groups))
     account = cloud(call, nodes.root, found).account
-    verdicts = examine(account, found, keep=keep)
-    columns = ("image", "name", "verdict", "why")
-    if not verdicts:
-        call.out.note("no images")
-    call.out.plan(columns, [(v.image.id, v.image.name, v.word, v.why) for v in verdicts])
-    doomed = plan_clean(verdicts)
-    if doomed and not call.dry_run and confirm(f"delete {count(len(doomed), 'image')}?", yes=call.yes):
-        # The question may have stood for hours: what is in use by now stays.
-        verdicts = agreed(verdicts, examine(account, found, keep=keep))
-        doomed = plan_clean(verdicts)
+    by_region: dict[str, list[str]] = {}
+    for group in found:
+        by_region.setdefault(group.region, []).append(group.name)
+    rules = Rules(by_region, keep, datetime.now(UTC), older_than or timedelta())
+    world = Removal.of(account, rules.judge, keep_served=keep_served, all_versions=all_versions)
+    carry_out_clean(call, world, rules, max_delete)
 
-    def show(reports: list[dict[str, Any]]) -> None:
-        document = {"images": [verdict.document() for verdict in verdicts], "deleted": reports}
-        call.out.result(document, [f"{count(len(reports), 'image')} deleted, {len(verdicts) - len(reports)} kept"])
 
-    carry_out(call, doomed, account, show)
+@command(
+    "packer:delete",
+    NODES,
+    {"region": Annotated[str | None, typer.Option("--region", metavar="REGION", help=_REGION_OF_A_GONE_GROUP)]},
+    AWS,
+    CHANGES,
+    examples={
+        "packer:delete ftp-listener --dry-run --profile ops": "show what would go",
+        "packer:delete old-web --region us-east-1": "a group that nodes.json no longer has",
+    },
+)
+def delete(call: Call, group: Group) -> None:
+    """Delete all images of a group with their snapshots, and packer/GROUP.*.
+
+    Refused (4) if anything uses one of them, and it says what. Pending, disabled and protected images, and those tagged
+    nodepkg:keep, are kept and shown. Nothing else is touched: no Auto Scaling group, no other file. On a terminal the
+    group's name has to be typed.
+    """
+    from nodepkg.cli.account import cloud
+    from nodepkg.cli.removals import carry_out_delete
+    from nodepkg.images.delete import WholeGroup, region_of
+    from nodepkg.images.removal import Removal
+
+    nodes = call.load()
+    region = region_of(nodes, group, call.region)
+    known = nodes.sound([group])[0] if group in nodes.names else []
+    account = cloud(call, nodes.root, known).account
+    rules = WholeGroup(group, datetime.now(UTC))
+    carry_out_delete(call, Removal.of(account, rules.judge), rules, region, nodes.root)
+
+
+@command(
+    "packer:list",
+    NODES,
+    REGION,
+    AWS,
+    examples={
+        "packer:list 12_04-bee --sandbox": "one group's images in the embedded AWS, the newest first",
+        "packer:list --profile ops --json": "those of all groups, with all that refers to each",
+    },
+)
+def list_(call: Call, groups: Groups = None) -> None:
+    """List the images of each group: age, size, state, digest, commit, base image, and what uses them.
+
+    An image is current if nodes.json and the cookbooks would give the same one now. Without GROUP it also
+    tells which groups have images although nodes.json does not have them.
+    """
+    from nodepkg.cli.account import cloud
+    from nodepkg.cli.images import COLUMNS, row, told
+    from nodepkg.images.listing import Digests, listing, strangers
+    from nodepkg.images.usage import picture
+    from nodepkg.render.bundle import Project
+    from nodepkg.render.packer import PackerTemplates
+
+    nodes = call.load()
+    homes = {name: nodes.region_of(name) for name in call.names(nodes, groups)}
+    sound, wrong = nodes.sound(homes)
+    account = cloud(call, nodes.root, sound).account
+    usages = {region: picture(account, region) for region in sorted(set(homes.values()))}
+    for region, usage in usages.items():
+        call.out.note(f"looked at in {region}: {usage}")
+    digests = Digests(PackerTemplates(Project(nodes)), sound, wrong)
+    images, now = listing(usages, homes, digests), datetime.now(UTC)
+    everywhere = {name: nodes.region_of(name) for name in nodes.names}
+    elsewhere = [] if groups else strangers(usages.values(), everywhere.get)
+    document = {
+        "images": [image.document(now) for image in images],
+        "elsewhere": [stranger.document() for stranger in elsewhere],
+    }
+    call.out.table(document, COLUMNS, [row(image, now) for image in images])
+    for name, why in digests.unknown.items():
+        call.out.warning(f"{name}: whether its images are current is not known: {why}")
+    for stranger in elsewhere:
+        call.out.note(told(stranger))
