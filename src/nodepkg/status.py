@@ -124,5 +124,5 @@ def document(group: Group, here: Local, there: Remote | None, now: datetime) -> 
 
 
 def _image(templates: LaunchTemplates, asg: AutoScalingGroup) -> str | None:
-    version = templates.pinned_version(asg.templates[0]) if asg.templates else None
+    version = templates.pinned_version(asg.template) if asg.template else None
     return version.image if version else None

@@ -26,7 +26,7 @@ def group(**keys: Any) -> Group:
 
 
 def test_a_group_that_runs_or_has_no_image_is_refused_by_name() -> None:
-    asg = AutoScalingGroup("bee-group-v003", {}, 1, 1, 1, (), (), None)
+    asg = AutoScalingGroup("bee-group-v003", {}, 1, 1, 1, (), None)
     assert refusals([group()], {}, {"bee-group": NEWEST}) == []
     assert "bee-group-v003" in refusals([group()], {("us-east-1", "bee-group"): [asg]}, {"bee-group": NEWEST})[0]
     assert refusals([group()], {("eu-west-1", "bee-group"): [asg]}, {"bee-group": NEWEST}) == []

@@ -11,7 +11,7 @@ from nodepkg.clients.aws.ec2 import Ec2
 from nodepkg.clients.aws.images import Images
 from nodepkg.clients.aws.templates import LaunchTemplates
 from nodepkg.errors import AwsError, CredentialsError
-from nodepkg.images.usage import images_in_use
+from nodepkg.images.usage import picture
 
 REGION = "us-east-1"
 DATA = {"ImageId": "ami-1ebb2077", "InstanceType": "m1.large"}
@@ -64,7 +64,7 @@ def test_a_name_that_is_taken_has_aws_code(account: Account) -> None:
 
 def test_what_is_gone_already_is_as_good_as_deleted(account: Account) -> None:
     images = Images(account, REGION)
-    images.deregister_image("ami-0123456789abcdef0", with_snapshots=True)
+    assert images.deregister_image("ami-0123456789abcdef0") == set()
     assert images.delete_snapshot("snap-0123456789abcdef0")
 
 
@@ -88,9 +88,9 @@ def test_an_image_that_anything_refers_to_is_in_use(account: Account) -> None:
     client.modify_launch_template(LaunchTemplateName="bee", DefaultVersion="2")
     autoscaling.create_group(group(ec2, "bee-v001", 1))
 
-    usage = images_in_use(account, REGION, Images(account, REGION).owned())
+    usage = picture(account, REGION).references
     assert set(usage) >= {stopped, configured, pinned}
-    assert usage[pinned] == ["launch template bee version 1"]
+    assert usage[pinned] == ("ASG bee-v001: launch template bee version 1",)
     assert unused not in usage
 
 

@@ -1,15 +1,17 @@
 """packer:clean: the images of a group that nobody needs any more."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.images import Image, Images
 from nodepkg.images.newest import belongs
-from nodepkg.images.usage import Usage, images_in_use
+from nodepkg.images.usage import picture
 from nodepkg.nodes.group import Group
 from nodepkg.plan import Report
+
+Usage = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,8 @@ class DeregisterImage:
 
     def run(self, account: Account, /) -> Report:
         images = Images(account, self.region)
-        ours = images.managed_snapshots(self.image.snapshots)
-        images.deregister_image(self.image.id, with_snapshots=len(ours) == len(self.image.snapshots))
-        gone = [snapshot for snapshot in ours if images.delete_snapshot(snapshot)]
+        done = images.deregister_image(self.image.id)
+        gone = [snapshot for snapshot in self.image.snapshots if snapshot in done or images.delete_snapshot(snapshot)]
         return {"image": self.image.id, "name": self.image.name, "snapshots": gone}
 
 
@@ -80,12 +81,11 @@ def examine(account: Account, groups: Sequence[Group], *, keep: int) -> list[Ver
     """The verdicts on all images of these groups."""
     verdicts: list[Verdict] = []
     for region in sorted({group.region for group in groups}):
-        images = Images(account, region).owned()
-        usage = images_in_use(account, region, images)
+        usage = picture(account, region)
         for group in groups:
             if group.region == region:
-                own = [image for image in images if belongs(image, group.name)]
-                verdicts += judge(own, usage, keep=keep, region=region)
+                own = [image for image in usage.images if belongs(image, group.name)]
+                verdicts += judge(own, usage.references, keep=keep, region=region)
     return verdicts
 
 

@@ -1,37 +1,196 @@
-"""Which images anything can reach: they must not be deleted."""
+"""Who refers to an image: one complete picture of a region. What anything in it can reach must not be deleted."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from nodepkg.clients.aws.account import Account
-from nodepkg.clients.aws.autoscaling import AutoScaling
+from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
 from nodepkg.clients.aws.ec2 import Ec2
-from nodepkg.clients.aws.images import Image
-from nodepkg.clients.aws.templates import LaunchTemplates
+from nodepkg.clients.aws.images import Image, Images, Snapshot
+from nodepkg.clients.aws.ssm import Parameters
+from nodepkg.clients.aws.templates import LaunchTemplates, TemplatePin, TemplateVersion
+from nodepkg.errors import AwsError, CredentialsError
+from nodepkg.images.referrers import ALIAS, Referrers, references
 
-Usage = Mapping[str, list[str]]
+SNAPSHOT_TAG = "nodepkg:image-snapshot"
+_AT_ONCE = 6
+
+Read = TypeVar("Read")
 
 
-def images_in_use(account: Account, region: str, images: list[Image]) -> Usage:
-    """Image id -> what refers to it: instances, launch templates, launch configurations, groups, other images.
+@dataclass(frozen=True)
+class Usage:
+    """All that a region has of images, and what refers to them.
 
-    `images` are the account's images: one that another was built from is in use. Every list is read
-    to its end; an error in one of them is an error here, never a smaller answer.
+    `taken` is the clock's value when the reading began. `images` are all of the account's, disabled ones too, oldest
+    first; `snapshots` are those that Packer made of images, oldest first. `references` has, for each image that
+    anything refers to, what does, in words for people; `counts` tells how much was looked at.
     """
-    usage: dict[str, list[str]] = {}
-    autoscaling, templates = AutoScaling(account, region), LaunchTemplates(account, region)
 
-    def used(image: str | None, by: str) -> None:
-        if image:
-            usage.setdefault(image, []).append(by)
+    region: str
+    taken: float
+    images: tuple[Image, ...]
+    snapshots: tuple[Snapshot, ...]
+    references: Mapping[str, tuple[str, ...]]
+    counts: Mapping[str, int]
 
-    for instance, image in Ec2(account, region).images_of_instances().items():
-        used(image, instance)
-    for name, image in autoscaling.images_of_launch_configurations().items():
-        used(image, f"launch configuration {name}")
-    pins = {pin for group in autoscaling.groups() for pin in group.templates}
-    pinned = [version for pin in pins if (version := templates.pinned_version(pin))]
-    for version in {*templates.default_and_latest(), *pinned}:
-        used(templates.resolved_image(version), f"launch template {version.template} version {version.number}")
-    for made in images:
-        used(made.tags.get("nodepkg:source_ami"), f"base of {made.id}")
-    return usage
+    def __str__(self) -> str:
+        return ", ".join(f"{number} {noun if number != 1 else noun[:-1]}" for noun, number in self.counts.items())
+
+
+def picture(
+    account: Account,
+    region: str,
+    *,
+    keep_served: int = 2,
+    all_versions: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Usage:
+    """Reads every list to its end.
+
+    Of launch templates, the default and the latest version count and those that a group pins; with `all_versions`
+    every one. Of the images of each group that have served, the latest `keep_served` count as referred to. Raises
+    AwsError, which says what is missing, if anything cannot be read: never a smaller picture.
+    """
+    taken = clock()
+    images, templates = Images(account, region), LaunchTemplates(account, region)
+    autoscaling = AutoScaling(account, region)
+    with _Reading(region) as reading:
+        # A client is made in this thread: two that make one at once spoil botocore's session.
+        for service in ("ec2", "autoscaling"):
+            account.client(service, region)
+        owned = reading.start(images.owned)
+        snapshots = reading.start(lambda: images.snapshots({SNAPSHOT_TAG: "true"}))
+        listed = reading.start(Ec2(account, region).instances)
+        asked = reading.start(templates.default_and_latest)
+        configured = reading.start(autoscaling.images_of_launch_configurations)
+        grouped = reading.start(autoscaling.groups)
+        reading.finish()
+        groups, versions = grouped.result(), asked.result()
+        if all_versions:
+            versions = _all_versions(reading, templates, versions)
+        pinned = _pinned(reading, templates, groups, versions)
+    known = Referrers(tuple(listed.result()), tuple(versions), tuple(pinned), configured.result(), tuple(groups))
+    resolved = _resolved(account, region, known)
+    return Usage(
+        region,
+        taken,
+        tuple(owned.result()),
+        tuple(snapshots.result()),
+        references(owned.result(), known, resolved, keep_served=keep_served),
+        {
+            "template versions": len({(one.template_id, one.number) for one in (*versions, *pinned)}),
+            "launch configurations": len(known.configurations),
+            "groups": len(groups),
+            "instances": len(known.instances),
+        },
+    )
+
+
+class _Reading:
+    """Lists that are read at the same time, and of which all have to be read."""
+
+    def __init__(self, region: str) -> None:
+        self._region = region
+        self._pool = ThreadPoolExecutor(_AT_ONCE)
+        self._started: list[Future[Any]] = []
+
+    def __enter__(self) -> "_Reading":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def start(self, read: Callable[[], Read]) -> "Future[Read]":
+        future = self._pool.submit(read)
+        self._started.append(future)
+        return future
+
+    def finish(self) -> None:
+        """Waits for all that was started; raises AwsError with what could not be read."""
+        failed = [error for future in self._started if (error := future.exception())]
+        self._started.clear()
+        wrong = [error for error in failed if isinstance(error, AwsError)]
+        for error in failed:
+            if not isinstance(error, AwsError) or isinstance(error, CredentialsError):
+                raise error
+        if wrong:
+            raise _incomplete(self._region, dict.fromkeys(error.message for error in wrong), wrong[0])
+
+
+def _incomplete(region: str, missing: Iterable[str], error: AwsError | None = None) -> AwsError:
+    told = list(missing)
+    gap = " " if len(told) == 1 else "\n  "
+    return AwsError(
+        f"no image in {region} is deleted while it is not known what refers to it; missing:{gap}{gap.join(told)}",
+        code=error.code if error else "",
+        hint=error.hint if error else "",
+    )
+
+
+def _all_versions(
+    reading: _Reading, templates: LaunchTemplates, seen: Iterable[TemplateVersion]
+) -> list[TemplateVersion]:
+    """Every version of the templates of which default and latest one were `seen`."""
+    by_template: dict[str, dict[int, TemplateVersion]] = {}
+    for version in seen:
+        by_template.setdefault(version.template_id, {})[version.number] = version
+    found, calls = list[TemplateVersion](), []
+    for template, versions in by_template.items():
+        found += versions.values()
+        if len(versions) < max(versions):
+            calls.append(reading.start(lambda template=template: templates.all_versions(template)))  # type: ignore[misc]
+    reading.finish()
+    return list(dict.fromkeys([*found, *(version for call in calls for version in call.result())]))
+
+
+def _pinned(
+    reading: _Reading,
+    templates: LaunchTemplates,
+    groups: Iterable[AutoScalingGroup],
+    seen: Iterable[TemplateVersion],
+) -> list[TemplateVersion]:
+    """The versions that groups pin and that were not `seen`: one call for each of their templates."""
+    known = Referrers(versions=tuple(seen))
+    unseen: dict[str | None, list[TemplatePin]] = {}
+    for pin in dict.fromkeys(pin for group in groups for pin in group.pins):
+        if known.version(pin) is None:
+            unseen.setdefault(pin.id or pin.name, []).append(pin)
+    calls = [reading.start(lambda pins=pins: templates.pinned(pins)) for pins in unseen.values()]  # type: ignore[misc]
+    reading.finish()
+    return [version for call in calls for version in call.result()]
+
+
+def _resolved(account: Account, region: str, known: Referrers) -> dict[str, str]:
+    """The image of each `resolve:ssm:…`; raises AwsError with those that nobody can resolve."""
+    wanted = known.aliases()
+    if not wanted:
+        return {}
+    values = Parameters(account, region).values(
+        alias.removeprefix(ALIAS) for alias in wanted if alias.startswith(ALIAS)
+    )
+    resolved = {alias: value for alias in wanted if (value := values.get(alias.removeprefix(ALIAS), ""))[:4] == "ami-"}
+    templates, missing = LaunchTemplates(account, region), []
+    for alias, by in wanted.items():
+        if alias in resolved:
+            continue
+        for version in (one for one in (*known.versions, *known.pinned) if one.image == alias):
+            # EC2 may read a parameter that we may not.
+            if image := _as_ec2_resolves(templates, version):
+                resolved[alias] = image
+                break
+        else:
+            missing += [f"what {alias} of {one} stands for" for one in by]
+    if missing:
+        raise _incomplete(region, missing)
+    return resolved
+
+
+def _as_ec2_resolves(templates: LaunchTemplates, version: TemplateVersion) -> str | None:
+    try:
+        return templates.resolved(version)
+    except AwsError:
+        return None

@@ -9,6 +9,8 @@ from nodepkg.clients.aws.tags import Tags, filters, tags_of
 from nodepkg.clients.aws.templates import TemplatePin
 from nodepkg.errors import AwsError
 
+PAGE = {"PageSize": 100}  # the most that Auto Scaling gives of groups and launch configurations
+
 
 @dataclass(frozen=True)
 class Member:
@@ -20,8 +22,16 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Override:
+    """What a mixed-instances group starts some of its nodes from instead: a template or an image of its own."""
+
+    template: TemplatePin | None = None
+    image: str | None = None
+
+
+@dataclass(frozen=True)
 class AutoScalingGroup:
-    """`templates` are the launch template versions that it refers to, its overrides' too."""
+    """It starts nodes from a launch template or a launch configuration, and some as its overrides say."""
 
     name: str
     tags: Tags
@@ -29,8 +39,14 @@ class AutoScalingGroup:
     max: int
     desired: int
     members: tuple[Member, ...]
-    templates: tuple[TemplatePin, ...]
-    launch_configuration: str | None
+    template: TemplatePin | None
+    launch_configuration: str | None = None
+    overrides: tuple[Override, ...] = ()
+
+    @property
+    def pins(self) -> list[TemplatePin]:
+        """Every launch template version that it refers to, its overrides' too."""
+        return [pin for pin in (self.template, *(override.template for override in self.overrides)) if pin]
 
 
 @dataclass(frozen=True)
@@ -65,11 +81,14 @@ class AutoScaling:
 
     def groups(self, tags: Tags | None = None) -> list[AutoScalingGroup]:
         """Those with all these tags, by name."""
-        pages = self._pages("describe_auto_scaling_groups", "AutoScalingGroups", Filters=filters(tags))
+        pages = self._pages(
+            "describe_auto_scaling_groups", "AutoScalingGroups", Filters=filters(tags), PaginationConfig=PAGE
+        )
         return sorted((_group(raw) for raw in pages), key=lambda group: group.name)
 
     def images_of_launch_configurations(self) -> dict[str, str]:
-        pages = self._pages("describe_launch_configurations", "LaunchConfigurations")
+        """Name -> image."""
+        pages = self._pages("describe_launch_configurations", "LaunchConfigurations", PaginationConfig=PAGE)
         return {raw["LaunchConfigurationName"]: raw["ImageId"] for raw in pages}
 
     def create_group(self, new: NewGroup) -> None:
@@ -126,8 +145,10 @@ def _tag(group: str, key: str, value: str, *, propagate: bool) -> dict[str, Any]
 
 def _group(raw: Mapping[str, Any]) -> AutoScalingGroup:
     mixed = raw.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {})
-    specifications = [raw.get("LaunchTemplate"), mixed.get("LaunchTemplateSpecification")]
-    specifications += [override.get("LaunchTemplateSpecification") for override in mixed.get("Overrides", [])]
+    overrides = [
+        Override(_pin(given.get("LaunchTemplateSpecification")), given.get("ImageId") or None)
+        for given in mixed.get("Overrides", [])
+    ]
     return AutoScalingGroup(
         name=raw["AutoScalingGroupName"],
         tags=tags_of(raw),
@@ -138,12 +159,16 @@ def _group(raw: Mapping[str, Any]) -> AutoScalingGroup:
             Member(member["InstanceId"], member["LifecycleState"], member["HealthStatus"])
             for member in raw.get("Instances", [])
         ),
-        templates=tuple(
-            TemplatePin(
-                given.get("LaunchTemplateId"), given.get("LaunchTemplateName"), given.get("Version", "$Default")
-            )
-            for given in specifications
-            if given
-        ),
+        template=_pin(raw.get("LaunchTemplate") or mixed.get("LaunchTemplateSpecification")),
         launch_configuration=raw.get("LaunchConfigurationName"),
+        overrides=tuple(override for override in overrides if override != Override()),
+    )
+
+
+def _pin(given: Mapping[str, str] | None) -> TemplatePin | None:
+    if not given:
+        return None
+    # Without a version Auto Scaling takes the default one.
+    return TemplatePin(
+        given.get("LaunchTemplateId"), given.get("LaunchTemplateName"), given.get("Version") or "$Default"
     )

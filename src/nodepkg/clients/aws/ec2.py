@@ -6,6 +6,17 @@ from typing import Any
 
 from nodepkg.clients.aws.account import Account
 
+PAGE = {"PageSize": 1000}  # the most that EC2 gives of instances
+
+
+@dataclass(frozen=True)
+class Instance:
+    """`state` in EC2's words (running, stopped); `image` is what it was started from."""
+
+    id: str
+    state: str
+    image: str
+
 
 @dataclass(frozen=True)
 class Subnet:
@@ -21,13 +32,16 @@ class Ec2:
     account: Account
     region: str
 
-    def images_of_instances(self) -> dict[str, str]:
-        """For each instance that is not terminated, the image that it was started from."""
-        alive = ["pending", "running", "shutting-down", "stopping", "stopped"]
-        pages = self._pages(
-            "describe_instances", "Reservations", Filters=[{"Name": "instance-state-name", "Values": alive}]
-        )
-        return {raw["InstanceId"]: raw["ImageId"] for page in pages for raw in page["Instances"]}
+    def instances(self) -> list[Instance]:
+        """Those that are not terminated, by id."""
+        # Not filtered by state: a state that is not known here has to count, too.
+        pages = self._pages("describe_instances", "Reservations", PaginationConfig=PAGE)
+        found = [
+            Instance(raw["InstanceId"], raw["State"]["Name"], raw.get("ImageId", ""))
+            for page in pages
+            for raw in page["Instances"]
+        ]
+        return sorted((one for one in found if one.state != "terminated"), key=lambda instance: instance.id)
 
     def zones_offering(self, instance_type: str) -> set[str]:
         pages = self._pages(

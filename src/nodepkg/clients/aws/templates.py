@@ -1,6 +1,6 @@
 """EC2's launch templates and their versions. Lists are read to their last page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +15,20 @@ NO_SUCH_TEMPLATE = frozenset(
         "InvalidLaunchTemplateName.NotFoundException",
     }
 )
+VERSIONS_OF_ONE = 200  # the most versions that one call may name
 LARGE_PAGES = {"PageSize": 200}  # the most that EC2 gives of launch templates and versions
 
 
 @dataclass(frozen=True)
 class TemplateVersion:
-    """One version of a launch template; `data` is LaunchTemplateData as EC2 shows it."""
+    """One version of a launch template, which is named by `template`; `image` may be a `resolve:ssm:…`."""
 
     template: str
     number: int
     image: str | None
     default: bool
     description: str = ""
+    template_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,34 +65,48 @@ class LaunchTemplates:
 
     def pinned_version(self, pin: TemplatePin) -> TemplateVersion | None:
         """The version that a group refers to; None if it has been deleted."""
-        by = {"LaunchTemplateId": pin.id} if pin.id else {"LaunchTemplateName": pin.name}
-        return next(iter(self._versions(**by, Versions=[pin.version])), None)
+        return next(iter(self._versions(**_by(pin), Versions=[pin.version])), None)
 
     def default_and_latest(self) -> list[TemplateVersion]:
         """Those of every launch template of the account."""
-        return self._versions(Versions=["$Default", "$Latest"])
+        return list(dict.fromkeys(self._versions(Versions=["$Default", "$Latest"])))
 
-    def resolved_image(self, version: TemplateVersion) -> str | None:
-        """The image of a version, also where it names one through Systems Manager (`resolve:ssm:…`)."""
-        if version.image is None or not version.image.startswith("resolve:"):
-            return version.image
-        (found,) = self._versions(
-            LaunchTemplateName=version.template, Versions=[str(version.number)], ResolveAlias=True
-        ) or [version]
-        if found.image is None or found.image.startswith("resolve:"):
-            raise AwsError(
-                f"launch template {version.template} version {version.number}: cannot resolve {version.image}"
-            )
-        return found.image
+    def all_versions(self, template_id: str) -> list[TemplateVersion]:
+        """Every version of one launch template; none if it is gone."""
+        return self._versions(LaunchTemplateId=template_id)
+
+    def pinned(self, pins: Sequence[TemplatePin]) -> list[TemplateVersion]:
+        """The versions that these pins of one launch template name, and maybe others of it: one call for up to 200.
+
+        Those that are gone are left out.
+        """
+        by = _by(pins[0])
+        versions = sorted({pin.version for pin in pins})
+        try:
+            parts = [versions[start : start + VERSIONS_OF_ONE] for start in range(0, len(versions), VERSIONS_OF_ONE)]
+            return [version for part in parts for version in self._read(**by, Versions=part)]
+        except AwsError as error:
+            if error.code not in NO_SUCH_TEMPLATE:
+                raise
+            # EC2 refuses the whole call if one of the versions is gone, and shows none of the others.
+            return self._versions(**by)
+
+    def resolved(self, version: TemplateVersion) -> str | None:
+        """The image of a version that names it through Systems Manager, as EC2 resolves it; None if it cannot."""
+        told = self._read(LaunchTemplateId=version.template_id, Versions=[str(version.number)], ResolveAlias=True)
+        return next((one.image for one in told if one.image and one.image.startswith("ami-")), None)
 
     def _versions(self, **wanted: Any) -> list[TemplateVersion]:
-        key = "LaunchTemplateVersions"
         try:
-            pages = self._pages("describe_launch_template_versions", key, **wanted, PaginationConfig=LARGE_PAGES)
+            return self._read(**wanted)
         except AwsError as error:
             if error.code in NO_SUCH_TEMPLATE:
                 return []
             raise
+
+    def _read(self, **wanted: Any) -> list[TemplateVersion]:
+        key = "LaunchTemplateVersions"
+        pages = self._pages("describe_launch_template_versions", key, **wanted, PaginationConfig=LARGE_PAGES)
         return [_version(raw) for raw in pages]
 
     def create_version(
@@ -112,6 +128,10 @@ class LaunchTemplates:
         return self.account.pages("ec2", self.region, operation, key, **arguments)
 
 
+def _by(pin: TemplatePin) -> dict[str, str | None]:
+    return {"LaunchTemplateId": pin.id} if pin.id else {"LaunchTemplateName": pin.name}
+
+
 def _version(raw: Mapping[str, Any]) -> TemplateVersion:
     return TemplateVersion(
         template=raw.get("LaunchTemplateName") or raw["LaunchTemplateId"],
@@ -119,4 +139,5 @@ def _version(raw: Mapping[str, Any]) -> TemplateVersion:
         image=raw.get("LaunchTemplateData", {}).get("ImageId"),
         default=bool(raw.get("DefaultVersion")),
         description=raw.get("VersionDescription", ""),
+        template_id=raw["LaunchTemplateId"],
     )
