@@ -29,7 +29,7 @@ def skipped(needs: Needs, progress: Progress, *, fail_fast: bool = False) -> dic
         left = [name for name in left if name not in found]
     if fail_fast and progress.failed:
         first = next(iter(name for name in needs if name in progress.failed), min(progress.failed))
-        because |= {name: first for name in left}
+        because |= dict.fromkeys(left, first)
     return {name: because[name] for name in waiting if name in because}
 
 
@@ -37,9 +37,6 @@ def next_up(needs: Needs, progress: Progress, *, at_once: int, fail_fast: bool =
     """The names that may start now, in the order of `needs`: at most `at_once` run at a time."""
     never = skipped(needs, progress, fail_fast=fail_fast)
     begun = progress.running | progress.done | progress.failed
-    ready = [
-        name
-        for name, wanted in needs.items()
-        if name not in begun and name not in never and all(need in progress.done or need not in needs for need in wanted)
-    ]
+    waiting = [name for name in needs if name not in begun and name not in never]
+    ready = [name for name in waiting if all(need in progress.done or need not in needs for need in needs[name])]
     return ready[: max(at_once - len(progress.running), 0)]

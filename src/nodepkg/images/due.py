@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from shlex import quote
 
@@ -38,7 +37,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Need:
-    """Whether a group needs a build: `why` is "" if it is up to date with `newest`; `forbids` is what stands against it.
+    """Whether a group needs a build: `why` is "" if it is up to date with `newest`, `forbids` what stands against it.
 
     `base` is the group that has to be built before it, in the same run.
     """
@@ -142,17 +141,17 @@ def _show_region(
 
 def _named(images: Images, templates: PackerTemplates, groups: Sequence[Group]) -> dict[str, Shown]:
     """Those with a source_ami: whether it is there."""
-    wanted = {group.name: group.settings.source_ami for group in groups if group.settings.source_ami}
-    wanted = {group.name: wanted[group.name] for group in groups if group.name in wanted and _is_ours(templates, group)}
-    if not wanted:
-        return {}
-    there = images.existing(sorted(set(wanted.values())))
-    return {
-        name: Shown(base=ami)
-        if ami in there
-        else Shown(missing=_no_source(name, f"source_ami {ami}", images.region, "there is no such image"))
-        for name, ami in wanted.items()
+    wanted = {
+        group.name: group.settings.source_ami
+        for group in groups
+        if group.settings.source_ami and _is_ours(templates, group)
     }
+    there = images.existing(wanted.values()) if wanted else set()
+    found = {}
+    for name, ami in wanted.items():
+        missing = _no_source(name, f"source_ami {ami}", images.region, "there is no such image")
+        found[name] = Shown(base=ami) if ami in there else Shown(missing=missing)
+    return found
 
 
 def _filtered(images: Images, templates: PackerTemplates, groups: Sequence[Group]) -> dict[str, Shown]:
@@ -233,24 +232,17 @@ def packer_fits(
     With `install` it downloads plugins that a template in HCL2 requires.
     """
     asked: dict[str, list[str]] = {}
-    return partial(_check_packer, packer, templates, in_sandbox, install, asked)
 
+    def check(group: Group) -> None:
+        keys = {key for builder in templates.document(group)["builders"] for key in builder}
+        keys |= {"custom_endpoint_ec2"} if in_sandbox else set()  # there every template gets the endpoint
+        hcl2 = group.settings.packer.format == "hcl2"
+        packer.require(group.settings.type, keys, hcl2=hcl2)
+        if hcl2:
+            template = templates.template(group)
+            require_plugins(packer, templates.project.root / template.path, template.text, asked, install=install)
 
-def _check_packer(
-    packer: Packer,
-    templates: PackerTemplates,
-    in_sandbox: bool,
-    install: bool,
-    asked: dict[str, list[str]],
-    group: Group,
-) -> None:
-    keys = {key for builder in templates.document(group)["builders"] for key in builder}
-    keys |= {"custom_endpoint_ec2"} if in_sandbox else set()  # there every template gets the endpoint
-    hcl2 = group.settings.packer.format == "hcl2"
-    packer.require(group.settings.type, keys, hcl2=hcl2)
-    if hcl2:
-        template = templates.template(group)
-        require_plugins(packer, templates.project.root / template.path, template.text, asked, install=install)
+    return check
 
 
 def require_plugins(packer: Packer, path: Path, text: str, asked: dict[str, list[str]], *, install: bool) -> None:
