@@ -6,6 +6,7 @@ deletion.
 """
 
 import json
+import logging
 import sys
 import threading
 import time
@@ -16,11 +17,13 @@ from werkzeug.serving import make_server
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from nodepkg.sandbox.calls import read
-from nodepkg.sandbox.throttling import Throttling, latency
-from tests.worlds import World
+from tests.worlds import STOCK_IMAGE, World
 
+from nodepkg.sandbox import moto_seed
+from nodepkg.sandbox.calls import read
+from nodepkg.sandbox.seed import Seed, SeedImage, SeedRegion
 from nodepkg.sandbox.server import front
+from nodepkg.sandbox.throttling import Throttling, latency
 
 LATENCY = 0.02
 
@@ -41,6 +44,8 @@ class Changes:
 
 
 def populate(groups: int, images: int) -> World:
+    region = SeedRegion(images=(SeedImage(STOCK_IMAGE, "precise"),), instance_types=("m1.large",))
+    moto_seed.apply(Seed({"us-east-1": region}))
     world = World()
     for number in range(groups):
         group = f"group-{number:03}"
@@ -51,6 +56,7 @@ def populate(groups: int, images: int) -> World:
 
 
 def main() -> None:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     throttling, changes = Throttling(), Changes()
     server = make_server("127.0.0.1", 0, front(layers=[changes, latency(LATENCY), throttling]), threaded=True)
     world = populate(int(sys.argv[1]), int(sys.argv[2]))

@@ -69,7 +69,7 @@ def cleaned(place: Workplace, name: str, command: Command, doomed: int) -> float
     with fleet(place, GROUPS, IMAGES) as aws:
         seconds = run(Command(command.arguments, command.folder, aws.environ)).seconds
     told = aws.told
-    left = len(told["left"]) - (GROUPS * IMAGES - doomed)
+    left = len(told["left"]) - (GROUPS * IMAGES - doomed) - 1  # and the source image
     print(
         f"{name}: {seconds:.1f} s, {told['seconds']:.1f} s between the first and the last deletion; "
         f"{left} images too many left, {told['snapshots']} snapshots left;\n"
@@ -82,7 +82,9 @@ def cleaned(place: Workplace, name: str, command: Command, doomed: int) -> float
 def parallel_builds(place: Workplace) -> Iterator[Figure]:
     """All at once, with a Packer that gives up at the first RequestLimitExceeded."""
     folder = project(place.folder / "builds", [f"build-{number:02}" for number in range(BUILDS)])
-    subprocess.run([place.script("package"), "group:create", "--quiet"], cwd=folder, check=True)
+    subprocess.run(
+        [place.script("package"), "group:create", "--quiet"], cwd=folder, check=True, stdout=subprocess.DEVNULL
+    )
     with fleet(place, 1, 1) as aws:
         environ = {**aws.environ, "NODEPKG_PACKER": str(BENCH / "stub_packer.py")}
         command = [place.script("package"), "packer:run", "-n", str(BUILDS), "--yes", "--quiet", "--json"]

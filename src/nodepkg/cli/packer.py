@@ -1,7 +1,7 @@
 """packer:… templates and machine images."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
