@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 # Others use the account as well, and requests do not arrive as evenly as they are sent.
-MARGIN_BURST, MARGIN_RATE = 0.9, 0.97
+MARGIN_BURST, MARGIN_RATE = 0.95, 0.99
 
 # Action -> tokens of a full bucket, and how many are added a second.
 LIMITS = {
