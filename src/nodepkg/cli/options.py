@@ -1,8 +1,10 @@
 """The options that commands share, stated once: `@command(name, *sets)` gives a command those of its sets."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,6 +34,20 @@ Key = Annotated[
 Rev = Annotated[str, typer.Argument(metavar="REV", help="A git revision: a branch, a tag, a commit, HEAD~2.")]
 Check = Annotated[bool, typer.Option("--check", help="Write nothing; exit 4 if anything on disk is stale or missing.")]
 
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def duration(text: str) -> timedelta:
+    """`14d`, `24h`, `1h30m`, `90s`, `2w`, `0`; raises typer.BadParameter for anything else."""
+    parts = re.findall(r"(\d+)([smhdw])", text)
+    if text != "0" and (not parts or "".join(map("".join, parts)) != text):
+        raise typer.BadParameter(f"{text!r} is no duration: write 14d, 24h, 90m, 30s or 1h30m")
+    try:
+        return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+    except OverflowError:
+        raise typer.BadParameter(f"{text!r} is longer than anything lasts") from None
+
+
 OUTPUT = {
     "json": Annotated[bool, typer.Option("--json", help="Print one JSON document.")],
     "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes; results and errors only.")],
@@ -48,6 +64,18 @@ AWS = {
     "sandbox": Annotated[
         bool, typer.Option("--sandbox", envvar="NODEPKG_SANDBOX", help="Use the embedded AWS, not a real account.")
     ],
+}
+POLL = {
+    "poll": Annotated[
+        float,
+        typer.Option(
+            "--poll",
+            envvar="NODEPKG_POLL_SECONDS",
+            min=0.01,
+            metavar="SECONDS",
+            help="How often to look while waiting.",
+        ),
+    ]
 }
 DRY_RUN = {
     "dry_run": Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")],
@@ -76,6 +104,7 @@ class Call:
     sandbox: bool = False
     dry_run: bool = False
     yes: bool = False
+    poll: float = 5.0
 
     def load(self) -> "Nodes":
         """The nodes.json that the call means."""
@@ -173,4 +202,5 @@ def _output(said: dict[str, Any]) -> Output:
 
 
 def _default(option: Any) -> Any:
-    return False if option.__origin__ is bool else None
+    """What an option is that is not given: what a Call has by itself."""
+    return {bool: False, float: Call.poll}.get(option.__origin__)

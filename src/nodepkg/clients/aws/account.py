@@ -1,6 +1,7 @@
 """How AWS is reached: one session for a whole run, clients made when they are needed, errors in our words."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from nodepkg import __version__
+from nodepkg.clients.aws.buckets import Buckets
 from nodepkg.errors import AwsError, CredentialsError
 
 Found = TypeVar("Found")
@@ -50,14 +52,16 @@ class Account:
         self._trace = trace
         self._session: Any = None
         self._clients: dict[tuple[str, str], Any] = {}
+        self._making = threading.Lock()
 
     def client(self, service: str, region: str) -> Any:
-        """A boto3 client with adaptive retries; one for each service and region."""
+        """A boto3 client with adaptive retries; one for each service and region, which threads may share."""
         key = (service, region)
-        if key not in self._clients:
-            with aws_errors(f"{service} in {region}"):
-                self._clients[key] = self._make(service, region)
-        return self._clients[key]
+        with self._making:  # a session is for one thread at a time
+            if key not in self._clients:
+                with aws_errors(f"{service} in {region}"):
+                    self._clients[key] = self._make(service, region)
+            return self._clients[key]
 
     def require_credentials(self) -> None:
         """Raises CredentialsError if there are none; asks AWS nothing."""
@@ -92,6 +96,12 @@ class Account:
         client = self._boto().create_client(service, region_name=region, config=Config(**options), **settings)
         if self.endpoint:
             client.meta.events.register_first("before-send", self._only_the_sandbox)
+        if service == "ec2":
+            buckets = Buckets()
+            # First, since the signature comes next and has a time in it; it is emitted for each try.
+            client.meta.events.register_first(
+                "request-created.ec2", lambda operation_name, **_: buckets.take(operation_name)
+            )
         client.meta.events.register("needs-retry", self._tell_a_retry)
         if self._trace:
             client.meta.events.register("before-call", self._tell)
