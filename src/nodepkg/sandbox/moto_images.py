@@ -8,11 +8,13 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError, InvalidAMIIdError, OperationNotPermitted, UnvailableAMIIdError
+from moto.ec2.models import EC2Backend
 from moto.ec2.models.amis import Ami, AmiBackend
 from moto.ec2.responses.amis import AmisResponse
+from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.utils import format_timestamp
 
-from nodepkg.sandbox.moto_pages import paged
+from nodepkg.sandbox.moto_pages import paged, told_tags
 from nodepkg.sandbox.moto_snapshots import LOCK, add_snapshot, delete_unless_shared, devices_of, set_devices
 
 _COOLDOWN = timedelta(hours=24)
@@ -20,6 +22,9 @@ _COOLDOWN = timedelta(hours=24)
 _create_image, _copy_image = AmiBackend.create_image, AmiBackend.copy_image
 _get_filter_value = Ami.get_filter_value
 _answer_attribute = AmisResponse.describe_image_attribute
+_answer_modification = AmisResponse.modify_image_attribute
+_do_others_exist = EC2Backend.do_resources_exist
+_answer_launch = InstanceResponse.run_instances
 
 
 class _DuplicateNameError(EC2ClientError):
@@ -121,10 +126,11 @@ def _answer_describe_images(self: AmisResponse) -> ActionResult:
         owners=self._get_param("Owners", []),
     )
     if ids:
-        found = [image for image in found if image.id in ids]
+        wanted = set(ids)
+        found = [image for image in found if image.id in wanted]
     if not self._get_bool_param("IncludeDisabled", False):
         found = [image for image in found if image.state != "disabled"]
-    return paged(self, "Images", found, key=attrgetter("id"), most=1000, exact=_told)
+    return paged(self, "Images", found, key=attrgetter("id"), told=_told, most=1000)
 
 
 def _told(image: Ami) -> dict[str, Any]:
@@ -152,7 +158,7 @@ def _told(image: Ami) -> dict[str, Any]:
         "SriovNetSupport": image.sriov,
         "SourceInstanceId": image.source_instance_id,
         "ProductCodes": [{"ProductCodeId": code, "ProductCodeType": "marketplace"} for code in image.product_codes],
-        "Tags": [{"Key": tag["key"], "Value": tag["value"]} for tag in image.get_tags()],
+        "Tags": told_tags(image),
         "DeregistrationProtection": _deregistration_protection(image),
     }
 
@@ -172,6 +178,12 @@ def _answer_image_attribute(self: AmisResponse) -> ActionResult:
     return _answer_attribute(self)
 
 
+def _answer_modify_attribute(self: AmisResponse) -> ActionResult:
+    """moto fails with an IndexError where the image is gone."""
+    _image(self)
+    return _answer_modification(self)
+
+
 def _answer_deregister_image(self: AmisResponse) -> ActionResult:
     self.error_on_dryrun()
     backend, with_snapshots = self.ec2_backend, self._get_bool_param("DeleteAssociatedSnapshots", False)
@@ -180,7 +192,7 @@ def _answer_deregister_image(self: AmisResponse) -> ActionResult:
         _forbid_protected(image)
         backend.deregister_image(image.id)
         gone = [one for _, one in devices_of(image) if one.id in backend.snapshots] if with_snapshots else []
-        results = [delete_unless_shared(backend, snapshot) for snapshot in gone]
+        results = delete_unless_shared(backend, gone)
     return ActionResult({"Return": True, "DeleteSnapshotResults": results})
 
 
@@ -207,6 +219,26 @@ def _answer_disable_protection(self: AmisResponse) -> ActionResult:
     return ActionResult({"Return": "disabled"})
 
 
+def _do_resources_exist(self: EC2Backend, resource_ids: list[str]) -> bool:
+    """moto tags images that are deregistered."""
+    gone = [one for one in resource_ids if one.startswith("ami-") and one not in self.amis]
+    if gone:
+        raise InvalidAMIIdError(gone)
+    return _do_others_exist(self, resource_ids)
+
+
+def _answer_run_instances(self: InstanceResponse) -> ActionResult:
+    """moto launches images that are deregistered, pending, failed or disabled."""
+    image_id = self._get_param("ImageId")
+    if image_id:
+        image = self.ec2_backend.amis.get(image_id)
+        if image is None:
+            raise InvalidAMIIdError(image_id)
+        if image.state != "available":
+            raise UnvailableAMIIdError(image_id)
+    return _answer_launch(self)
+
+
 def install() -> None:
     AmiBackend.create_image = _create_ebs_image  # type: ignore[method-assign]
     AmiBackend.copy_image = _copy_named_image  # type: ignore[method-assign]
@@ -214,6 +246,9 @@ def install() -> None:
     AmisResponse.register_image = _answer_register_image  # type: ignore[method-assign]
     AmisResponse.describe_images = _answer_describe_images  # type: ignore[method-assign]
     AmisResponse.describe_image_attribute = _answer_image_attribute  # type: ignore[method-assign]
+    AmisResponse.modify_image_attribute = _answer_modify_attribute  # type: ignore[method-assign]
     AmisResponse.deregister_image = _answer_deregister_image  # type: ignore[method-assign]
     AmisResponse.enable_image_deregistration_protection = _answer_enable_protection  # type: ignore[attr-defined]
     AmisResponse.disable_image_deregistration_protection = _answer_disable_protection  # type: ignore[attr-defined]
+    InstanceResponse.run_instances = _answer_run_instances  # type: ignore[method-assign]
+    EC2Backend.do_resources_exist = _do_resources_exist  # type: ignore[method-assign]

@@ -1,7 +1,7 @@
 """Snapshots and the images that are made of them: moto gives every image one snapshot of 15 GB and no other."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -12,7 +12,7 @@ from moto.ec2.models.elastic_block_store import EBSBackend, Snapshot
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.ec2.utils import random_snapshot_id
 
-from nodepkg.sandbox.moto_pages import paged
+from nodepkg.sandbox.moto_pages import paged, told_tags
 
 Devices = Sequence[tuple[str, Snapshot]]
 
@@ -47,12 +47,15 @@ def add_snapshot(backend: Any, volume: Any, description: str, owner: str | None 
     return snapshot
 
 
-def delete_unless_shared(backend: Any, snapshot: Snapshot) -> dict[str, str]:
-    """As DeregisterImage tells it of each snapshot."""
-    shared = users_of(backend, snapshot)
-    if not shared:
-        backend.snapshots.pop(snapshot.id, None)
-    return {"SnapshotId": snapshot.id, "ReturnCode": "skipped" if shared else "success"}
+def delete_unless_shared(backend: Any, snapshots: Iterable[Snapshot]) -> list[dict[str, str]]:
+    """Those that no image refers to; the answer is what DeregisterImage tells of each."""
+    used = {one.id for image in list(backend.amis.values()) for _, one in devices_of(image)}
+    results = []
+    for snapshot in snapshots:
+        if snapshot.id not in used:
+            backend.snapshots.pop(snapshot.id, None)
+        results.append({"SnapshotId": snapshot.id, "ReturnCode": "skipped" if snapshot.id in used else "success"})
+    return results
 
 
 def _block_device_mappings(self: Ami) -> list[dict[str, Any]]:
@@ -87,7 +90,24 @@ def _answer_describe_snapshots(self: ElasticBlockStore) -> ActionResult:
     found = backend.describe_snapshots(snapshot_ids=ids, filters=self._filters_from_querystring())
     owners = {backend.account_id if owner == "self" else owner for owner in self._get_param("OwnerIds", [])}
     found = [snapshot for snapshot in found if not owners or snapshot.owner_id in owners]
-    return paged(self, "Snapshots", found, key=attrgetter("id"), most=1000)
+    return paged(self, "Snapshots", found, key=attrgetter("id"), told=_told, most=1000)
+
+
+def _told(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "SnapshotId": snapshot.id,
+        "VolumeId": snapshot.volume_id,
+        "VolumeSize": snapshot.volume_size,
+        "State": snapshot.status,
+        "StartTime": snapshot.start_time,
+        "Progress": snapshot.progress,
+        "OwnerId": snapshot.owner_id,
+        "Description": snapshot.description,
+        "Encrypted": snapshot.encrypted,
+        "KmsKeyId": snapshot.kms_key_id,
+        "StorageTier": snapshot.storage_tier,
+        "Tags": told_tags(snapshot),
+    }
 
 
 def install() -> None:
