@@ -144,9 +144,9 @@ def test_a_parameter_that_nobody_can_resolve_is_told_with_all_that_name_it() -> 
             picture(account, REGION)
         for told in (
             "no image in us-east-1 is deleted",
-            "resolve:ssm:/gone of launch template web version 2",
-            "resolve:ssm:/gone of override of ASG web-v001",
-            "resolve:ssm:/no-image of launch template text version 1",
+            "resolve:ssm:/gone stands for, in launch template web version 2",
+            "resolve:ssm:/gone stands for, in override of ASG web-v001",
+            "resolve:ssm:/no-image stands for, in launch template text version 1",
         ):
             assert told in missing.value.message
 
