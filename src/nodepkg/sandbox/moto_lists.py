@@ -20,7 +20,7 @@ def _answer_describe_instances(self: InstanceResponse) -> ActionResult:
         found = self.ec2_backend.get_reservations_by_instance_ids(ids, filters=filters)
     else:
         found = self.ec2_backend.describe_instances(filters=filters)
-    return paged(self, "Reservations", found, key=attrgetter("id"), told=lambda one: one, most=1000)
+    return paged(self, "Reservations", found, key=attrgetter("id"), most=1000)
 
 
 def _answer_describe_configurations(self: AutoScalingResponse) -> ActionResult:

@@ -6,7 +6,6 @@ from typing import Any
 from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
 from moto.core.common_types import TYPE_RESPONSE
 from moto.core.responses import ActionContext, ActionResult
-from moto.core.serialize import XFormedAttributePicker
 from moto.ec2.exceptions import InvalidNextToken, InvalidParameterValue
 
 from nodepkg.sandbox.paging import BadTokenError, Item, Key, page
@@ -25,12 +24,12 @@ def paged(
     items: Sequence[Item],
     *,
     key: Key[Item],
-    told: Callable[[Item], Any],
+    told: Callable[[Item], Mapping[str, Any]] | None = None,
     least: int = 5,
     default: int | None = None,
     most: int,
 ) -> ActionResult:
-    """EC2's page of a request with MaxResults and NextToken, each item as `told`.
+    """EC2's page of a request with MaxResults and NextToken, each item as `told` (for an ExactResult).
 
     Without either of them it has `default` items (None: all).
     """
@@ -43,7 +42,9 @@ def paged(
         found, following = page(items, key, token=token, size=min(size, most) if size else None)
     except BadTokenError as error:
         raise InvalidNextToken(token) from error
-    return ExactResult({name: [told(item) for item in found], "NextToken": following})
+    if told:
+        return ExactResult({name: [told(item) for item in found], "NextToken": following})
+    return ActionResult({name: found, "NextToken": following})
 
 
 def paged_scaling(response: Any, name: str, items: Sequence[Item], *, key: Key[Item]) -> ActionResult:
@@ -59,15 +60,12 @@ def paged_scaling(response: Any, name: str, items: Sequence[Item], *, key: Key[I
 
 
 class ExactResult(ActionResult):
-    """Mappings in it have the keys of the API's model: moto looks for each by several names, which takes its time."""
+    """Mappings with the keys of the API's model: moto looks for each of them by several names, which takes its time."""
 
     def execute_result(self, context: ActionContext) -> TYPE_RESPONSE:
-        elsewhere = XFormedAttributePicker(response_transformers=context.response.RESPONSE_KEY_PATH_TO_TRANSFORMER)
-
-        def pick(wanted: Any) -> Any:
-            return wanted.obj.get(wanted.key) if isinstance(wanted.obj, Mapping) else elsewhere(wanted)
-
-        serializer = context.serializer_class(operation_model=context.operation_model, value_picker=pick)
+        serializer = context.serializer_class(
+            operation_model=context.operation_model, value_picker=lambda wanted: wanted.obj.get(wanted.key)
+        )
         serialized = serializer.serialize(self.result)
         return serialized["status_code"], serialized["headers"], serialized["body"]  # type: ignore[return-value]
 
