@@ -81,11 +81,16 @@ def test_groups_that_nodes_json_does_not_have_there_are_strangers() -> None:
 
 
 def test_a_group_that_cannot_be_rendered_has_no_digest_and_says_why(tmp_path: Path) -> None:
-    broken = {"source_ami": "ami-1", "packer": {"template": "broken"}}
-    files = {"templates/packer/broken.j2": "{{ nothing.at.all }}"}
-    nodes = make_project(tmp_path, {"bee": {"source_ami": "ami-1"}, "wasp": broken, "ant": {"bogus": 1}}, files)
+    good = {"source_ami": "ami-1", "run_list": ["recipe[bee]"]}
+    document = {"bee": good, "wasp": good | {"packer": {"template": "broken"}}, "ant": good | {"bogus": 1}}
+    files = {
+        "cookbooks/bee/metadata.rb": 'name "bee"\nversion "1.0.0"\n',
+        "cookbooks/bee/recipes/default.rb": "",
+        "templates/packer/broken.j2": "{{ nothing.at.all }}",
+    }
+    nodes = make_project(tmp_path, document, files)
     digests = Digests(PackerTemplates(Project(nodes)), *nodes.sound(["bee", "wasp", "ant"]))
-    assert digests("bee")
+    assert digests("bee"), digests.unknown
     assert digests("wasp") is None
     assert digests("ant") is None
     assert "nothing" in digests.unknown["wasp"]
