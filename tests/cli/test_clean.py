@@ -1,69 +1,15 @@
 """packer:clean on the command line, against an embedded AWS in this process."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from nodepkg.sandbox.calls import read
 from nodepkg.sandbox.throttling import Throttling
-from tests.cli.conftest import Run
-from tests.faults import aws
+from tests.cli.conftest import FLEET, Refusing, Run, existing
 from tests.projects import make_project
 from tests.worlds import World
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-
-NODES = {name: {"run_list": ["recipe[x]"], "source_ami": "ami-1ebb2077"} for name in ("bee", "wasp")}
-
-
-class Refusing:
-    """Layer that answers some actions with an error which no retry helps against."""
-
-    def __init__(self) -> None:
-        self.actions: set[str] = set()
-
-    def __call__(self, app: "WSGIApplication") -> "WSGIApplication":
-        def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> "Iterable[bytes]":
-            call = read(environ)
-            if call.action in self.actions:
-                return call.error("UnauthorizedOperation", "not you", 403)(environ, start_response)
-            return app(environ, start_response)
-
-        return answer
-
-
-@pytest.fixture
-def calls() -> Throttling:
-    return Throttling()
-
-
-@pytest.fixture
-def refusing() -> Refusing:
-    return Refusing()
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: Throttling, refusing: Refusing) -> Iterator[World]:
-    """A project with two groups as the current folder, and an account that the environment leads to."""
-    make_project(tmp_path, NODES)
-    monkeypatch.chdir(tmp_path)
-    for name in ("AWS_PROFILE", "NODEPKG_NODES", "NODEPKG_SANDBOX"):
-        monkeypatch.delenv(name, raising=False)
-    with aws(refusing, calls) as account:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", str(account.endpoint))
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        yield World()
-
-
-def existing(world: World) -> set[str]:
-    return {image for image in world.ec2.amis if "group" in world.ec2.tags.get(image, {})}
 
 
 def test_a_dry_run_shows_every_image_with_its_reason_and_deletes_nothing(
@@ -174,7 +120,7 @@ def test_the_number_of_lists_does_not_grow_with_the_groups(
     run: Run, world: World, calls: Throttling, tmp_path: Path
 ) -> None:
     names = [f"group-{number}" for number in range(40)]
-    make_project(tmp_path, dict.fromkeys(names, NODES["bee"]))
+    make_project(tmp_path, dict.fromkeys(names, FLEET["bee"]))
     for name in names:
         world.images(name, 3)
     assert run("packer:clean", "-n", "2", "--yes").code == 0
