@@ -15,8 +15,9 @@ from nodepkg.images.clean import Judgement, Rules
 from nodepkg.images.removal import Removal, kept_too, plan_removal
 from nodepkg.images.usage import Usage, picture
 from nodepkg.plan import Report, execute
+from nodepkg.sandbox.front import Layer
 from nodepkg.sandbox.throttling import Throttling
-from tests.faults import Layer, aws
+from tests.faults import aws
 from tests.images.pictures import REGION
 from tests.worlds import World
 
