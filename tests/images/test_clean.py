@@ -90,6 +90,8 @@ def test_what_is_not_managed_is_not_even_looked_at() -> None:
         (image(1, protected=True), (), "is protected from deregistration"),
         (image(1, "failed", protected=True), (), "is protected from deregistration"),
         (image(1, tags={"nodepkg:keep": ""}), (), "tagged nodepkg:keep"),
+        (image(1), ("base of ami-2 (group wasp)",), "base of ami-2 (group wasp)"),
+        (image(1), ("i-1 (running)", "base of ami-2"), "in use by i-1 (running); base of ami-2"),
         (image(1), ("served",), "served: a rollback needs it"),
         (image(1), ("i-1 (running)", "served"), "in use by i-1 (running); served: a rollback needs it"),
         (image(1), tuple(f"i-{number}" for number in range(8)), "in use by i-0, i-1, i-2, i-3, i-4 and 3 more"),

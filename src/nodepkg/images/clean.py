@@ -163,10 +163,16 @@ def obstacle(image: Image, references: Sequence[str]) -> str:
 
 def in_use(references: Sequence[str]) -> str:
     """What refers to an image, in words: all of it, unless that is very much."""
-    by = [one for one in references if one != SERVED]
-    told = ", ".join(by[:_MOST_TOLD]) + (f" and {len(by) - _MOST_TOLD} more" if len(by) > _MOST_TOLD else "")
-    served = "served: a rollback needs it" if len(by) < len(references) else ""
-    return "; ".join(part for part in (f"in use by {told}" if by else "", served) if part)
+    bases = [one for one in references if one.startswith("base of ")]
+    by = [one for one in references if one != SERVED and one not in bases]
+    told = [f"in use by {_some(by)}"] if by else []
+    told += [_some(bases)] if bases else []
+    return "; ".join([*told, "served: a rollback needs it"] if SERVED in references else told)
+
+
+def _some(words: Sequence[str]) -> str:
+    more = len(words) - _MOST_TOLD
+    return ", ".join(words[:_MOST_TOLD]) + (f" and {more} more" if more > 0 else "")
 
 
 def shared(permissions: Sequence[str]) -> str:
