@@ -208,10 +208,11 @@ def sweep(
         return
     call.out.plan(columns, rows)
     if plan:
-        confirm(f"remove {count(len(plan), 'leftover')}?", yes=call.yes)
+        doomed = sum(verdict.removed for verdict in verdicts)
+        confirm(f"remove {count(doomed, 'leftover')}?", yes=call.yes)
 
     def show(reports: list[dict[str, Any]]) -> None:
-        removed = [report for report in reports if not report["error"]]
+        removed = [{key: report[key] for key in ("kind", "id", "region")} for report in reports if report["removed"]]
         told = f"{count(len(removed), 'leftover')} removed, {len(verdicts) - len(removed)} left"
         call.out.result({"leftovers": documents, "removed": removed}, [told])
 

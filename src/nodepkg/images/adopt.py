@@ -82,7 +82,9 @@ def check(image: Image, group: str) -> None:
     shown = f"{image.id} ({image.name})"
     owner = image.tags.get("group")
     if owner not in (None, group):
-        raise RefusedError(f"{shown} is an image of {owner}", hint=f"one of {group} is built by: package packer:run {group}")
+        raise RefusedError(
+            f"{shown} is an image of {owner}", hint=f"one of {group} is built by: package packer:run {group}"
+        )
     if image.state == "pending":
         raise RefusedError(
             f"{shown} is still pending: it can be adopted when it is available",

@@ -25,6 +25,7 @@ class Leftover:
 
     `build` is the id of the build, `group` the group whose image it was to be, if it is known; `started` the latest
     moment at which it can have begun (UTC), None if nothing tells it; `instances` are those that use a security group.
+    `tagged`: it says itself of which build it is.
     """
 
     kind: Kind
@@ -36,6 +37,7 @@ class Leftover:
     started: datetime | None = None
     state: str = ""
     instances: tuple[str, ...] = ()
+    tagged: bool = True
 
     @property
     def line(self) -> str:
@@ -88,13 +90,20 @@ def _security_groups(
     named = {name: record.build for record in known.values() for name in record.security_groups}
     used = {group: one.tags[BUILD_TAG] for one in instances for group in one.security_groups}
     for group in groups:
-        build = _tagged(group.tags)
+        build = tagged = _tagged(group.tags)
         if build is None and group.description == _TEMPORARY:
             build = named.get(group.id) or named.get(group.name) or used.get(group.id)
         if build is not None:
             users = tuple(one.id for one in instances if group.id in one.security_groups)
             yield Leftover(
-                "security group", group.id, group.name, region, build, started=started_at(build), instances=users
+                "security group",
+                group.id,
+                group.name,
+                region,
+                build,
+                started=started_at(build),
+                instances=users,
+                tagged=tagged is not None,
             )
 
 

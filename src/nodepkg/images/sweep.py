@@ -11,8 +11,8 @@ from nodepkg.clients.aws.images import Images
 from nodepkg.clients.aws.machines import Machines
 from nodepkg.errors import AwsError
 from nodepkg.images.journal import Journal, Record, is_build_id
-from nodepkg.images.leftovers import Leftover, leftovers
-from nodepkg.images.newest import belongs
+from nodepkg.images.leftovers import BUILD_TAG, Leftover, leftovers
+from nodepkg.images.newest import MANAGED, belongs
 from nodepkg.plan import Action, Report
 
 # Whether a build of another machine, or another copy of the project, lives cannot be asked. No build takes this long.
@@ -131,15 +131,33 @@ class Broom:
             self.sleep(self.poll)
         return True
 
-    def attempt(self, what: Leftover, remove: Callable[[Machines], str | None]) -> Report:
-        """Removes it; one that cannot be removed (an AwsError, or the reason as text) keeps no other from going."""
+    def attempt(self, what: Leftover, step: Callable[[Machines], str | None], *, removes: bool = True) -> Report:
+        """Does it; one that fails (with an AwsError, or the reason as text) keeps no other from going."""
         try:
-            failure = remove(Machines(self.account, what.region))
+            failure = step(Machines(self.account, what.region))
         except AwsError as error:
             failure = error.message
+        self.failures.pop(what.id, None)
         if failure:
             self.failures[what.id] = f"{what.kind} {what.id} in {what.region}: {failure}"
-        return {"kind": what.kind, "id": what.id, "region": what.region, "build": what.build, "error": failure}
+        named = {"kind": what.kind, "id": what.id, "region": what.region, "build": what.build}
+        return {**named, "removed": removes and not failure, "error": failure}
+
+
+@dataclass(frozen=True)
+class TagSecurityGroup:
+    """So that the next sweep finds it, should this one be cut short: without its instance nothing tells whose it is."""
+
+    group: Leftover
+
+    def __str__(self) -> str:
+        return f"tag {self.group.line}, as that of build {self.group.build}"
+
+    def run(self, broom: Broom, /) -> Report:
+        tags = {**MANAGED, BUILD_TAG: self.group.build}
+        return broom.attempt(
+            self.group, lambda machines: machines.tag_security_group(self.group.id, tags), removes=False
+        )
 
 
 @dataclass(frozen=True)
@@ -192,7 +210,8 @@ class DeleteKeyPair:
 def plan_sweep(verdicts: Sequence[Verdict]) -> list[Action[Broom]]:
     """All instances first, so that they end side by side; then security groups, then key pairs."""
     doomed = [verdict.leftover for verdict in verdicts if verdict.removed]
-    actions: list[Action[Broom]] = [TerminateInstance(one) for one in doomed if one.kind == "instance"]
+    actions: list[Action[Broom]] = [TagSecurityGroup(one) for one in doomed if not one.tagged]
+    actions += [TerminateInstance(one) for one in doomed if one.kind == "instance"]
     actions += [DeleteSecurityGroup(one) for one in doomed if one.kind == "security group"]
     actions += [DeleteKeyPair(one) for one in doomed if one.kind == "key pair"]
     return actions

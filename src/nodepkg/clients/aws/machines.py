@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from nodepkg.clients.aws.account import Account, aws_errors
-from nodepkg.clients.aws.tags import Tags, filters, tags_of
+from nodepkg.clients.aws.tags import Tags, filters, tag_list, tags_of
 
 PAGE = {"PageSize": 1000}  # the most that EC2 gives of instances and security groups
+NO_SUCH_GROUP = ("InvalidGroup.NotFound", "InvalidGroupId.NotFound")
 STILL_IN_USE = frozenset({"DependencyViolation", "InvalidGroup.InUse"})
 
 
@@ -85,8 +86,7 @@ class Machines:
 
     def delete_security_group(self, group: str) -> bool:
         """False if something uses it still, and it stays; one that is gone already is as good as deleted."""
-        gone = ("InvalidGroup.NotFound", "InvalidGroupId.NotFound")
-        with aws_errors(f"delete {group}"), _gone_is_done(self.client, *gone):
+        with aws_errors(f"delete {group}"), _gone_is_done(self.client, *NO_SUCH_GROUP):
             try:
                 self.client.delete_security_group(GroupId=group)
             except self.client.exceptions.ClientError as error:
@@ -94,6 +94,11 @@ class Machines:
                     raise
                 return False
         return True
+
+    def tag_security_group(self, group: str, tags: Tags) -> None:
+        """One that is gone already is as good."""
+        with aws_errors(f"tag {group}"), _gone_is_done(self.client, *NO_SUCH_GROUP):
+            self.client.create_tags(Resources=[group], Tags=tag_list(tags))
 
     def delete_key_pair(self, name: str) -> None:
         """One that is gone already is as good."""
