@@ -215,16 +215,16 @@ class Loop:
         count = self._bench.interrupts.count
         if count == self._heeded:
             return
-        first, self._heeded = not self._heeded, count
+        self._heeded = count
         packing = [running for running in self._running.values() if running.ended is None]
-        if first and packing:
+        if count == 1 and packing:
             self._bench.watcher.note(
                 "interrupted: Packer removes its temporary instance, key pair and security group; again Ctrl-C ends it"
             )
         elif packing:
             self._kill_until = min(self._kill_until, self._bench.clock() + KILLED_SECONDS)
         for running in packing:
-            if first:
+            if count == 1:
                 running.process.interrupt()
             else:
                 running.process.kill()
