@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nodepkg.errors import ConfigError
-from nodepkg.images.build import current_digest
+from nodepkg.images.due import current_digest
 from nodepkg.nodes.load import load
 from nodepkg.render.bundle import Project
 from nodepkg.render.hcltext import read

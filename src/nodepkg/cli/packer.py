@@ -57,54 +57,35 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
     REGION,
     AWS,
     CHANGES,
+    POLL,
     examples={
-        "packer:run 12_04-bee --sandbox": "build in the embedded AWS",
-        "packer:run 12_04-base ftp-processor --profile ops": "build a group and one that is built on its image",
+        "packer:run 12_04-bee --sandbox": "build in the embedded AWS, if it is due",
+        "packer:run -n 8 --profile ops": "all groups that are due, eight at a time",
     },
 )
-def run(call: Call, groups: Groups = None) -> None:
-    """Build the image of each group with Packer.
+def run(
+    call: Call,
+    groups: Groups = None,
+    parallel: Annotated[
+        int, typer.Option("-n", "--parallel", min=1, metavar="N", help="How many builds at a time.")
+    ] = 4,
+    force: Annotated[bool, typer.Option("--force", help="Build also what is up to date.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="After a failure start nothing more.")] = False,
+) -> None:
+    """Build the images that are due with Packer, several side by side.
 
-    Packer is NODEPKG_PACKER, else the one on PATH. A template or role that is not what nodes.json says
-    is refused (4). With --sandbox there is no machine to log in to, so the provisioners are left out. Where
-    a template in HCL2 requires a plugin that is not installed, --yes lets `packer init` download it.
+    A group is due if it has no image, or its digest or base image has changed. A group that is built on another
+    waits for it; if that fails it is skipped, and the others go on. The whole output of each build is in
+    .nodepkg/logs. Packer is NODEPKG_PACKER, else the one on PATH. A template or role that is not what nodes.json
+    says is refused (4). With --sandbox there is no machine to log in to, so the provisioners are left out. Where a
+    template in HCL2 requires a plugin that is not installed, --yes lets `packer init` download it. Ctrl-C gives
+    Packer the time to remove its temporary instance; a second one ends it.
     """
-    import secrets
-
-    from nodepkg.cli.account import cloud
-    from nodepkg.cli.plans import carry_out
-    from nodepkg.clients import git
-    from nodepkg.clients.packer import find
-    from nodepkg.images.build import (
-        Workbench,
-        bases_first,
-        image_exists,
-        plan_builds,
-        require_bases,
-        require_packer,
-        require_plugins,
-    )
-    from nodepkg.render.bundle import Project
-    from nodepkg.render.packer import PackerTemplates
+    from nodepkg.cli.builds import run_builds
 
     nodes = call.load()
-    found = bases_first(nodes.buildable(call.names(nodes, groups)))
-    templates = PackerTemplates(Project(nodes))
-    plan = plan_builds(templates, found, commit=git.commit(nodes.root), new_id=lambda: secrets.token_hex(8))
-    place = cloud(call, nodes.root, found)
-    packer = find(place.environ)
-    require_packer(packer, templates, found, in_sandbox=place.stage is not None)
-    require_plugins(packer, plan, nodes.root, install=call.yes and not call.dry_run)
-    require_bases(place.account, found)
-    if place.stage:
-        call.out.note("sandbox: provisioners are skipped, there is no machine to log in to")
-    bench = Workbench(nodes.root, packer, call.out.note, image_exists(place.account, found), place.stage)
-
-    def show(reports: list[dict[str, Any]]) -> None:
-        rows = [(report["group"], report["image"], report["region"], report["digest"][:12]) for report in reports]
-        call.out.table({"images": reports}, ("group", "image", "region", "digest"), rows)
-
-    carry_out(call, plan, bench, show)
+    found = nodes.buildable(call.names(nodes, groups))
+    run_builds(call, nodes, found, at_once=parallel, force=force, fail_fast=fail_fast)
 
 
 @command(

@@ -1,0 +1,155 @@
+"""packer:run on the command line: what is due, the builds, and what they came to."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from nodepkg.cli.account import Cloud, cloud
+from nodepkg.cli.options import Call
+from nodepkg.cli.progress import elapsed, watching
+from nodepkg.clients import git
+from nodepkg.clients.packer import Packer, find
+from nodepkg.errors import NodepkgError, ToolError
+from nodepkg.images.build import Build, Loop, Order, Result, Workbench
+from nodepkg.images.due import Need, forbid, has_own_credentials, needs, packer_fits, show
+from nodepkg.images.journal import new_build_id
+from nodepkg.images.staging import AwsRegistry, Templates
+from nodepkg.nodes.group import Group
+from nodepkg.nodes.load import Nodes
+from nodepkg.render.bundle import Project
+from nodepkg.render.packer import PackerTemplates
+
+COLUMNS = ("group", "result", "image", "region", "digest", "time")
+
+
+def run_builds(
+    call: Call, nodes: Nodes, groups: Sequence[Group], *, at_once: int, force: bool, fail_fast: bool
+) -> None:
+    """Builds what is due, and ends the program with the highest code of what failed."""
+    templates = PackerTemplates(Project(nodes))
+    place = cloud(call, nodes.root, groups)
+    decided = needs(templates, groups, show(place.account, templates, groups), force=force)
+    packer, decided = _with_packer(call, place, templates, decided)
+    refused = {need.group.name: need.forbids for need in decided if need.forbids}
+    results = {need.group.name: _without_build(need) for need in decided if not need.builds}
+    builds = _planned(templates, decided, git.commit(nodes.root))
+    if call.dry_run:
+        _tell_plan(call, decided, builds)
+    else:
+        _tell_up_to_date(call, decided)
+        interrupted = False
+        if packer and builds:
+            after = {need.group.name: [need.base] if need.base else [] for need in decided if need.why}
+            order = Order(builds, after, refused, at_once=at_once, fail_fast=fail_fast)
+            loop = _build(call, place, packer, nodes.root, order)
+            results |= loop.results
+            interrupted = loop.interrupted
+        _show(call, [results[need.group.name] for need in decided])
+        if interrupted:
+            raise KeyboardInterrupt
+    _fail_if_any(call, refused | {name: result.error for name, result in results.items() if result.error})
+
+
+def _with_packer(
+    call: Call, place: Cloud, templates: PackerTemplates, decided: list[Need]
+) -> tuple[Packer | None, list[Need]]:
+    """The Packer, if anything is due at all; what it cannot build is forbidden."""
+    if not any(need.builds for need in decided):
+        return None, decided
+    try:
+        packer = find(place.environ)
+    except ToolError as error:
+        missing = error
+
+        def fails(_: Group) -> None:
+            raise missing
+
+        return None, forbid(decided, fails)
+    install = call.yes and not call.dry_run
+    return packer, forbid(decided, packer_fits(packer, templates, in_sandbox=place.stage is not None, install=install))
+
+
+def _planned(templates: PackerTemplates, decided: Sequence[Need], commit: str) -> list[Build]:
+    return [
+        Build(
+            need.group.name,
+            need.group.region,
+            templates.template(need.group).path,
+            need.digest,
+            commit,
+            new_build_id(time.time(), secrets.token_bytes(4)),
+            need.why,
+            visible=not has_own_credentials(need.group),
+        )
+        for need in decided
+        if need.builds
+    ]
+
+
+def _without_build(need: Need) -> Result:
+    group, newest = need.group, need.newest
+    if need.forbids:
+        return Result(group.name, group.region, "failed", need.digest, error=need.forbids)
+    commit = newest.tags.get("nodepkg:commit", "") if newest else ""
+    return Result(
+        group.name,
+        group.region,
+        "up to date",
+        need.digest,
+        commit,
+        newest.id if newest else None,
+        newest.name if newest else None,
+    )
+
+
+def _build(call: Call, place: Cloud, packer: Packer, root: Path, order: Order) -> Loop:
+    if place.stage:
+        call.out.note("sandbox: provisioners are skipped, there is no machine to log in to")
+    templates = Templates(root, place.stage)
+    with watching(call.out) as watcher:
+        bench = Workbench(root, packer, AwsRegistry(place.account), watcher, templates.prepare, poll=call.poll)
+        loop = Loop(bench, order)
+        loop.run()
+    return loop
+
+
+def _tell_plan(call: Call, decided: Sequence[Need], builds: Sequence[Build]) -> None:
+    for build in builds:
+        call.out.note(f"would {build}")
+    _tell_up_to_date(call, decided)
+    plan = [{"action": str(build), "group": build.group, "why": build.why} for build in builds]
+    fresh = [need.group.name for need in decided if not need.why]
+    call.out.result({"plan": plan, "up_to_date": fresh}, [])
+
+
+def _tell_up_to_date(call: Call, decided: Sequence[Need]) -> None:
+    for need in decided:
+        if not need.why and need.newest:
+            call.out.note(f"{need.group.name} is up to date: {need.newest.id}")
+
+
+def _show(call: Call, results: Sequence[Result]) -> None:
+    rows = [
+        (
+            result.group,
+            result.result,
+            result.image or "",
+            result.region,
+            result.digest[:12],
+            "" if result.seconds is None else elapsed(result.seconds),
+        )
+        for result in results
+    ]
+    call.out.table({"images": [result.document() for result in results]}, COLUMNS, rows)
+
+
+def _fail_if_any(call: Call, errors: dict[str, NodepkgError]) -> None:
+    """Tells each error once, however many groups it is of, and ends the program with the highest code."""
+    told = {(error.message, error.hint): error for error in errors.values()}
+    for error in told.values():
+        call.out.error(error.message, error.hint, error.exit_code)
+    if told:
+        raise typer.Exit(max(error.exit_code for error in told.values()))
