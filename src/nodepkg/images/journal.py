@@ -10,12 +10,13 @@ import json
 import os
 import re
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from nodepkg.clients.packer_output import Outcome, Tail
 from nodepkg.errors import RefusedError
 from nodepkg.render.files import private_folder
 
@@ -115,7 +116,11 @@ class Journal:
             raise _unwritable(Path(error.filename or self.folder), error) from error
 
     def records(self) -> list[Record]:
-        """All that can be read, oldest first; of one that is damaged `warn` is told."""
+        """All that can be read, oldest first; of one that is damaged `warn` is told.
+
+        Those of builds that have ended hold what Packer's output names, also if our process was killed before it could
+        write it down.
+        """
         try:
             paths = sorted(path for path in self.folder.iterdir() if path.suffix == ".json" and is_build_id(path.stem))
         except FileNotFoundError:
@@ -123,7 +128,7 @@ class Journal:
         except OSError as error:
             self._warn(f"{self.folder}: cannot be read: {error.strerror}")
             return []
-        return [record for path in paths if (record := self._read(path))]
+        return [self._completed(record) for path in paths if (record := self._read(path))]
 
     def knows(self, build: str) -> bool:
         """Whether the build was started from this project, also if its record is damaged."""
@@ -143,6 +148,21 @@ class Journal:
             for suffix in _SUFFIXES:
                 with suppress(OSError):
                     (self.folder / f"{build}{suffix}").unlink()
+
+    def _completed(self, record: Record) -> Record:
+        if self.lives(record.build):
+            return record
+        outcome = Outcome()
+        with suppress(OSError), closing(Tail(self.folder / f"{record.build}.out")) as output:
+            for line in output.read(ended=True):
+                outcome.hear(line)
+        return replace(
+            record,
+            security_groups=record.security_groups or outcome.security_groups,
+            source=record.source or outcome.source,
+            image_name=record.image_name or outcome.image_name,
+            image=record.image or outcome.image,
+        )
 
     def _read(self, path: Path) -> Record | None:
         try:
