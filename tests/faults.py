@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
@@ -16,6 +17,14 @@ from nodepkg.sandbox.server import front
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
+
+
+class Quiet(MotoRequestHandler):
+    """Thousands of calls are not worth a line each."""
+
+    def log_request(self, *_: object) -> None:
+        pass
+
 
 Layer = Callable[["WSGIApplication"], "WSGIApplication"]
 FAILURE = "<Response><Errors><Error><Code>InternalError</Code><Message>lost</Message></Error></Errors></Response>"
@@ -48,7 +57,7 @@ def aws(*layers: Layer) -> Iterator[Account]:
     moto_seed.apply(
         Seed({"us-east-1": SeedRegion(images=(SeedImage("ami-1ebb2077", "precise"),), instance_types=("m1.large",))})
     )
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

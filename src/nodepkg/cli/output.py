@@ -33,7 +33,14 @@ class Output:
         """The text, its commands to run with those options of this call without which they would run elsewhere."""
 
         def with_options(found: re.Match[str]) -> str:
-            on_aws = found[1] in ("packer:run", "packer:clean", "autoscale:run", "group:status")
+            on_aws = found[1] in (
+                "packer:run",
+                "packer:clean",
+                "packer:sweep",
+                "packer:adopt",
+                "autoscale:run",
+                "group:status",
+            )
             wanted = ("sandbox", "profile", "nodes") if on_aws else ("nodes",)
             return found[0] + "".join(self.given.get(key, "") for key in wanted)
 

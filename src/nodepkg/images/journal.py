@@ -193,7 +193,7 @@ def _record(document: Any) -> Record:
 def _fits(name: str, value: Any) -> bool:
     match name:
         case "started":
-            return isinstance(value, int | float) and not isinstance(value, bool)
+            return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**33
         case "security_groups":
             return isinstance(value, list) and all(isinstance(group, str) for group in value)
         case "key_pair" | "source" | "image_name" | "image":

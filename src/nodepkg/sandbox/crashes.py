@@ -1,11 +1,9 @@
 """Where moto itself fails, the client gets an error of AWS's form that says so, instead of an HTML page."""
 
-import json
 import logging
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape
 
-from werkzeug.wrappers import Response
+from nodepkg.sandbox.calls import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,20 +20,10 @@ class Crashes:
         self._app = app
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> "Iterable[bytes]":
+        call = read(environ)
         try:
             return self._app(environ, start_response)
         except Exception as error:
             _logger.exception("moto failed")
             message = f"the sandbox cannot do this: {type(error).__name__} {error}".rstrip()
-            return _error(environ, message)(environ, start_response)
-
-
-def _error(environ: "WSGIEnvironment", message: str) -> Response:
-    if "json" in environ.get("CONTENT_TYPE", ""):
-        return Response(json.dumps({"__type": _CODE, "message": message}), 501, mimetype="application/x-amz-json-1.1")
-    error = f"<Error><Code>{_CODE}</Code><Message>{escape(message)}</Message></Error>"
-    if "/ec2/aws4_request" in environ.get("HTTP_AUTHORIZATION", ""):
-        body = f"<Response><Errors>{error}</Errors><RequestID>sandbox</RequestID></Response>"
-    else:
-        body = f"<ErrorResponse>{error}<RequestId>sandbox</RequestId></ErrorResponse>"
-    return Response(body, 501, mimetype="text/xml")
+            return call.error(_CODE, message, 501)(environ, start_response)

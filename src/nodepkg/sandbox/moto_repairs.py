@@ -4,28 +4,14 @@ from typing import Any
 
 from moto.autoscaling.exceptions import AutoscalingClientError
 from moto.autoscaling.models import AutoScalingBackend
-from moto.ec2.models.amis import Ami, AmiBackend
 
-_create_image = AmiBackend.create_image
+from nodepkg.sandbox import moto_filters, moto_images, moto_snapshots
+
 _create_auto_scaling_group = AutoScalingBackend.create_auto_scaling_group
 
 
 class _AlreadyExistsError(AutoscalingClientError):
     code = "AlreadyExists"
-
-
-def _create_ebs_image(
-    self: AmiBackend, instance_id: str, name: str, description: str, tag_specifications: list[dict[str, Any]]
-) -> Ami:
-    """Packer's current amazon plugin sends snapshot_tags with CreateImage; moto raises NotImplementedError."""
-    others = [spec for spec in tag_specifications if spec["ResourceType"] != "snapshot"]
-    image = _create_image(self, instance_id, name, description, others)
-    # moto calls it "standard", on which Packer builds no other image.
-    image.root_device_type = "ebs"
-    for spec in tag_specifications:
-        if spec["ResourceType"] == "snapshot":
-            image.ebs_snapshot.add_tags({tag["Key"]: tag["Value"] for tag in spec["Tags"]})
-    return image
 
 
 def _create_uniquely_named_group(self: AutoScalingBackend, *positional: Any, **named: Any) -> Any:
@@ -38,5 +24,6 @@ def _create_uniquely_named_group(self: AutoScalingBackend, *positional: Any, **n
 
 def install() -> None:
     """May be called more than once."""
-    AmiBackend.create_image = _create_ebs_image  # type: ignore[method-assign]
+    for repair in (moto_filters, moto_snapshots, moto_images):
+        repair.install()
     AutoScalingBackend.create_auto_scaling_group = _create_uniquely_named_group  # type: ignore[method-assign]
