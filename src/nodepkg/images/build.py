@@ -17,6 +17,7 @@ from nodepkg.images.build_log import BuildLog
 from nodepkg.images.ended import Ended, Fate, failure, judge
 from nodepkg.images.interrupts import Interrupts
 from nodepkg.images.journal import Entry, Journal, Record
+from nodepkg.images.leftovers import key_pair_name
 from nodepkg.pace import Progress, next_up, skipped
 from nodepkg.plan import Report
 
@@ -417,7 +418,7 @@ def _variables(build: Build, declared: frozenset[str]) -> dict[str, str]:
         "nodepkg_build": build.id,
         "nodepkg_commit": build.commit,
         "nodepkg_digest": build.digest,
-        "nodepkg_key_pair": f"nodepkg-{build.id}",
+        "nodepkg_key_pair": key_pair_name(build.id),
     }
     return {name: value for name, value in ours.items() if name in declared}
 
