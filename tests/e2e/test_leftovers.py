@@ -6,22 +6,21 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pytest
-
+from nodepkg.clients.aws.account import Account
 from nodepkg.sandbox import process
-from tests.e2e.program import Program
+from tests.e2e.program import CLEAN, Program
 from tests.e2e.test_build import client, reach, seed
+from tests.faults import aws as served
+from tests.faults import pending_images
 from tests.packers import each_packer
 from tests.rig.sshd import Node, node
-
-if TYPE_CHECKING:
-    pass
 
 SECONDS = 120
 
@@ -160,15 +159,14 @@ def test_a_build_of_another_copy_of_the_project_is_left_alone(
 
 
 @each_packer
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_build_leaves_nothing(
-    on_aws: Program, aws: process.Sandbox, tmp_path: Path, packer: str, number: signal.Signals
+    on_aws: Program, aws: process.Sandbox, tmp_path: Path, packer: str
 ) -> None:
     seed(aws)
     with node(tmp_path, address="127.0.0.1") as host:
         reach(on_aws.folder, host, aws.endpoint)
         with building(on_aws, host, packer) as running:
-            running.send_signal(number)
+            running.send_signal(signal.SIGINT)
             _, told = running.communicate(timeout=SECONDS)
         assert running.returncode == 130, told
     assert left(client(aws)) == NOTHING
@@ -186,3 +184,86 @@ def test_a_converge_that_fails_leaves_nothing(
         on_aws("packer:run", "12_04-bee", code=6, NODEPKG_PACKER=packer)
     assert left(client(aws)) == NOTHING
     assert swept(on_aws, "--older-than", "0s") == {"leftovers": [], "removed": []}
+    assert list((on_aws.folder / ".nodepkg" / "builds").glob("*.json")) == []
+
+
+def on(account: Account, project: Path) -> Program:
+    """The program in the project, against an embedded AWS in this process, where Packer soon gives up waiting."""
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    waits = {"AWS_POLL_DELAY_SECONDS": "1", "AWS_MAX_ATTEMPTS": "3", "NODEPKG_POLL_SECONDS": "0.2"}
+    return Program(project, {**CLEAN, **keys, **waits, "AWS_ENDPOINT_URL": str(account.endpoint)})
+
+
+def images(ec2: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = ec2.describe_images(Owners=["self"])["Images"]
+    return found
+
+
+@each_packer
+def test_an_image_that_packer_gave_up_on_is_adopted(example: Path, tmp_path: Path, packer: str) -> None:
+    """Packer reports a failure, we end before the image is available, and packer:adopt makes it count."""
+    ready = threading.Event()
+    with node(tmp_path, address="127.0.0.1") as host, served(pending_images(ready)) as account:
+        package, ec2 = on(account, example), account.client("ec2", "us-east-1")
+        reach(example, host, str(account.endpoint))
+        package("group:create")
+        command = [sys.executable, "-m", "nodepkg", "packer:run", "12_04-bee"]
+        environ = {**package.environ, "NODEPKG_PACKER": packer}
+        with subprocess.Popen(command, cwd=example, env=environ, stderr=subprocess.PIPE, text=True) as running:
+            assert running.stderr is not None
+            for line in running.stderr:
+                if "which Packer gave up on" in line:
+                    break
+            (image,) = [made["ImageId"] for made in images(ec2)]
+            running.send_signal(signal.SIGINT)
+            _, told = running.communicate(timeout=SECONDS)
+        assert running.returncode == 130, told
+        assert image in told
+
+        refused = package("packer:adopt", "12_04-bee", image, "--yes", code=4).stderr
+        assert f"{image} (12_04-bee " in refused
+        assert "is still pending" in refused
+        assert swept(package, "--older-than", "0s")["removed"] == []  # and what is known of the build stays known
+        ready.set()
+        images(ec2)
+
+        adopted = json.loads(package("packer:adopt", "12_04-bee", image, "--yes", "--json").stdout)
+        assert (adopted["image"], adopted["adopted"], adopted["source"]) == (image, True, "ami-1ebb2077")
+        again = json.loads(package("packer:adopt", "12_04-bee", image, "--yes", "--json").stdout)
+        assert again == {**adopted, "adopted": False}
+        assert "is up to date" in package("packer:run", "12_04-bee", NODEPKG_PACKER=packer).stderr
+        assert swept(package, "--older-than", "0s") == {"leftovers": [], "removed": []}
+        assert list((example / ".nodepkg" / "builds").glob("*.json")) == []
+
+
+@each_packer
+def test_an_image_that_comes_after_packer_gave_up_is_adopted_by_the_build(
+    example: Path, tmp_path: Path, packer: str
+) -> None:
+    ready = threading.Event()
+    with node(tmp_path, address="127.0.0.1") as host, served(pending_images(ready)) as account:
+        package, ec2 = on(account, example), account.client("ec2", "us-east-1")
+        reach(example, host, str(account.endpoint))
+        package("group:create")
+        command = [sys.executable, "-m", "nodepkg", "packer:run", "12_04-bee", "--json"]
+        environ = {**package.environ, "NODEPKG_PACKER": packer}
+        with subprocess.Popen(
+            command, cwd=example, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as running:
+            assert running.stderr is not None
+            for line in running.stderr:
+                if "which Packer gave up on" in line:
+                    ready.set()
+            assert running.stdout is not None
+            (report,) = json.load(running.stdout)["images"]
+        assert running.returncode == 0
+        (made,) = images(ec2)
+        tags = {tag["Key"]: tag["Value"] for tag in made["Tags"]}
+        assert (report["result"], report["image"]) == ("adopted", made["ImageId"])
+        assert (tags["group"], tags["nodepkg:managed"], tags["nodepkg:digest"]) == (
+            "12_04-bee",
+            "true",
+            report["digest"],
+        )
+        assert tags["nodepkg:source_ami"] == "ami-1ebb2077"
+        assert left(ec2) == NOTHING

@@ -1,26 +1,25 @@
 """What packer:sweep removes: the decider on plain values, and the actions against an embedded AWS."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nodepkg.clients.aws.account import Account
+from nodepkg.errors import AwsError
 from nodepkg.images.journal import Journal, Record, new_build_id
 from nodepkg.images.leftovers import Leftover, key_pair_name, left_behind, leftovers
 from nodepkg.images.sweep import Broom, Sweep, Verdict, plan_sweep, spoken, sweep_plan
 from nodepkg.plan import execute
-from nodepkg.sandbox.calls import read
-from tests.faults import Layer, aws, lose_replies
+from nodepkg.sandbox.front import Layer
+from tests.faults import aws, deny, lose_replies, slow_termination
+from tests.faults.layers import Turns, layer
 from tests.images.test_journal import program
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 REGION = "us-east-1"
@@ -189,21 +188,10 @@ def test_never_one_that_lives_nor_a_younger_one_nor_one_of_others(
             assert len(one.build) != 16 or max(min(ages), NOTHING) < older_than  # nothing else keeps it
 
 
-def refuse(action: str, code: str, count: int) -> Layer:
-    """The first calls of this action are refused with this code."""
-    left = [count]
-
-    def layer(app: "WSGIApplication") -> "WSGIApplication":
-        def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> "Iterable[bytes]":
-            call = read(environ)
-            if call.action != action or not left[0]:
-                return app(environ, start_response)
-            left[0] -= 1
-            return call.error(code, "not now", 400)(environ, start_response)
-
-        return answer
-
-    return layer
+def refuse(action: str, code: str, count: int | None = None) -> Layer:
+    """The first calls of this action (None: all) are refused with this code."""
+    turns = Turns(action, count)
+    return layer(lambda call, onward: call.error(code, "not now", 400) if turns.take(call) else onward())
 
 
 class World:
@@ -399,7 +387,7 @@ def test_a_security_group_is_deleted_as_soon_as_ec2_gives_it_free(folder: Path) 
 
 
 def test_one_that_stays_in_use_keeps_no_other_from_going(folder: Path) -> None:
-    with aws(refuse("DeleteSecurityGroup", "DependencyViolation", 10_000)) as account:
+    with aws(refuse("DeleteSecurityGroup", "DependencyViolation")) as account:
         world = World(account, folder)
         build = world.build(1)
         world.ended(build)
@@ -423,7 +411,7 @@ def test_the_next_sweep_finishes_on_another_machine_too(folder: Path) -> None:
 
 
 def test_a_security_group_waits_for_no_instance_that_cannot_be_terminated(folder: Path) -> None:
-    with aws(refuse("TerminateInstances", "OperationNotPermitted", 10_000)) as account:
+    with aws(refuse("TerminateInstances", "OperationNotPermitted")) as account:
         world = World(account, folder)
         build = world.build(1)
         world.ended(build)
@@ -437,7 +425,7 @@ def test_a_security_group_waits_for_no_instance_that_cannot_be_terminated(folder
 
 
 def test_an_instance_that_is_never_terminated_is_told(folder: Path) -> None:
-    with aws(refuse("TerminateInstances", "InvalidInstanceID.NotFound", 10_000)) as account:
+    with aws(refuse("TerminateInstances", "InvalidInstanceID.NotFound")) as account:
         world = World(account, folder)  # EC2 says that it is gone, and shows it as running for ever
         build = world.build(1)
         world.ended(build)
@@ -512,3 +500,33 @@ def test_a_packer_that_does_not_end_keeps_what_it_made(folder: Path) -> None:
         verdicts = world.sweep().settle(world.sweep().examine(), world.broom, lambda _: None)
         assert [verdict.word for verdict in verdicts] == ["spare"]
         assert sum(world.waits) == 300
+
+
+def test_security_groups_wait_for_their_instances(folder: Path) -> None:
+    with aws(slow_termination(5)) as account:
+        world = World(account, folder)
+        build = world.build(1)
+        world.ended(build)
+        removed = world.everything_of(build)
+        assert world.swept() == list(removed)
+        assert len(world.waits) == 5
+        assert world.left() == []
+
+
+def test_an_instance_that_is_going_is_not_left(folder: Path) -> None:
+    with aws(slow_termination(1_000)) as account:
+        world = World(account, folder)
+        build = world.build(1)
+        instance, group, key_pair = world.everything_of(build)
+        world.ec2.terminate_instances(InstanceIds=[instance])
+        kinds = [line.partition(" ")[0] for line in left_behind(account, REGION, world.record(build))]
+        assert kinds == ["security", "key"]
+        assert [one.id for one in leftovers(account, REGION, {build}, [])] == [instance, group, key_pair]
+
+
+@pytest.mark.parametrize("action", ["DescribeInstances", "DescribeSecurityGroups", "DescribeKeyPairs"])
+def test_without_a_complete_picture_nothing_is_removed(folder: Path, action: str) -> None:
+    with aws(deny(action)) as account:
+        world = World(account, folder)
+        with pytest.raises(AwsError, match="UnauthorizedOperation"):
+            world.sweep().examine()
