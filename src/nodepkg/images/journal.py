@@ -101,11 +101,12 @@ class Entry:
 
 
 class Journal:
-    """The builds that were started from this project. `warn` is told of a record that cannot be read."""
+    """The builds that were started from this project. `warn` is told, once, of a record that cannot be read."""
 
     def __init__(self, root: Path, *, warn: Callable[[str], None] | None = None) -> None:
         self.folder = root / BUILDS
-        self._warn = warn or (lambda _: None)
+        self._told: set[str] = set()
+        self._warn_user = warn or (lambda _: None)
 
     def begin(self, record: Record) -> Entry:
         """Opens the record of a new build; raises RefusedError if it cannot be written."""
@@ -148,6 +149,11 @@ class Journal:
             for suffix in _SUFFIXES:
                 with suppress(OSError):
                     (self.folder / f"{build}{suffix}").unlink()
+
+    def _warn(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._warn_user(text)
 
     def _completed(self, record: Record) -> Record:
         if self.lives(record.build):
