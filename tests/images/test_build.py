@@ -369,8 +369,7 @@ def test_a_second_interrupt_kills(rig: Rig) -> None:
     results = rig.run(build)
     assert interrupted == 2
     assert results["bee"].result == "interrupted"
-    assert results["bee"].error is not None
-    assert "signal 9" in results["bee"].error.message
+    assert results["bee"].error is None
 
 
 def test_waiting_for_an_image_ends_with_an_interrupt(rig: Rig) -> None:

@@ -309,16 +309,16 @@ class Loop:
             self._end_failed(running, error)
             return
         fate = judge(ended, image, now - running.ended_at) if seen else _unseen(ended)
-        if fate is Fate.WAIT and self.interrupted:
-            self._end_failed(running, failure(ended, image, self._log(running)))
-        elif fate is Fate.WAIT:
+        if fate is Fate.WAIT and not self.interrupted:
             if image and image.state == "pending" and running.next_look == running.ended_at:
                 self._bench.watcher.said(
                     running.build.group, f"waiting for {image.id}, which Packer gave up on", step=True
                 )
             running.next_look = now + min(self._bench.poll, max(running.ended_at + 10 - now, self._bench.poll))
-        elif fate is Fate.FAILED:
-            self._end_failed(running, failure(ended, image, self._log(running)))
+        elif fate in (Fate.WAIT, Fate.FAILED):
+            # That a build was interrupted is no failure of its own; that an image may come is to be known.
+            known = image is not None or not self.interrupted
+            self._end_failed(running, failure(ended, image, self._log(running)) if known else None)
         elif fate is Fate.ADOPT and image:
             self._adopt(running, image)
         else:
@@ -365,21 +365,22 @@ class Loop:
             f"{result} {image}",
         )
 
-    def _end_failed(self, running: _Running, error: NodepkgError) -> None:
+    def _end_failed(self, running: _Running, error: NodepkgError | None) -> None:
         self._close(running)
-        if not error.hint:
+        if error and not error.hint:
             error = type(error)(error.message, hint=f"its log: {self._log(running)}")
         self.failed_builds.append(running.build)
         self._fail(running.build, error, log=self._log(running), seconds=self._bench.clock() - running.since)
 
-    def _fail(self, build: Build, error: NodepkgError, *, log: str | None, seconds: float | None) -> None:
+    def _fail(self, build: Build, error: NodepkgError | None, *, log: str | None, seconds: float | None) -> None:
         result = "interrupted" if self.interrupted else "failed"
         self._progress = _with(
             self._progress,
             running=self._progress.running - {build.group},
             failed=self._progress.failed | {build.group},
         )
-        self._keep(self._result(build, result, error=error, log=log, seconds=seconds), f"{result}: {error.message}")
+        told = f"{result}: {error.message}" if error else result
+        self._keep(self._result(build, result, error=error, log=log, seconds=seconds, why=result), told)
         if not self.interrupted:
             self._tell_skipped()
 
