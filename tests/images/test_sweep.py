@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nodepkg.clients.aws.account import Account
 from nodepkg.errors import AwsError
 from nodepkg.images.journal import Journal, Record, new_build_id
-from nodepkg.images.leftovers import Leftover, key_pair_name, left_behind, leftovers
+from nodepkg.images.leftovers import Leftover, key_pair_name, leftovers
 from nodepkg.images.sweep import Broom, Sweep, Verdict, plan_sweep, spoken, sweep_plan
 from nodepkg.plan import execute
 from nodepkg.sandbox.front import Layer
@@ -24,6 +24,7 @@ from tests.images.test_journal import program
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 REGION = "us-east-1"
 NOTHING = timedelta()
+ACCOUNT = "123456789012"  # that of moto
 
 
 def build_of(age: timedelta, number: int = 0, now: datetime = NOW) -> str:
@@ -209,7 +210,7 @@ class World:
         return build_of(age, number, self.now)
 
     def record(self, build: str, **more: Any) -> Record:
-        record = Record(build, "bee", REGION, "t", "d1", "c1", self.now.timestamp() - 1, "l")
+        record = Record(build, "bee", REGION, "t", "d1", "c1", self.now.timestamp() - 1, "l", ACCOUNT)
         return replace(record, **more)
 
     def ended(self, build: str, **more: Any) -> Record:
@@ -346,7 +347,7 @@ def test_what_a_build_left_is_told_line_by_line(folder: Path) -> None:
         build = world.build(1)
         instance, group, key_pair = world.everything_of(build)
         world.everything_of(world.build(2))
-        assert left_behind(account, REGION, world.record(build)) == [
+        assert [one.line for one in leftovers(account, REGION, {build}, [])] == [
             f"instance {instance}, running, in us-east-1",
             f"security group {group} (packer_{build}), in us-east-1",
             f"key pair {key_pair}, in us-east-1",
@@ -439,14 +440,18 @@ def test_an_instance_that_is_never_terminated_is_told(folder: Path) -> None:
 def test_a_build_that_left_nothing_is_forgotten(folder: Path) -> None:
     with aws() as account:
         world = World(account, folder)
-        done, left, elsewhere, alive = (world.build(number) for number in range(4))
+        done, left, elsewhere, alive, other, unknown, old = (world.build(number) for number in range(7))
         for build in (done, left):
             world.ended(build)
+        world.ended(other, account="210987654321")
+        world.ended(unknown, account="")
+        world.ended(old, account="", started=world.now.timestamp() - 31 * 86_400)
         world.ended(elsewhere, region="eu-west-1")
         world.key_pair(key_pair_name(left))
         entry = world.journal.begin(world.record(alive))
-        assert world.sweep().forget() == [done]
-        assert {record.build for record in world.journal.records()} == {left, elsewhere, alive}
+        assert world.sweep().forget() == [done, old]
+        kept = {left, elsewhere, alive, other, unknown}
+        assert {record.build for record in world.journal.records()} == kept
         entry.close()
 
 
@@ -513,15 +518,14 @@ def test_security_groups_wait_for_their_instances(folder: Path) -> None:
         assert world.left() == []
 
 
-def test_an_instance_that_is_going_is_not_left(folder: Path) -> None:
+def test_an_instance_that_is_going_is_told_as_that(folder: Path) -> None:
     with aws(slow_termination(1_000)) as account:
         world = World(account, folder)
         build = world.build(1)
         instance, group, key_pair = world.everything_of(build)
         world.ec2.terminate_instances(InstanceIds=[instance])
-        kinds = [line.partition(" ")[0] for line in left_behind(account, REGION, world.record(build))]
-        assert kinds == ["security", "key"]
-        assert [one.id for one in leftovers(account, REGION, {build}, [])] == [instance, group, key_pair]
+        found = leftovers(account, REGION, {build}, [])
+        assert [(one.id, one.state) for one in found] == [(instance, "shutting-down"), (group, ""), (key_pair, "")]
 
 
 @pytest.mark.parametrize("action", ["DescribeInstances", "DescribeSecurityGroups", "DescribeKeyPairs"])

@@ -48,6 +48,8 @@ def started_at(build: str) -> datetime | None:
 class Record:
     """What is known of a build. `started` is in Unix seconds; `log` a path, relative to the project.
 
+    `account` is the id of the AWS account in which it builds, "" if that is not known.
+
     `key_pair` and `security_groups` are those that Packer makes for it; `source` is the image it is built on,
     `image_name` and `image` the one that it makes, as soon as Packer has named them.
     """
@@ -60,6 +62,7 @@ class Record:
     commit: str
     started: float
     log: str
+    account: str = ""
     key_pair: str | None = None
     security_groups: tuple[str, ...] = ()
     source: str | None = None
