@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import typer
@@ -11,12 +11,14 @@ from nodepkg.cli.account import Cloud, cloud
 from nodepkg.cli.options import Call
 from nodepkg.cli.progress import elapsed, watching
 from nodepkg.clients import git
+from nodepkg.clients.aws.account import Account
 from nodepkg.clients.packer import Packer, find
 from nodepkg.errors import NodepkgError, ToolError
 from nodepkg.images.build import Build, Loop, Order, Result, Workbench
 from nodepkg.images.due import Need, forbid, has_own_credentials, needs, packer_fits, show
-from nodepkg.images.journal import new_build_id
-from nodepkg.images.staging import AwsRegistry, Templates
+from nodepkg.images.journal import Journal, new_build_id
+from nodepkg.images.leftovers import Leftover, leftovers
+from nodepkg.images.staging import AwsRegistry, Stage, Templates
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
 from nodepkg.render.bundle import Project
@@ -38,19 +40,24 @@ def run_builds(
     builds = _planned(templates, decided, git.commit(nodes.root))
     if call.dry_run:
         _tell_plan(call, decided, builds)
-    else:
-        _tell_up_to_date(call, decided)
-        interrupted = False
-        if packer and builds:
-            after = {need.group.name: [need.base] if need.base else [] for need in decided if need.why}
-            order = Order(builds, after, refused, at_once=at_once, fail_fast=fail_fast)
-            loop = _build(call, place, packer, nodes.root, order)
-            results |= loop.results
-            interrupted = loop.interrupted
-        _show(call, [results[need.group.name] for need in decided])
-        if interrupted:
-            raise KeyboardInterrupt
-    _fail_if_any(call, refused | {name: result.error for name, result in results.items() if result.error})
+        _fail_if_any(call, refused)
+        return
+    _tell_up_to_date(call, decided)
+    loop = None
+    if packer and builds:
+        after = {need.group.name: [need.base] if need.base else [] for need in decided if need.why}
+        order = Order(builds, after, refused, at_once=at_once, fail_fast=fail_fast)
+        registry = AwsRegistry(place.account, {group.name: group.settings.tags for group in groups})
+        loop = _build(call, place.stage, registry, order, packer=packer, root=nodes.root)
+        results |= loop.results
+    _show(call, [results[need.group.name] for need in decided])
+    if loop:
+        _tell_leftovers(call, place.account, nodes.root, loop.failed_builds)
+    errors = {name: result.error for name, result in results.items() if result.error}
+    if loop and loop.interrupted:
+        _tell_errors(call, errors)
+        raise KeyboardInterrupt
+    _fail_if_any(call, errors)
 
 
 def _with_packer(
@@ -105,12 +112,13 @@ def _without_build(need: Need) -> Result:
     )
 
 
-def _build(call: Call, place: Cloud, packer: Packer, root: Path, order: Order) -> Loop:
-    if place.stage:
+def _build(call: Call, stage: Stage | None, registry: AwsRegistry, order: Order, *, packer: Packer, root: Path) -> Loop:
+    if stage:
         call.out.note("sandbox: provisioners are skipped, there is no machine to log in to")
-    templates = Templates(root, place.stage)
+    templates = Templates(root, stage)
     with watching(call.out) as watcher:
-        bench = Workbench(root, packer, AwsRegistry(place.account), watcher, templates.prepare, poll=call.poll)
+        account = registry.identity(order.builds[0].region)
+        bench = Workbench(root, packer, registry, watcher, templates.prepare, poll=call.poll, account=account)
         loop = Loop(bench, order)
         loop.run()
     return loop
@@ -146,10 +154,31 @@ def _show(call: Call, results: Sequence[Result]) -> None:
     call.out.table({"images": [result.document() for result in results]}, COLUMNS, rows)
 
 
-def _fail_if_any(call: Call, errors: dict[str, NodepkgError]) -> None:
-    """Tells each error once, however many groups it is of, and ends the program with the highest code."""
+def _tell_leftovers(call: Call, account: Account, root: Path, builds: Sequence[Build]) -> None:
+    """What failed builds left in EC2, and how to remove it. That it cannot be read changes nothing of what was done."""
+    records = Journal(root).records()
+    found: list[Leftover] = []
+    for region in sorted({build.region for build in builds if build.visible}):
+        try:
+            found += leftovers(account, region, {build.id for build in builds if build.region == region}, records)
+        except NodepkgError as error:
+            call.out.warning(f"what was left behind in {region} cannot be listed: {error.message}")
+    left = [one for one in found if one.state != "shutting-down"]
+    for one in left:
+        call.out.warning(f"{one.group or one.build} left behind: {one.line}")
+    if left:
+        call.out.note("package packer:sweep --older-than 0 removes what was left behind")
+
+
+def _tell_errors(call: Call, errors: Mapping[str, NodepkgError]) -> list[NodepkgError]:
+    """Each error once, however many groups it is of."""
     told = {(error.message, error.hint): error for error in errors.values()}
     for error in told.values():
         call.out.error(error.message, error.hint, error.exit_code)
-    if told:
-        raise typer.Exit(max(error.exit_code for error in told.values()))
+    return list(told.values())
+
+
+def _fail_if_any(call: Call, errors: Mapping[str, NodepkgError]) -> None:
+    """Ends the program with the highest code."""
+    if told := _tell_errors(call, errors):
+        raise typer.Exit(max(error.exit_code for error in told))

@@ -22,6 +22,8 @@ _ON_AWS = {
     "packer:clean",
     "packer:delete",
     "packer:list",
+    "packer:sweep",
+    "packer:adopt",
     "autoscale:run",
     "group:status",
 }

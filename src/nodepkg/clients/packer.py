@@ -142,6 +142,10 @@ class Process:
         """Its exit code, negative for a signal; None while it runs. Somebody else may still hold its output open."""
         return self._process.poll()
 
+    def wait(self) -> int:
+        """Its exit code, when it has ended."""
+        return self._process.wait()
+
     def interrupt(self) -> None:
         """Tells it to remove its temporary instance, key pair and security group, and to end."""
         self._signal(signal.SIGINT)

@@ -17,6 +17,7 @@ from nodepkg.images.build_log import BuildLog
 from nodepkg.images.ended import Ended, Fate, failure, judge
 from nodepkg.images.interrupts import Interrupts
 from nodepkg.images.journal import Entry, Journal, Record
+from nodepkg.images.leftovers import key_pair_name
 from nodepkg.pace import Progress, next_up, skipped
 from nodepkg.plan import Report
 
@@ -110,7 +111,7 @@ class Workbench:
     """Where images are built, and what the loop needs for it.
 
     `prepare` gives the template that Packer reads and those of our variables that it declares, for a build and for as
-    long as it takes. `poll` is how often AWS is asked, in seconds.
+    long as it takes. `poll` is how often AWS is asked, in seconds; `account` the id of the account that is asked.
     """
 
     root: Path
@@ -120,6 +121,7 @@ class Workbench:
     prepare: Callable[[Build, ExitStack], tuple[Path, frozenset[str]]]
     interrupts: Interrupts = field(default_factory=Interrupts)
     poll: float = 5.0
+    account: str = ""
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.time
@@ -215,16 +217,16 @@ class Loop:
         count = self._bench.interrupts.count
         if count == self._heeded:
             return
-        first, self._heeded = not self._heeded, count
+        self._heeded = count
         packing = [running for running in self._running.values() if running.ended is None]
-        if first and packing:
+        if count == 1 and packing:
             self._bench.watcher.note(
                 "interrupted: Packer removes its temporary instance, key pair and security group; again Ctrl-C ends it"
             )
         elif packing:
             self._kill_until = min(self._kill_until, self._bench.clock() + KILLED_SECONDS)
         for running in packing:
-            if first:
+            if count == 1:
                 running.process.interrupt()
             else:
                 running.process.kill()
@@ -269,6 +271,7 @@ class Loop:
             commit=build.commit,
             started=self._bench.now(),
             log=str(BuildLog.path(build.group, build.id)),
+            account=self._bench.account if build.visible else "",
             key_pair=variables.get("nodepkg_key_pair"),
         )
 
@@ -308,16 +311,16 @@ class Loop:
             self._end_failed(running, error)
             return
         fate = judge(ended, image, now - running.ended_at) if seen else _unseen(ended)
-        if fate is Fate.WAIT and self.interrupted:
-            self._end_failed(running, failure(ended, image, self._log(running)))
-        elif fate is Fate.WAIT:
+        if fate is Fate.WAIT and not self.interrupted:
             if image and image.state == "pending" and running.next_look == running.ended_at:
                 self._bench.watcher.said(
                     running.build.group, f"waiting for {image.id}, which Packer gave up on", step=True
                 )
             running.next_look = now + min(self._bench.poll, max(running.ended_at + 10 - now, self._bench.poll))
-        elif fate is Fate.FAILED:
-            self._end_failed(running, failure(ended, image, self._log(running)))
+        elif fate in (Fate.WAIT, Fate.FAILED):
+            # That a build was interrupted is no failure of its own; that an image may come is to be known.
+            known = image is not None or not self.interrupted
+            self._end_failed(running, failure(ended, image, self._log(running)) if known else None)
         elif fate is Fate.ADOPT and image:
             self._adopt(running, image)
         else:
@@ -364,21 +367,22 @@ class Loop:
             f"{result} {image}",
         )
 
-    def _end_failed(self, running: _Running, error: NodepkgError) -> None:
+    def _end_failed(self, running: _Running, error: NodepkgError | None) -> None:
         self._close(running)
-        if not error.hint:
+        if error and not error.hint:
             error = type(error)(error.message, hint=f"its log: {self._log(running)}")
         self.failed_builds.append(running.build)
         self._fail(running.build, error, log=self._log(running), seconds=self._bench.clock() - running.since)
 
-    def _fail(self, build: Build, error: NodepkgError, *, log: str | None, seconds: float | None) -> None:
+    def _fail(self, build: Build, error: NodepkgError | None, *, log: str | None, seconds: float | None) -> None:
         result = "interrupted" if self.interrupted else "failed"
         self._progress = _with(
             self._progress,
             running=self._progress.running - {build.group},
             failed=self._progress.failed | {build.group},
         )
-        self._keep(self._result(build, result, error=error, log=log, seconds=seconds), f"{result}: {error.message}")
+        told = f"{result}: {error.message}" if error else result
+        self._keep(self._result(build, result, error=error, log=log, seconds=seconds, why=result), told)
         if not self.interrupted:
             self._tell_skipped()
 
@@ -417,7 +421,7 @@ def _variables(build: Build, declared: frozenset[str]) -> dict[str, str]:
         "nodepkg_build": build.id,
         "nodepkg_commit": build.commit,
         "nodepkg_digest": build.digest,
-        "nodepkg_key_pair": f"nodepkg-{build.id}",
+        "nodepkg_key_pair": key_pair_name(build.id),
     }
     return {name: value for name, value in ours.items() if name in declared}
 

@@ -2,13 +2,15 @@
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.images import Image, Images
+from nodepkg.clients.aws.tags import Tags
+from nodepkg.images.adopt import adopt
 from nodepkg.images.build import Build
 from nodepkg.images.journal import Record
 from nodepkg.render import hcltext
@@ -55,8 +57,13 @@ def _declared(document: dict[str, Any], path: Path) -> list[str]:
 class AwsRegistry:
     """The account's images, as a Registry."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, tags: Mapping[str, Tags]) -> None:
+        """`tags` are those of each group."""
         self._account = account
+        self._tags = tags
+
+    def identity(self, region: str) -> str:
+        return self._account.identity(region)
 
     def find(self, build: Build, image: str | None, name: str | None) -> Image | None:
         images = Images(self._account, build.region)
@@ -65,4 +72,4 @@ class AwsRegistry:
         return max(images.named(name), key=lambda found: found.order, default=None) if name else None
 
     def adopt(self, build: Build, image: Image, record: Record) -> None:
-        raise NotImplementedError
+        adopt(self._account, build.region, image, build.group, tags=self._tags[build.group], record=record)
