@@ -253,7 +253,7 @@ class Loop:
                 opened.callback(tail.close)
                 process = bench.packer.start(template, variables, entry.output)
             except (NodepkgError, OSError) as error:
-                told = error if isinstance(error, NodepkgError) else RefusedError(str(error))
+                told = error if isinstance(error, NodepkgError) else _refused(build, error)
                 self._fail(build, told, log=None, seconds=None)
                 return
             running = _Running(build, entry, process, tail, readable, bench.clock(), opened.pop_all())
@@ -314,7 +314,7 @@ class Loop:
                 self._bench.watcher.said(
                     running.build.group, f"waiting for {image.id}, which Packer gave up on", step=True
                 )
-            running.next_look = now + min(self._bench.poll, max(running.ended_at + 10 - now, self._bench.poll))
+            running.next_look = now + self._bench.poll
         elif fate in (Fate.WAIT, Fate.FAILED):
             # That a build was interrupted is no failure of its own; that an image may come is to be known.
             known = image is not None or not self.interrupted
@@ -403,6 +403,10 @@ class Loop:
 
     def _close(self, running: _Running) -> None:
         running.opened.close()
+
+
+def _refused(build: Build, error: OSError) -> RefusedError:
+    return RefusedError(f"{build.group}: {error.filename or build.template}: {error.strerror}")
 
 
 def _with(progress: Progress, **changes: frozenset[str]) -> Progress:
