@@ -13,10 +13,11 @@ import pytest
 from nodepkg.clients.aws.buckets import Bucket
 from nodepkg.clients.aws.images import Image
 from nodepkg.errors import AwsError, RefusedError, ToolError
-from nodepkg.images.build import Build, Loop, Order, Result, Workbench
+from nodepkg.images.build import Loop
 from nodepkg.images.interrupts import SAME_SECONDS, Interrupts
 from nodepkg.images.journal import Journal, Record, new_build_id
 from nodepkg.images.staging import Templates
+from nodepkg.images.workbench import Build, Order, Result, Workbench
 from tests.stub_packer import stub, template
 
 IDS = iter(range(1, 1_000_000))
