@@ -13,8 +13,7 @@ from nodepkg.errors import AwsError, RefusedError, UsageError
 from nodepkg.images.adopt import adopt, check, plan_adoption, record_of, require_image
 from nodepkg.images.journal import Record
 from nodepkg.images.newest import belongs
-from tests.faults import aws
-from tests.images.test_sweep import refuse
+from tests.faults import aws, deny
 
 CREATED = datetime(2026, 11, 21, 12, tzinfo=UTC)
 IMAGE = Image("ami-1", "bee 1", CREATED, "available", {}, ("snap-1", "snap-2"))
@@ -130,7 +129,7 @@ def test_an_adopted_image_counts_and_its_snapshots_are_ours() -> None:
 
 
 def test_one_that_is_half_adopted_does_not_count_yet() -> None:
-    with aws(refuse("CreateTags", "UnauthorizedOperation", 1)) as account:
+    with aws(deny("CreateTags")) as account:
         image = made(account)
         with pytest.raises(AwsError, match=f"tag {image.snapshots[0]}"):
             adopt(account, "us-east-1", image, "bee", tags={}, record=None)

@@ -149,6 +149,37 @@ def test_a_build_that_ended_lives_no_more(tmp_path: Path) -> None:
     assert (journal.folder / f"{BUILD}.out").read_text() == "began\nended\n"
 
 
+SAID = """\
+1795273785,,ui,say,==> amazon-ebs: Prevalidating AMI Name: bee 1795273785
+1795273785,,ui,say,==> amazon-ebs: Found Image ID: ami-1ebb2077
+1795273785,,ui,say,==> amazon-ebs: Creating temporary security group for this instance: packer_6b01
+1795273786,,ui,say,==> amazon-ebs: Creating AMI bee 1795273785 from instance i-1
+1795273786,,ui,message,    amazon-ebs: AMI: ami-4301e024
+1795273786,,ui,say,==> amazon-ebs: Waiting for AMI to beco"""
+
+
+def test_what_was_not_written_down_any_more_is_read_from_packers_output(journal: Journal, entry: Entry) -> None:
+    entry.output.write(SAID.encode())
+    assert journal.records() == [record()]  # who runs it writes it down
+    entry.close()
+    assert journal.records() == [
+        replace(
+            record(),
+            security_groups=("packer_6b01",),
+            source="ami-1ebb2077",
+            image_name="bee 1795273785",
+            image="ami-4301e024",
+        )
+    ]
+
+
+def test_what_was_written_down_counts_more_than_the_output(journal: Journal, entry: Entry) -> None:
+    entry.output.write(SAID.encode())
+    entry.note(security_groups=("sg-1",), source="ami-0", image_name="x", image="ami-1")
+    entry.close()
+    assert journal.records() == [entry.record]
+
+
 def test_those_who_ask_do_not_make_each_other_wait(journal: Journal) -> None:
     journal.begin(record()).close()
     with (journal.folder / f"{BUILD}.lock").open() as asked:

@@ -1,30 +1,30 @@
 """What packer:sweep removes: the decider on plain values, and the actions against an embedded AWS."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nodepkg.clients.aws.account import Account
+from nodepkg.errors import AwsError
 from nodepkg.images.journal import Journal, Record, new_build_id
-from nodepkg.images.leftovers import Leftover, key_pair_name, left_behind, leftovers
+from nodepkg.images.leftovers import Leftover, key_pair_name, leftovers
 from nodepkg.images.sweep import Broom, Sweep, Verdict, plan_sweep, spoken, sweep_plan
 from nodepkg.plan import execute
-from nodepkg.sandbox.calls import read
-from tests.faults import Layer, aws, lose_replies
+from nodepkg.sandbox.front import Layer
+from tests.faults import aws, deny, lose_replies, slow_termination
+from tests.faults.layers import Turns, layer
 from tests.images.test_journal import program
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 REGION = "us-east-1"
 NOTHING = timedelta()
+ACCOUNT = "123456789012"  # that of moto
 
 
 def build_of(age: timedelta, number: int = 0, now: datetime = NOW) -> str:
@@ -189,21 +189,10 @@ def test_never_one_that_lives_nor_a_younger_one_nor_one_of_others(
             assert len(one.build) != 16 or max(min(ages), NOTHING) < older_than  # nothing else keeps it
 
 
-def refuse(action: str, code: str, count: int) -> Layer:
-    """The first calls of this action are refused with this code."""
-    left = [count]
-
-    def layer(app: "WSGIApplication") -> "WSGIApplication":
-        def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> "Iterable[bytes]":
-            call = read(environ)
-            if call.action != action or not left[0]:
-                return app(environ, start_response)
-            left[0] -= 1
-            return call.error(code, "not now", 400)(environ, start_response)
-
-        return answer
-
-    return layer
+def refuse(action: str, code: str, count: int | None = None) -> Layer:
+    """The first calls of this action (None: all) are refused with this code."""
+    turns = Turns(action, count)
+    return layer(lambda call, onward: call.error(code, "not now", 400) if turns.take(call) else onward())
 
 
 class World:
@@ -221,7 +210,7 @@ class World:
         return build_of(age, number, self.now)
 
     def record(self, build: str, **more: Any) -> Record:
-        record = Record(build, "bee", REGION, "t", "d1", "c1", self.now.timestamp() - 1, "l")
+        record = Record(build, "bee", REGION, "t", "d1", "c1", self.now.timestamp() - 1, "l", ACCOUNT)
         return replace(record, **more)
 
     def ended(self, build: str, **more: Any) -> Record:
@@ -358,7 +347,7 @@ def test_what_a_build_left_is_told_line_by_line(folder: Path) -> None:
         build = world.build(1)
         instance, group, key_pair = world.everything_of(build)
         world.everything_of(world.build(2))
-        assert left_behind(account, REGION, world.record(build)) == [
+        assert [one.line for one in leftovers(account, REGION, {build}, [])] == [
             f"instance {instance}, running, in us-east-1",
             f"security group {group} (packer_{build}), in us-east-1",
             f"key pair {key_pair}, in us-east-1",
@@ -399,7 +388,7 @@ def test_a_security_group_is_deleted_as_soon_as_ec2_gives_it_free(folder: Path) 
 
 
 def test_one_that_stays_in_use_keeps_no_other_from_going(folder: Path) -> None:
-    with aws(refuse("DeleteSecurityGroup", "DependencyViolation", 10_000)) as account:
+    with aws(refuse("DeleteSecurityGroup", "DependencyViolation")) as account:
         world = World(account, folder)
         build = world.build(1)
         world.ended(build)
@@ -423,7 +412,7 @@ def test_the_next_sweep_finishes_on_another_machine_too(folder: Path) -> None:
 
 
 def test_a_security_group_waits_for_no_instance_that_cannot_be_terminated(folder: Path) -> None:
-    with aws(refuse("TerminateInstances", "OperationNotPermitted", 10_000)) as account:
+    with aws(refuse("TerminateInstances", "OperationNotPermitted")) as account:
         world = World(account, folder)
         build = world.build(1)
         world.ended(build)
@@ -437,7 +426,7 @@ def test_a_security_group_waits_for_no_instance_that_cannot_be_terminated(folder
 
 
 def test_an_instance_that_is_never_terminated_is_told(folder: Path) -> None:
-    with aws(refuse("TerminateInstances", "InvalidInstanceID.NotFound", 10_000)) as account:
+    with aws(refuse("TerminateInstances", "InvalidInstanceID.NotFound")) as account:
         world = World(account, folder)  # EC2 says that it is gone, and shows it as running for ever
         build = world.build(1)
         world.ended(build)
@@ -451,14 +440,18 @@ def test_an_instance_that_is_never_terminated_is_told(folder: Path) -> None:
 def test_a_build_that_left_nothing_is_forgotten(folder: Path) -> None:
     with aws() as account:
         world = World(account, folder)
-        done, left, elsewhere, alive = (world.build(number) for number in range(4))
+        done, left, elsewhere, alive, other, unknown, old = (world.build(number) for number in range(7))
         for build in (done, left):
             world.ended(build)
+        world.ended(other, account="210987654321")
+        world.ended(unknown, account="")
+        world.ended(old, account="", started=world.now.timestamp() - 31 * 86_400)
         world.ended(elsewhere, region="eu-west-1")
         world.key_pair(key_pair_name(left))
         entry = world.journal.begin(world.record(alive))
-        assert world.sweep().forget() == [done]
-        assert {record.build for record in world.journal.records()} == {left, elsewhere, alive}
+        assert world.sweep().forget() == [done, old]
+        kept = {left, elsewhere, alive, other, unknown}
+        assert {record.build for record in world.journal.records()} == kept
         entry.close()
 
 
@@ -512,3 +505,32 @@ def test_a_packer_that_does_not_end_keeps_what_it_made(folder: Path) -> None:
         verdicts = world.sweep().settle(world.sweep().examine(), world.broom, lambda _: None)
         assert [verdict.word for verdict in verdicts] == ["spare"]
         assert sum(world.waits) == 300
+
+
+def test_security_groups_wait_for_their_instances(folder: Path) -> None:
+    with aws(slow_termination(5)) as account:
+        world = World(account, folder)
+        build = world.build(1)
+        world.ended(build)
+        removed = world.everything_of(build)
+        assert world.swept() == list(removed)
+        assert len(world.waits) == 5
+        assert world.left() == []
+
+
+def test_an_instance_that_is_going_is_told_as_that(folder: Path) -> None:
+    with aws(slow_termination(1_000)) as account:
+        world = World(account, folder)
+        build = world.build(1)
+        instance, group, key_pair = world.everything_of(build)
+        world.ec2.terminate_instances(InstanceIds=[instance])
+        found = leftovers(account, REGION, {build}, [])
+        assert [(one.id, one.state) for one in found] == [(instance, "shutting-down"), (group, ""), (key_pair, "")]
+
+
+@pytest.mark.parametrize("action", ["DescribeInstances", "DescribeSecurityGroups", "DescribeKeyPairs"])
+def test_without_a_complete_picture_nothing_is_removed(folder: Path, action: str) -> None:
+    with aws(deny(action)) as account:
+        world = World(account, folder)
+        with pytest.raises(AwsError, match="UnauthorizedOperation"):
+            world.sweep().examine()

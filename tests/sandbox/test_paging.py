@@ -2,7 +2,7 @@
 
 import pytest
 
-from nodepkg.sandbox.paging import BadTokenError, page
+from nodepkg.sandbox.paging import BadTokenError, at_most, page
 
 
 def number(item: int) -> int:
@@ -35,3 +35,16 @@ def test_keys_of_several_parts_order_part_by_part() -> None:
 def test_a_token_of_somebody_else_is_an_error(token: str) -> None:
     with pytest.raises(BadTokenError):
         page([1], number, token=token, size=1)
+
+
+def test_pages_may_be_shorter_than_asked_for_or_empty() -> None:
+    with at_most(1):
+        first, token = page([1, 2], number, token=None, size=2)
+        with at_most(0):
+            nothing, other = page([1, 2], number, token=token, size=2)
+    assert (first, nothing) == ([1], [])
+    assert other != token
+    assert page([1, 2], number, token=other, size=2) == ([2], None)
+    with at_most(0):
+        _, start = page([1, 2], number, token=None, size=None)
+    assert page([1, 2], number, token=start, size=None) == ([1, 2], None)

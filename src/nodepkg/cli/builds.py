@@ -118,7 +118,8 @@ def _build(call: Call, stage: Stage | None, registry: AwsRegistry, order: Order,
         call.out.note("sandbox: provisioners are skipped, there is no machine to log in to")
     templates = Templates(root, stage)
     with watching(call.out) as watcher:
-        bench = Workbench(root, packer, registry, watcher, templates.prepare, poll=call.poll)
+        account = registry.identity(order.builds[0].region)
+        bench = Workbench(root, packer, registry, watcher, templates.prepare, poll=call.poll, account=account)
         loop = Loop(bench, order)
         loop.run()
     return loop

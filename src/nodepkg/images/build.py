@@ -152,6 +152,7 @@ class Loop:
             commit=build.commit,
             started=self._bench.now(),
             log=str(BuildLog.path(build.group, build.id)),
+            account=self._bench.account if build.visible else "",
             key_pair=variables.get("nodepkg_key_pair"),
         )
 

@@ -10,12 +10,13 @@ import json
 import os
 import re
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from nodepkg.clients.packer_output import Outcome, Tail
 from nodepkg.errors import RefusedError
 from nodepkg.render.files import private_folder
 
@@ -47,6 +48,8 @@ def started_at(build: str) -> datetime | None:
 class Record:
     """What is known of a build. `started` is in Unix seconds; `log` a path, relative to the project.
 
+    `account` is the id of the AWS account in which it builds, "" if that is not known.
+
     `key_pair` and `security_groups` are those that Packer makes for it; `source` is the image it is built on,
     `image_name` and `image` the one that it makes, as soon as Packer has named them.
     """
@@ -59,6 +62,7 @@ class Record:
     commit: str
     started: float
     log: str
+    account: str = ""
     key_pair: str | None = None
     security_groups: tuple[str, ...] = ()
     source: str | None = None
@@ -100,11 +104,12 @@ class Entry:
 
 
 class Journal:
-    """The builds that were started from this project. `warn` is told of a record that cannot be read."""
+    """The builds that were started from this project. `warn` is told, once, of a record that cannot be read."""
 
     def __init__(self, root: Path, *, warn: Callable[[str], None] | None = None) -> None:
         self.folder = root / BUILDS
-        self._warn = warn or (lambda _: None)
+        self._told: set[str] = set()
+        self._warn_user = warn or (lambda _: None)
 
     def begin(self, record: Record) -> Entry:
         """Opens the record of a new build; raises RefusedError if it cannot be written."""
@@ -115,7 +120,11 @@ class Journal:
             raise _unwritable(Path(error.filename or self.folder), error) from error
 
     def records(self) -> list[Record]:
-        """All that can be read, oldest first; of one that is damaged `warn` is told."""
+        """All that can be read, oldest first; of one that is damaged `warn` is told.
+
+        Those of builds that have ended hold what Packer's output names, also if our process was killed before it could
+        write it down.
+        """
         try:
             paths = sorted(path for path in self.folder.iterdir() if path.suffix == ".json" and is_build_id(path.stem))
         except FileNotFoundError:
@@ -123,7 +132,7 @@ class Journal:
         except OSError as error:
             self._warn(f"{self.folder}: cannot be read: {error.strerror}")
             return []
-        return [record for path in paths if (record := self._read(path))]
+        return [self._completed(record) for path in paths if (record := self._read(path))]
 
     def knows(self, build: str) -> bool:
         """Whether the build was started from this project, also if its record is damaged."""
@@ -143,6 +152,26 @@ class Journal:
             for suffix in _SUFFIXES:
                 with suppress(OSError):
                     (self.folder / f"{build}{suffix}").unlink()
+
+    def _warn(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._warn_user(text)
+
+    def _completed(self, record: Record) -> Record:
+        if self.lives(record.build):
+            return record
+        outcome = Outcome()
+        with suppress(OSError), closing(Tail(self.folder / f"{record.build}.out")) as output:
+            for line in output.read(ended=True):
+                outcome.hear(line)
+        return replace(
+            record,
+            security_groups=record.security_groups or outcome.security_groups,
+            source=record.source or outcome.source,
+            image_name=record.image_name or outcome.image_name,
+            image=record.image or outcome.image,
+        )
 
     def _read(self, path: Path) -> Record | None:
         try:

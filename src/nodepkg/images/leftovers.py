@@ -71,12 +71,6 @@ def leftovers(
     return [one for one in wanted if builds is None or one.build in builds]
 
 
-def left_behind(account: Account, region: str, record: Record) -> list[str]:
-    """A line for each thing that a build left, and that does not go by itself. Raises AwsError."""
-    found = leftovers(account, region, {record.build}, [record])
-    return [one.line for one in found if one.state != "shutting-down"]
-
-
 def _instances(instances: Sequence[Machine], region: str) -> Iterator[Leftover]:
     for one in instances:
         build = one.tags[BUILD_TAG]

@@ -62,6 +62,9 @@ class AwsRegistry:
         self._account = account
         self._tags = tags
 
+    def identity(self, region: str) -> str:
+        return self._account.identity(region)
+
     def find(self, build: Build, image: str | None, name: str | None) -> Image | None:
         images = Images(self._account, build.region)
         if image:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from nodepkg.clients.aws.account import Account
@@ -21,6 +22,8 @@ TERMINATED_SECONDS = 600.0
 # EC2 gives a security group free a while after the instance that used it is terminated.
 IN_USE_SECONDS = 60.0
 WIND_DOWN_SECONDS = 300.0
+# A build of which it is not known in which account it was is remembered that long.
+FORGOTTEN = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -251,17 +254,27 @@ class Sweep:
         return self.examine() if orphaned else verdicts
 
     def forget(self) -> list[str]:
-        """Forgets the builds of these regions that have ended and left nothing. Raises AwsError.
+        """Forgets the builds of these regions, and of this account, that have ended and left nothing. Raises AwsError.
 
         One that left an image which does not count yet is kept: packer:adopt needs to know what it was made from.
         """
-        ended = [record for record in self.journal.records() if record.region in self.regions]
+        ended = [record for record in self.journal.records() if self._is_here(record)]
         ended = [record for record in ended if not self.journal.lives(record.build)]
         left = {one.build for region in {one.region for one in ended} for one in self._left(region, ended)}
         done = [record.build for record in ended if record.build not in left and not self._made_an_image(record)]
         for build in done:
             self.journal.forget(build)
         return done
+
+    def _is_here(self, record: Record) -> bool:
+        """One of another account is not forgotten since nothing of it is seen in this one (the sandbox is one, too)."""
+        known = record.account != "" and record.account == self._identity
+        old = record.started < (self.now() - FORGOTTEN).timestamp()
+        return record.region in self.regions and (known or old)
+
+    @cached_property
+    def _identity(self) -> str:
+        return self.account.identity(next(iter(self.regions)))
 
     def _left(self, region: str, records: Sequence[Record]) -> list[Leftover]:
         return leftovers(self.account, region, {record.build for record in records}, records)

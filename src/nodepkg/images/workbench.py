@@ -103,7 +103,7 @@ class Workbench:
     """Where images are built, and what the loop needs for it.
 
     `prepare` gives the template that Packer reads and those of our variables that it declares, for a build and for as
-    long as it takes. `poll` is how often AWS is asked, in seconds.
+    long as it takes. `poll` is how often AWS is asked, in seconds; `account` the id of the account that is asked.
     """
 
     root: Path
@@ -113,6 +113,7 @@ class Workbench:
     prepare: Callable[[Build, ExitStack], tuple[Path, frozenset[str]]]
     interrupts: Interrupts = field(default_factory=Interrupts)
     poll: float = 5.0
+    account: str = ""
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.time

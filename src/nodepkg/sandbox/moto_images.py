@@ -12,7 +12,7 @@ from moto.ec2.models.amis import Ami, AmiBackend
 from moto.ec2.responses.amis import AmisResponse
 from moto.ec2.utils import format_timestamp
 
-from nodepkg.sandbox.moto_pages import paged
+from nodepkg.sandbox.moto_pages import paged, told_tags
 from nodepkg.sandbox.moto_snapshots import LOCK, add_snapshot, delete_unless_shared, devices_of, set_devices
 
 _COOLDOWN = timedelta(hours=24)
@@ -124,7 +124,7 @@ def _answer_describe_images(self: AmisResponse) -> ActionResult:
         found = [image for image in found if image.id in ids]
     if not self._get_bool_param("IncludeDisabled", False):
         found = [image for image in found if image.state != "disabled"]
-    return paged(self, "Images", found, key=attrgetter("id"), most=1000, exact=_told)
+    return paged(self, "Images", found, key=attrgetter("id"), told=_told, most=1000)
 
 
 def _told(image: Ami) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def _told(image: Ami) -> dict[str, Any]:
         "SriovNetSupport": image.sriov,
         "SourceInstanceId": image.source_instance_id,
         "ProductCodes": [{"ProductCodeId": code, "ProductCodeType": "marketplace"} for code in image.product_codes],
-        "Tags": [{"Key": tag["key"], "Value": tag["value"]} for tag in image.get_tags()],
+        "Tags": told_tags(image),
         "DeregistrationProtection": _deregistration_protection(image),
     }
 

@@ -12,7 +12,7 @@ from moto.ec2.models.elastic_block_store import EBSBackend, Snapshot
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.ec2.utils import random_snapshot_id
 
-from nodepkg.sandbox.moto_pages import paged
+from nodepkg.sandbox.moto_pages import paged, told_tags
 
 Devices = Sequence[tuple[str, Snapshot]]
 
@@ -87,7 +87,24 @@ def _answer_describe_snapshots(self: ElasticBlockStore) -> ActionResult:
     found = backend.describe_snapshots(snapshot_ids=ids, filters=self._filters_from_querystring())
     owners = {backend.account_id if owner == "self" else owner for owner in self._get_param("OwnerIds", [])}
     found = [snapshot for snapshot in found if not owners or snapshot.owner_id in owners]
-    return paged(self, "Snapshots", found, key=attrgetter("id"), most=1000)
+    return paged(self, "Snapshots", found, key=attrgetter("id"), told=_told, most=1000)
+
+
+def _told(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "SnapshotId": snapshot.id,
+        "VolumeId": snapshot.volume_id,
+        "VolumeSize": snapshot.volume_size,
+        "State": snapshot.status,
+        "StartTime": snapshot.start_time,
+        "Progress": snapshot.progress,
+        "OwnerId": snapshot.owner_id,
+        "Description": snapshot.description,
+        "Encrypted": snapshot.encrypted,
+        "KmsKeyId": snapshot.kms_key_id,
+        "StorageTier": snapshot.storage_tier,
+        "Tags": told_tags(snapshot),
+    }
 
 
 def install() -> None:

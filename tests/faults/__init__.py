@@ -1,0 +1,26 @@
+"""An embedded AWS in this process, with faults between it and its clients.
+
+A fault is a layer (nodepkg.sandbox.front.Layer): `with aws(throttle("DescribeImages", 2), record) as account: ...`.
+The last layer is the outermost. Actions are patterns: `"DescribeImages"`, `"Describe*"`, `"*"`. A process gets there
+with `nodepkg.sandbox.environment.child_environment(os.environ, account.endpoint)`.
+"""
+
+from tests.faults.pages import cut_page, empty_page, short_pages
+from tests.faults.replies import Recorder, deny, fail, kill_at, lose_replies, throttle
+from tests.faults.server import aws
+from tests.faults.states import pending_images, slow_termination
+
+__all__ = [
+    "Recorder",
+    "aws",
+    "cut_page",
+    "deny",
+    "empty_page",
+    "fail",
+    "kill_at",
+    "lose_replies",
+    "pending_images",
+    "short_pages",
+    "slow_termination",
+    "throttle",
+]

@@ -1,0 +1,40 @@
+"""The server: the sandbox's own front, on a free loopback port."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from moto.moto_server.werkzeug_app import MotoRequestHandler
+from werkzeug.serving import make_server
+
+from nodepkg.clients.aws.account import Account
+from nodepkg.sandbox import moto_seed
+from nodepkg.sandbox.front import Layer
+from nodepkg.sandbox.seed import Seed, SeedImage, SeedRegion
+from nodepkg.sandbox.server import front
+
+
+class Quiet(MotoRequestHandler):
+    """Thousands of calls are not worth a line each."""
+
+    def log_request(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def aws(*layers: Layer) -> Iterator[Account]:
+    """An account, with one source image, that is reached through these layers; `account.endpoint` is for others."""
+    app = front(layers=layers)
+    moto_seed.forget_everything()
+    moto_seed.apply(
+        Seed({"us-east-1": SeedRegion(images=(SeedImage("ami-1ebb2077", "precise"),), instance_types=("m1.large",))})
+    )
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield Account(endpoint=f"http://127.0.0.1:{server.port}")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
