@@ -206,6 +206,32 @@ def test_a_killed_run_leaves_nothing_since_packer_is_told(
             time.sleep(0.2)
 
 
+@each_packer
+def test_what_a_packer_that_was_killed_left_behind_is_listed(
+    on_aws: Program, aws: process.Sandbox, tmp_path: Path, packer: str
+) -> None:
+    seed(aws)
+    with node(tmp_path, address="127.0.0.1") as host:
+        reach(on_aws.folder, host, aws.endpoint)
+        converges(on_aws.folder, g12_04_bee="touch /tmp/began; sleep 60")
+        on_aws("group:create")
+        command = [sys.executable, "-m", "nodepkg", "packer:run", "12_04-bee", "--poll", "0.1"]
+        environ = {**on_aws.environ, "NODEPKG_PACKER": packer}
+        with subprocess.Popen(command, cwd=on_aws.folder, env=environ, stderr=subprocess.PIPE, text=True) as running:
+            until(host.path("/tmp/began"), running=running)
+            (child,) = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+            os.killpg(int(child), signal.SIGKILL)
+            _, told = running.communicate(timeout=120)
+    assert running.returncode == 6, told
+    assert "ended by signal 9" in told
+    left = leftovers(aws)
+    assert len(left) == 3
+    warnings = [line for line in told.splitlines() if line.startswith("warning: 12_04-bee left behind: ")]
+    assert len(warnings) == 3
+    assert all(any(name in line for line in warnings) for name in left)
+    assert "package packer:sweep --older-than 0" in told
+
+
 def leftovers(aws: process.Sandbox) -> list[str]:
     """What there is in EC2 that a build should have removed."""
     ec2 = client(aws)
