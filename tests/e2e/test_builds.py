@@ -166,6 +166,14 @@ def test_source_images_that_are_not_there_are_told_before_any_build(on_aws: Prog
     assert "source_ami_filter 'no-such-*' of self: no image matches in us-east-1" in done.stderr
 
 
+def test_missing_credentials_are_told_once_for_all_groups(package: Program) -> None:
+    package("group:create")
+    done = package("packer:run", code=5)
+    assert done.stderr.count("error:") == 1
+    assert "no AWS credentials" in done.stderr
+    assert "--profile" in done.stderr
+
+
 @each_packer
 def test_a_template_that_packer_refuses_is_an_error_of_packer(package: Program, packer: str) -> None:
     path = package.folder / "nodes.json"
@@ -198,6 +206,32 @@ def test_a_killed_run_leaves_nothing_since_packer_is_told(
             time.sleep(0.2)
 
 
+@each_packer
+def test_what_a_packer_that_was_killed_left_behind_is_listed(
+    on_aws: Program, aws: process.Sandbox, tmp_path: Path, packer: str
+) -> None:
+    seed(aws)
+    with node(tmp_path, address="127.0.0.1") as host:
+        reach(on_aws.folder, host, aws.endpoint)
+        converges(on_aws.folder, g12_04_bee="touch /tmp/began; sleep 60")
+        on_aws("group:create")
+        command = [sys.executable, "-m", "nodepkg", "packer:run", "12_04-bee", "--poll", "0.1"]
+        environ = {**on_aws.environ, "NODEPKG_PACKER": packer}
+        with subprocess.Popen(command, cwd=on_aws.folder, env=environ, stderr=subprocess.PIPE, text=True) as running:
+            until(host.path("/tmp/began"), running=running)
+            (child,) = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+            os.killpg(int(child), signal.SIGKILL)
+            _, told = running.communicate(timeout=120)
+    assert running.returncode == 6, told
+    assert "ended by signal 9" in told
+    left = leftovers(aws)
+    assert len(left) == 3
+    warnings = [line for line in told.splitlines() if line.startswith("warning: 12_04-bee left behind: ")]
+    assert len(warnings) == 3
+    assert all(any(name in line for line in warnings) for name in left)
+    assert "package packer:sweep --older-than 0" in told
+
+
 def leftovers(aws: process.Sandbox) -> list[str]:
     """What there is in EC2 that a build should have removed."""
     ec2 = client(aws)
@@ -208,10 +242,12 @@ def leftovers(aws: process.Sandbox) -> list[str]:
     return [*alive, *pairs, *(name for name in groups if name != "default")]
 
 
-def on_a_terminal(program: Program, *arguments: str, columns: int, interrupt: bool = False) -> tuple[int, str]:
+def on_a_terminal(
+    program: Program, *arguments: str, columns: int, interrupt: bool = False, term: str = "xterm"
+) -> tuple[int, str]:
     """The exit code, and what the terminal was sent."""
     ours, theirs = pty.openpty()
-    environ = {**program.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"}
+    environ = {**program.environ, "TERM": term, "COLUMNS": str(columns), "LINES": "24"}
     command = [sys.executable, "-m", "nodepkg", *arguments]
     shown = b""
     with subprocess.Popen(
@@ -254,6 +290,14 @@ def test_a_terminal_shows_a_live_line_for_each_build_and_nothing_of_it_at_the_en
         )
         assert all(len(line) <= columns for line in left)
         assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(package: Program) -> None:
+    package("group:create")
+    code, shown = on_a_terminal(package, "packer:run", "12_04-bee", "--sandbox", columns=80, term="dumb")
+    assert code == 0, shown
+    assert "\x1b" not in shown
+    assert "[12_04-bee] ==> amazon-ebs: Launching a source AWS instance..." in shown
 
 
 def test_ctrl_c_leaves_a_terminal_in_order(package: Program) -> None:

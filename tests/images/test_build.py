@@ -13,10 +13,11 @@ import pytest
 from nodepkg.clients.aws.buckets import Bucket
 from nodepkg.clients.aws.images import Image
 from nodepkg.errors import AwsError, RefusedError, ToolError
-from nodepkg.images.build import Build, Loop, Order, Result, Workbench
+from nodepkg.images.build import Loop
 from nodepkg.images.interrupts import SAME_SECONDS, Interrupts
 from nodepkg.images.journal import Journal, Record, new_build_id
 from nodepkg.images.staging import Templates
+from nodepkg.images.workbench import Build, Order, Result, Workbench
 from tests.stub_packer import stub, template
 
 IDS = iter(range(1, 1_000_000))
@@ -86,6 +87,7 @@ class Rig:
     interrupts: Interrupts = field(default_factory=lambda: Interrupts(clock=_far_apart()))
     clock: Callable[[], float] = time.monotonic
     loop: Loop | None = None
+    starts: Callable[[], Bucket] = lambda: Bucket(100, 100)
 
     def build(self, name: str, *does: tuple[Any, ...], visible: bool = True) -> Build:
         template(self.root / "packer" / f"{name}.json", *does)
@@ -105,7 +107,7 @@ class Rig:
             poll=0.01,
             clock=self.clock,
             sleep=lambda _: time.sleep(0.01),
-            starts=lambda: Bucket(100, 100),
+            starts=self.starts,
         )
         needs = {build.group: [] for build in builds} | {name: [] for name in refused} | (needs or {})
         self.loop = Loop(bench, Order(builds, needs, refused, **order))
@@ -387,6 +389,17 @@ def test_a_template_that_cannot_be_read_fails_its_group_only(rig: Rig) -> None:
     results = rig.run(build, rig.build("other", *GOOD))
     assert isinstance(results["bee"].error, RefusedError)
     assert results["other"].result == "built"
+
+
+def test_starts_are_spread_as_ec2_takes_them(rig: Rig) -> None:
+    """Its bucket of RunInstances gets two tokens a second."""
+    rig.starts = Workbench.starts
+    began: list[float] = []
+    rig.told.react = lambda _, line: began.append(time.monotonic()) if "now" in line else None
+    builds = [rig.build(name, ("say", "now"), *GOOD) for name in ("aaa", "bbb", "ccc")]
+    rig.run(*builds)
+    assert len(began) == 3
+    assert began[2] - began[0] > 2 / 2
 
 
 def test_nothing_of_a_name_reaches_a_shell(rig: Rig) -> None:

@@ -14,11 +14,12 @@ from nodepkg.clients import git
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.packer import Packer, find
 from nodepkg.errors import NodepkgError, ToolError
-from nodepkg.images.build import Build, Loop, Order, Result, Workbench
+from nodepkg.images.build import Loop
 from nodepkg.images.due import Need, forbid, has_own_credentials, needs, packer_fits, show
 from nodepkg.images.journal import Journal, new_build_id
 from nodepkg.images.leftovers import Leftover, leftovers
 from nodepkg.images.staging import AwsRegistry, Stage, Templates
+from nodepkg.images.workbench import Build, Order, Result, Workbench
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
 from nodepkg.render.bundle import Project

@@ -102,7 +102,7 @@ def _line(group: str, shown: _Shown, now: float, name: int, width: int) -> str:
     if shown.last == shown.step:
         return head + shown.step
     room = width - cells(head)
-    return f"{head}{cut(shown.step, max(room // 2, NARROW // 2))}  {shown.last}"
+    return f"{head}{cut(shown.step, max(room // 2, NARROW // 2))}  {shown.last}".rstrip()
 
 
 def cut(text: str, width: int) -> str:

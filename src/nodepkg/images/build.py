@@ -1,131 +1,25 @@
 """packer:run: several Packers side by side, followed by one loop without threads."""
 
 import os
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from nodepkg.clients.aws.buckets import Bucket
 from nodepkg.clients.aws.images import Image
-from nodepkg.clients.packer import Packer, Process
+from nodepkg.clients.packer import Process
 from nodepkg.clients.packer_output import Line, Outcome, Tail
 from nodepkg.errors import AwsError, NodepkgError, RefusedError
 from nodepkg.images.build_log import BuildLog
 from nodepkg.images.ended import Ended, Fate, failure, judge
-from nodepkg.images.interrupts import Interrupts
 from nodepkg.images.journal import Entry, Journal, Record
 from nodepkg.images.leftovers import key_pair_name
+from nodepkg.images.workbench import Build, Order, Result, Workbench
 from nodepkg.pace import Progress, next_up, skipped
-from nodepkg.plan import Report
 
 TICK_SECONDS = 0.1
 KILLED_SECONDS = 5.0  # how long the system may take to end a process that was killed
-# EC2 takes 5 RunInstances at once, then 2 a second; when Packer makes its call varies by about 2 s.
-STARTS_A_SECOND = 1.8
-
-
-@dataclass(frozen=True)
-class Build:
-    """One build to be. `id` is what its temporary resources are known by, `why` why it is due.
-
-    `visible`: whether its image can be looked for, with the credentials that we have.
-    """
-
-    group: str
-    region: str
-    template: str
-    digest: str
-    commit: str
-    id: str
-    why: str
-    visible: bool = True
-
-    def __str__(self) -> str:
-        return f"build an image of {self.group} from {self.template}: {self.why}"
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of a group: `result` is built, adopted, up to date, failed, skipped or interrupted."""
-
-    group: str
-    region: str
-    result: str
-    digest: str = ""
-    commit: str = ""
-    image: str | None = None
-    name: str | None = None
-    seconds: float | None = None
-    log: str | None = None
-    error: NodepkgError | None = None
-    why: str = ""
-
-    def document(self) -> Report:
-        return {
-            "group": self.group,
-            "result": self.result,
-            "image": self.image,
-            "name": self.name,
-            "region": self.region,
-            "digest": self.digest or None,
-            "commit": self.commit,
-            "duration_seconds": None if self.seconds is None else round(self.seconds, 1),
-            "log": self.log,
-            "error": self.error.message if self.error else self.why or None,
-        }
-
-
-class Registry(Protocol):
-    """Where images are looked for, and taken over; each may raise AwsError."""
-
-    def find(self, build: Build, image: str | None, name: str | None) -> Image | None:
-        """The account's own image of this id, or else of this name."""
-
-    def adopt(self, build: Build, image: Image, record: Record) -> None:
-        """Makes an image count that a failed build has left; raises RefusedError for one that must not."""
-
-
-class Watcher(Protocol):
-    """Who is told of what happens."""
-
-    def began(self, group: str, log: str) -> None:
-        """A build has been started, or was going to be."""
-
-    def said(self, group: str, line: str, *, step: bool) -> None:
-        """One line of Packer's; `step`: it begins a step of the build."""
-
-    def ended(self, group: str, result: str, told: str) -> None:
-        """A group is dealt with; `told` is what is to be said of it."""
-
-    def note(self, text: str) -> None: ...
-
-    def tick(self, waiting: int) -> None:
-        """Time has passed; `waiting` groups have not begun."""
-
-
-@dataclass(frozen=True)
-class Workbench:
-    """Where images are built, and what the loop needs for it.
-
-    `prepare` gives the template that Packer reads and those of our variables that it declares, for a build and for as
-    long as it takes. `poll` is how often AWS is asked, in seconds; `account` the id of the account that is asked.
-    """
-
-    root: Path
-    packer: Packer
-    registry: Registry
-    watcher: Watcher
-    prepare: Callable[[Build, ExitStack], tuple[Path, frozenset[str]]]
-    interrupts: Interrupts = field(default_factory=Interrupts)
-    poll: float = 5.0
-    account: str = ""
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    now: Callable[[], float] = time.time
-    starts: Callable[[], Bucket] = lambda: Bucket(1, STARTS_A_SECOND)
 
 
 @dataclass
@@ -145,19 +39,6 @@ class _Running:
     @property
     def image_name(self) -> str | None:
         return self.outcome.image_name
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be built. `needs` has, for each group that is due, those that come before it; `refused` those of them
-    that cannot be built. `at_once` builds run side by side; with `fail_fast` none begins after a failure.
-    """
-
-    builds: Sequence[Build]
-    needs: Mapping[str, Sequence[str]]
-    refused: Collection[str] = ()
-    at_once: int = 4
-    fail_fast: bool = False
 
 
 class Loop:
@@ -254,7 +135,7 @@ class Loop:
                 opened.callback(tail.close)
                 process = bench.packer.start(template, variables, entry.output)
             except (NodepkgError, OSError) as error:
-                told = error if isinstance(error, NodepkgError) else RefusedError(str(error))
+                told = error if isinstance(error, NodepkgError) else _refused(build, error)
                 self._fail(build, told, log=None, seconds=None)
                 return
             running = _Running(build, entry, process, tail, readable, bench.clock(), opened.pop_all())
@@ -316,7 +197,7 @@ class Loop:
                 self._bench.watcher.said(
                     running.build.group, f"waiting for {image.id}, which Packer gave up on", step=True
                 )
-            running.next_look = now + min(self._bench.poll, max(running.ended_at + 10 - now, self._bench.poll))
+            running.next_look = now + self._bench.poll
         elif fate in (Fate.WAIT, Fate.FAILED):
             # That a build was interrupted is no failure of its own; that an image may come is to be known.
             known = image is not None or not self.interrupted
@@ -405,6 +286,10 @@ class Loop:
 
     def _close(self, running: _Running) -> None:
         running.opened.close()
+
+
+def _refused(build: Build, error: OSError) -> RefusedError:
+    return RefusedError(f"{build.group}: {error.filename or build.template}: {error.strerror}")
 
 
 def _with(progress: Progress, **changes: frozenset[str]) -> Progress:

@@ -48,4 +48,5 @@ class Interrupts:
             self.count += 1
         self._last = now
         if self._raises:
+            self._raises = False  # it may be on its way out of at_once
             raise KeyboardInterrupt

@@ -11,8 +11,8 @@ from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.images import Image, Images
 from nodepkg.clients.aws.tags import Tags
 from nodepkg.images.adopt import adopt
-from nodepkg.images.build import Build
 from nodepkg.images.journal import Record
+from nodepkg.images.workbench import Build
 from nodepkg.render import hcltext
 
 Stage = Callable[[dict[str, Any]], dict[str, Any]]
