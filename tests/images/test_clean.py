@@ -1,31 +1,37 @@
 """Which images go: the decider on plain values."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
-from nodepkg.clients.aws.images import Image
-from nodepkg.images.clean import DeregisterImage, judge, plan_clean
+from nodepkg.clients.aws.images import Image, Snapshot
+from nodepkg.images.clean import Judgement, Rules, judge, too_many, written
 from nodepkg.images.newest import belongs, newest_available
+from tests.images.pictures import REGION, START, image, snapshot, usage
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def image(number: int, state: str = "available", days: int | None = None) -> Image:
-    created = START + timedelta(days=number if days is None else days)
-    return Image(
-        f"ami-{number}",
-        f"bee {number}",
-        created,
-        state,
-        {"group": "bee", "nodepkg:managed": "true"},
-        (f"snap-{number}",),
-    )
+NOW = START + timedelta(days=100)
 
 
-def deleted(images: list[Image], keep: int, used: dict[str, list[str]] | None = None) -> list[str]:
-    return [action.image.id for action in plan_clean(judge(images, used or {}, keep=keep, region="us-east-1"))]
+def rules(keep: int = 0, older_than: timedelta = timedelta()) -> Rules:
+    return Rules({REGION: ["bee"]}, keep, NOW, older_than)
+
+
+def deleted(images: list[Image], keep: int, used: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+    return [verdict.image.id for verdict in rules(keep).judge(usage(images, used)).doomed]
+
+
+def why(made: Image, used: Sequence[str] = (), keep: int = 0, older_than: timedelta = timedelta()) -> str:
+    """The reason why it is kept, or "deleted: …"."""
+    picture = usage([made], {made.id: used} if used else {})
+    (verdict,) = judge([made], picture, group="bee", keep=keep, older_than=older_than, now=NOW)
+    return verdict.why if verdict.kept else f"deleted: {verdict.why}"
+
+
+def orphaned(*snapshots: Snapshot, images: Sequence[Image] = (), older_than: timedelta = timedelta()) -> list[str]:
+    judgement = rules(older_than=older_than).judge(usage(images, snapshots=snapshots))
+    return [orphan.snapshot.id for orphan in judgement.orphans]
 
 
 def test_the_newest_stay() -> None:
@@ -33,7 +39,7 @@ def test_the_newest_stay() -> None:
 
 
 def test_none_to_keep_deletes_all() -> None:
-    assert deleted([image(1), image(2)], keep=0) == ["ami-1", "ami-2"]
+    assert deleted([image(2), image(1)], keep=0) == ["ami-1", "ami-2"]
 
 
 def test_what_is_in_use_stays_whatever_its_age() -> None:
@@ -48,51 +54,136 @@ def test_a_failed_image_neither_counts_nor_stays() -> None:
     assert deleted([image(1), image(2, "failed")], keep=1) == ["ami-2"]
 
 
-def test_pending_and_disabled_images_are_not_touched() -> None:
-    assert deleted([image(1, "pending"), image(2, "disabled"), image(3)], keep=0) == ["ami-3"]
+def test_disabled_and_protected_images_count_only_if_they_are_available() -> None:
+    images = [image(1), image(2), image(3, "disabled"), image(4, protected=True)]
+    assert deleted(images, keep=1) == ["ami-1", "ami-2"]
 
 
 def test_the_id_decides_between_two_of_one_moment() -> None:
     assert deleted([image(2, days=1), image(1, days=1)], keep=1) == ["ami-1"]
 
 
-def test_every_verdict_says_why() -> None:
-    verdicts = judge(
-        [image(1), image(2), image(3)], {"ami-1": ["i-1", "launch template bee version 1"]}, keep=1, region="r"
-    )
-    assert [verdict.why for verdict in verdicts] == [
-        "one of the newest 1",
-        "not among the newest 1",
-        "in use by i-1, launch template bee version 1",
-    ]
+def test_each_group_keeps_its_own_newest() -> None:
+    both = Rules({REGION: ["bee", "wasp"], "eu-west-1": ["ant"]}, 1, NOW)
+    images = [image(1), image(2), image(3, group="wasp"), image(4, group="wasp"), image(5, group="ant"), image(6)]
+    judgement = both.judge(usage(images))
+    assert [verdict.image.id for verdict in judgement.doomed] == ["ami-1", "ami-2", "ami-3"]
+    assert {verdict.group for verdict in judgement.verdicts} == {"bee", "wasp"}
 
 
-def test_an_action_tells_itself() -> None:
-    assert str(DeregisterImage(image(1), "us-east-1")) == "deregister bee 1 (ami-1) and its 1 snapshot"
+def test_what_is_not_managed_is_not_even_looked_at() -> None:
+    stranger = replace(image(1), tags={"group": "bee"})
+    assert rules().judge(usage([stranger])).verdicts == ()
 
 
-images = st.lists(
-    st.builds(
-        image, st.integers(1, 30), st.sampled_from(["available", "pending", "failed", "disabled"]), st.integers(0, 5)
-    ),
-    unique_by=lambda made: made.id,
+@pytest.mark.parametrize(
+    ("made", "used", "expected"),
+    [
+        (image(1), (), "deleted: not among the newest 0"),
+        (image(1, "failed"), (), "deleted: failed"),
+        (image(1), ("i-0a (stopped)", "template b version 3"), "in use by i-0a (stopped), template b version 3"),
+        (image(1, "failed"), ("i-1 (running)",), "in use by i-1 (running)"),
+        (image(1, "pending"), (), "is pending"),
+        (image(1, "disabled"), (), "is disabled"),
+        (image(1, "invalid"), (), "is invalid"),
+        (image(1, "disabled"), ("i-1 (running)",), "is disabled, in use by i-1 (running)"),
+        (image(1, protected=True), (), "is protected from deregistration"),
+        (image(1, "failed", protected=True), (), "is protected from deregistration"),
+        (image(1, tags={"nodepkg:keep": ""}), (), "tagged nodepkg:keep"),
+        (image(1), ("base of ami-2 (group wasp)",), "base of ami-2 (group wasp)"),
+        (image(1), ("i-1 (running)", "base of ami-2"), "in use by i-1 (running); base of ami-2"),
+        (image(1), ("served",), "served: a rollback needs it"),
+        (image(1), ("i-1 (running)", "served"), "in use by i-1 (running); served: a rollback needs it"),
+        (image(1), tuple(f"i-{number}" for number in range(8)), "in use by i-0, i-1, i-2, i-3, i-4 and 3 more"),
+    ],
+)  # fmt: skip
+def test_every_verdict_says_why(made: Image, used: Sequence[str], expected: str) -> None:
+    assert why(made, used) == expected
+
+
+def test_one_that_stays_by_number_says_the_number() -> None:
+    assert why(image(1), keep=10) == "one of the newest 10"
+
+
+def test_older_than_spares_what_is_younger() -> None:
+    week_old = image(93)
+    assert why(week_old, older_than=timedelta(days=14)) == "younger than 14d"
+    assert why(week_old, older_than=timedelta(days=7)).startswith("deleted")
+    assert why(replace(week_old, state="failed"), older_than=timedelta(days=8)) == "younger than 8d"
+
+
+@pytest.mark.parametrize(
+    ("span", "text"),
+    [
+        (timedelta(days=14), "14d"),
+        (timedelta(hours=36), "1d12h"),
+        (timedelta(seconds=90), "1m30s"),
+        (timedelta(), "0s"),
+    ],
 )
+def test_a_span_is_written_as_it_is_read(span: timedelta, text: str) -> None:
+    assert written(span) == text
 
 
-@given(images, st.sets(st.integers(1, 30)), st.integers(0, 5))
-def test_only_what_an_independent_count_allows_goes(made: list[Image], used: set[int], keep: int) -> None:
-    usage = {f"ami-{number}": ["i-1"] for number in used}
-    for identity in deleted(made, keep, usage):
-        (gone,) = [one for one in made if one.id == identity]
-        newer = [one for one in made if one.state == "available" and (one.created, one.id) > (gone.created, gone.id)]
-        assert identity not in usage
-        assert gone.state == "failed" or (gone.state == "available" and len(newer) >= keep)
+def test_a_snapshot_whose_image_is_gone_goes() -> None:
+    assert orphaned(snapshot(1)) == ["snap-1"]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        snapshot(2),  # its image is there, though it does not list it
+        snapshot(9, of="ami-9 from SourceAmi ami-2"),
+        snapshot(3, of="ami-9"),  # another image has it
+        replace(snapshot(1), tags={"group": "bee", "nodepkg:image-snapshot": "true"}),
+        snapshot(1, group="wasp"),
+        snapshot(1, hours=24 * 100 - 1),
+    ],
+)
+def test_a_snapshot_that_may_be_needed_stays(kept: Snapshot) -> None:
+    images = [image(2, "disabled", snapshots=[]), image(4, snapshots=["snap-3"])]
+    assert orphaned(kept, images=images) == []
+
+
+def test_of_a_snapshot_that_names_no_image_a_pending_one_may_be_made() -> None:
+    unnamed = replace(snapshot(1), description="")
+    assert orphaned(unnamed, images=[image(5, "pending", group="wasp")]) == ["snap-1"]
+    assert orphaned(unnamed, images=[image(5, "pending", snapshots=[])]) == []
+
+
+def test_older_than_spares_younger_snapshots_too() -> None:
+    assert orphaned(snapshot(1, hours=24 * 95), older_than=timedelta(days=14)) == []
+    assert orphaned(snapshot(1, hours=24 * 95), older_than=timedelta(days=4)) == ["snap-1"]
+
+
+def test_more_than_the_most_is_refused_and_snapshots_count() -> None:
+    judgement = rules().judge(usage([image(1), image(2)], snapshots=[snapshot(9)]))
+    assert too_many([judgement], 3) is None
+    refused = too_many([judgement], 2)
+    assert refused == "the plan deletes 2 images and 1 orphaned snapshot, more than --max-delete 2: nothing is deleted"
+    assert too_many([judgement, judgement], 5) is not None
+
+
+def frees(judgement: Judgement) -> int:
+    return judgement.frees_gb
+
+
+def test_what_is_freed_are_the_volumes_of_what_goes() -> None:
+    one = rules(1).judge(usage([image(1), image(2), image(3)], snapshots=[snapshot(9, gb=5)]))
+    assert frees(one) == 8 + 8 + 5
+
+
+def test_a_shared_snapshot_frees_nothing_while_another_image_has_it() -> None:
+    images = [image(1, snapshots=["snap-9"]), image(2, snapshots=["snap-9"]), image(3, snapshots=["snap-9"])]
+    known = [snapshot(9)]
+    assert frees(rules(1).judge(usage(images, snapshots=known))) == 0
+    assert frees(rules(0).judge(usage(images, snapshots=known))) == 8
 
 
 def test_only_managed_images_of_the_group_belong_to_it() -> None:
     assert belongs(image(1), "bee")
     assert not belongs(image(1), "wasp")
-    assert not belongs(Image("ami-1", "x", START, "available", {"group": "bee"}), "bee")
+    assert not belongs(replace(image(1), tags={"group": "bee"}), "bee")
 
 
 def test_the_newest_image_is_one_that_can_be_used() -> None:

@@ -22,6 +22,8 @@ _ON_AWS = {
     "packer:clean",
     "packer:delete",
     "packer:list",
+    "packer:sweep",
+    "packer:adopt",
     "autoscale:run",
     "group:status",
 }
@@ -94,6 +96,12 @@ class Output:
         if not self.quiet:
             self._tell("warning", text)
 
+    def progress(self, group: str, text: str) -> None:
+        """One message of what is done for a group, as it comes."""
+        if not self.quiet:
+            text = printable(text)
+            self._print(self._line("progress", text, group=group) if self.json else f"[{group}] {text}")
+
     def detail(self, text: str) -> None:
         """What only --verbose shows."""
         if self.verbose:
@@ -157,6 +165,11 @@ class Output:
     def wants_color(self) -> bool:
         return self.color and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
+    @property
+    def can_move_the_cursor(self) -> bool:
+        """Whether the terminal, if there is one, is one on which lines can be written anew."""
+        return os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
+
     def _rich_table(self, lines: Sequence[Sequence[str]], width: int) -> None:
         from rich import box
         from rich.console import Console
@@ -183,19 +196,24 @@ def _laid_out(columns: Sequence[str], rows: Sequence[Sequence[str]], stream: Tex
     return list(records(columns, rows, width)) if too_wide else lines
 
 
-def confirm(question: str, *, yes: bool) -> bool:
-    """Asks on the terminal, unless `yes`; whether it asked. Raises RefusedError if it is denied, or nobody is there."""
+def confirm(question: str, *, yes: bool, name: str | None = None) -> bool:
+    """Asks on the terminal, unless `yes`; whether it asked. Raises RefusedError if it is denied, or nobody is there.
+
+    With `name` the answer has to be that name, which nobody types by habit.
+    """
     if yes:
         return False
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise RefusedError("nobody to ask: this is no terminal", hint="--yes answers the question")
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
+    wanted = f"type {name} to confirm:" if name else "[y/N]"
+    print(f"{question} {wanted} ", end="", file=sys.stderr, flush=True)  # noqa: T201
     try:
         answer = sys.stdin.readline()
     except KeyboardInterrupt:
         answer = ""
     if not answer.endswith("\n"):
         print(file=sys.stderr)  # noqa: T201 - after Ctrl-C or Ctrl-D the cursor stands behind the question
-    if answer.strip().lower() not in ("y", "yes"):
+    agreed = answer.strip() == name if name else answer.strip().lower() in ("y", "yes")
+    if not agreed:
         raise RefusedError("not confirmed: nothing was changed")
     return True

@@ -1,0 +1,187 @@
+"""Deleting images: the actions, and the world that they run in, which looks again before each of them."""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.images import Image, Images
+from nodepkg.errors import NodepkgError
+from nodepkg.images.clean import Judgement, Orphan, Verdict, images_of, shared
+from nodepkg.images.usage import Usage, picture
+from nodepkg.plan import Action, Report
+
+# No deletion may rest on a picture that is older than 60 s, and it may have to wait for its turn in EC2's bucket.
+PICTURE_SECONDS = 55.0
+AT_ONCE = 16
+
+
+class Removal:
+    """What deletions run in, side by side: the account, and what of it was seen lately.
+
+    `look` takes the picture of a region, `judge` says what follows from it, `clock` is the one that `Usage.taken`
+    was read from. `done` has the reports of what was done, whoever still waits for them.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        look: Callable[[str], Usage],
+        judge: Callable[[Usage], Judgement],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.account = account
+        self.done: list[Report] = []
+        self._look = look
+        self._judge = judge
+        self._clock = clock
+        self._judgements: dict[str, Judgement] = {}
+        self._permissions: dict[str, tuple[float, list[str]]] = {}
+        self._gone: set[str] = set()
+        self._locks: dict[str, threading.Lock] = {}
+        self._unreadable: NodepkgError | None = None
+
+    @classmethod
+    def of(cls, account: Account, judge: Callable[[Usage], Judgement], **asked: Any) -> Self:
+        """That of an account; `asked` goes to `picture`."""
+        return cls(account, lambda region: picture(account, region, **asked), judge)
+
+    def judgement(self, region: str) -> Judgement:
+        """What follows from a picture that is not too old. One thread takes a new one, while the others wait for it.
+
+        Raises AwsError if it cannot be read, from then on at once: nothing may be deleted any more.
+        """
+        with self._locks.setdefault(region, threading.Lock()):
+            known = self._judgements.get(region)
+            if known and self._is_fresh(known.usage.taken):
+                return known
+            if self._unreadable:
+                raise self._unreadable
+            try:
+                self._judgements[region] = self._judge(self._look(region))
+            except NodepkgError as error:
+                self._unreadable = error
+                raise
+            return self._judgements[region]
+
+    def forget(self) -> None:
+        """Whatever was seen is too old: a question may have stood while the machine slept, and its clock with it."""
+        self._judgements.clear()
+        self._permissions.clear()
+
+    def permissions(self, region: str, image: str) -> list[str]:
+        """Whom the image is shared with: one call, unless it was made just now."""
+        at, known = self._permissions.get(image, (float("-inf"), []))
+        if not self._is_fresh(at):
+            at, known = self._clock(), Images(self.account, region).launch_permissions(image)
+            self._permissions[image] = (at, known)
+        return known
+
+    def sharing(self, judgement: Judgement) -> dict[str, str]:
+        """Those of the images to delete that are shared with others, each with whom, in words."""
+        region, doomed = judgement.usage.region, [verdict.image.id for verdict in judgement.doomed]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = list(pool.map(lambda image: self.permissions(region, image), doomed))
+        return {image: shared(by) for image, by in zip(doomed, found, strict=True) if by}
+
+    def verdict(self, region: str, image: str) -> Verdict | None:
+        """What becomes of it as things are now; None if it is gone already."""
+        verdict = self.judgement(region).of.get(image)
+        if verdict is None or verdict.kept:
+            return verdict
+        if by := self.permissions(region, image):
+            return replace(verdict, kept=True, why=shared(by))
+        return self.judgement(region).of.get(image)  # the call may have waited for its turn
+
+    def foreign(self, judgement: Judgement) -> set[str]:
+        """Those snapshots of the images to delete that were not made for them: somebody's own, built into an image."""
+        packers = {snapshot.id for snapshot in judgement.usage.snapshots}
+        doomed = {verdict.image.id: verdict.image for verdict in judgement.doomed}
+        unknown = {one for image in doomed.values() for one in image.snapshots} - packers
+        found = Images(self.account, judgement.usage.region).snapshots_of(unknown)
+        return unknown - {snapshot.id for snapshot in found if doomed.keys() & images_of(snapshot)}
+
+    def unused(self, region: str, gone: str, snapshots: Iterable[str]) -> list[str]:
+        """Those snapshots of an image which is gone that no other one has, as far as the picture shows."""
+        self._gone.add(gone)
+        images = self._judgements[region].usage.images
+        used = {one for image in images if image.id not in self._gone for one in image.snapshots}
+        return [snapshot for snapshot in snapshots if snapshot not in used]
+
+    def report(self, **said: Any) -> Report:
+        self.done.append(said)
+        return said
+
+    def _is_fresh(self, at: float) -> bool:
+        return self._clock() - at <= PICTURE_SECONDS
+
+
+@dataclass(frozen=True)
+class DeregisterImage:
+    """An image to delete with its snapshots; `foreign` are those that were not made for it, and stay."""
+
+    image: Image
+    region: str
+    foreign: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        count = len(self.image.snapshots) - len(self.foreign)
+        return f"deregister {self.image.name} ({self.image.id}) and its {count} snapshot{'s' * (count != 1)}"
+
+    def run(self, world: Removal, /) -> Report:
+        """Reports `kept`, the reason, if it came into use since the plan was made."""
+        told = {"image": self.image.id, "name": self.image.name, "region": self.region}
+        verdict = world.verdict(self.region, self.image.id)
+        if verdict is None:
+            return world.report(**told, snapshots=[])
+        if verdict.kept:
+            return world.report(**told, kept=verdict.why)
+        images = Images(world.account, self.region)
+        seen_to = images.deregister_image(self.image.id, with_snapshots=not self.foreign)
+        own = [one for one in self.image.snapshots if one not in self.foreign]
+        unused = world.unused(self.region, self.image.id, own)
+        gone = [one for one in unused if one in seen_to or images.delete_snapshot(one)]
+        return world.report(**told, snapshots=gone)
+
+
+@dataclass(frozen=True)
+class DeleteSnapshot:
+    """A snapshot that an image left behind."""
+
+    orphan: Orphan
+
+    def __str__(self) -> str:
+        return f"delete {self.orphan.snapshot.id}: {self.orphan.why}"
+
+    def run(self, world: Removal, /) -> Report:
+        """Reports `kept`, the reason, if an image has it after all."""
+        snapshot, region = self.orphan.snapshot.id, self.orphan.region
+        told = {"snapshot": snapshot, "region": region}
+        judgement = world.judgement(region)
+        listed = any(one.id == snapshot for one in judgement.usage.snapshots)
+        orphaned = any(one.snapshot.id == snapshot for one in judgement.orphans)
+        if listed and not (orphaned and Images(world.account, region).delete_snapshot(snapshot)):
+            return world.report(**told, kept="an image has it")
+        return world.report(**told)
+
+
+def kept_too(judgement: Judgement, why: Mapping[str, str]) -> Judgement:
+    """The same, but that these images stay, each for its reason."""
+    verdicts = [
+        replace(one, kept=True, why=why[one.image.id]) if one.image.id in why else one for one in judgement.verdicts
+    ]
+    return replace(judgement, verdicts=tuple(verdicts))
+
+
+def plan_removal(judgement: Judgement, foreign: Collection[str] = ()) -> list[Action[Removal]]:
+    """What there is to do, oldest first: an interrupted run leaves the newer images."""
+    region = judgement.usage.region
+    images = [
+        DeregisterImage(verdict.image, region, frozenset(verdict.image.snapshots) & frozenset(foreign))
+        for verdict in judgement.doomed
+    ]
+    return [*images, *(DeleteSnapshot(orphan) for orphan in judgement.orphans)]
