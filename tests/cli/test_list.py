@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nodepkg.clients.aws.account import Account
-from nodepkg.images.build import current_digest
+from nodepkg.images.due import current_digest
 from nodepkg.nodes.load import load
 from nodepkg.render.bundle import Project
 from nodepkg.render.packer import PackerTemplates
