@@ -207,7 +207,7 @@ def list_(call: Call, groups: Groups = None) -> None:
     account = cloud(call, nodes.root, sound).account
     usages = {region: picture(account, region) for region in sorted(set(homes.values()))}
     for region, usage in usages.items():
-        call.out.note(f"looked at in {region}: {usage}")
+        call.out.note(f"looked at {usage} in {region}")
     digests = Digests(PackerTemplates(Project(nodes)), sound, wrong)
     images, now = listing(usages, homes, digests), datetime.now(UTC)
     everywhere = {name: nodes.region_of(name) for name in nodes.names}
@@ -216,6 +216,8 @@ def list_(call: Call, groups: Groups = None) -> None:
         "images": [image.document(now) for image in images],
         "elsewhere": [stranger.document() for stranger in elsewhere],
     }
+    if not images:
+        call.out.note("no images")
     call.out.table(document, COLUMNS, [row(image, now) for image in images])
     for name, why in digests.unknown.items():
         call.out.warning(f"{name}: whether its images are current is not known: {why}")
