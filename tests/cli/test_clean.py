@@ -74,7 +74,7 @@ def test_nothing_to_delete_needs_no_answer(run: Run, world: World) -> None:
     images = world.images("bee", 2)
     done = run("packer:clean")
     assert done.code == 0, done.err
-    assert "nothing deleted, 2 images kept" in done.out
+    assert "nothing deleted, 2 images left" in done.out
     assert existing(world) == set(images)
 
 
