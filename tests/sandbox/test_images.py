@@ -164,6 +164,8 @@ def test_an_image_is_shared_with_accounts_everybody_and_organisations(ec2: Any) 
     ec2.deregister_image(ImageId=image)
     gone = {"ImageId": image, "Attribute": "launchPermission"}
     assert code(ec2.describe_image_attribute, **gone) == "InvalidAMIID.Unavailable"
+    removal = {"LaunchPermission": {"Remove": [{"Group": "all"}]}}
+    assert code(ec2.modify_image_attribute, ImageId=image, **removal) == "InvalidAMIID.Unavailable"
 
 
 def test_an_image_that_is_gone_or_pending_launches_nothing_and_what_is_gone_takes_no_tags(ec2: Any) -> None:

@@ -22,6 +22,7 @@ _COOLDOWN = timedelta(hours=24)
 _create_image, _copy_image = AmiBackend.create_image, AmiBackend.copy_image
 _get_filter_value = Ami.get_filter_value
 _answer_attribute = AmisResponse.describe_image_attribute
+_answer_modification = AmisResponse.modify_image_attribute
 _do_others_exist = EC2Backend.do_resources_exist
 _answer_launch = InstanceResponse.run_instances
 
@@ -177,6 +178,12 @@ def _answer_image_attribute(self: AmisResponse) -> ActionResult:
     return _answer_attribute(self)
 
 
+def _answer_modify_attribute(self: AmisResponse) -> ActionResult:
+    """moto fails with an IndexError where the image is gone."""
+    _image(self)
+    return _answer_modification(self)
+
+
 def _answer_deregister_image(self: AmisResponse) -> ActionResult:
     self.error_on_dryrun()
     backend, with_snapshots = self.ec2_backend, self._get_bool_param("DeleteAssociatedSnapshots", False)
@@ -185,7 +192,7 @@ def _answer_deregister_image(self: AmisResponse) -> ActionResult:
         _forbid_protected(image)
         backend.deregister_image(image.id)
         gone = [one for _, one in devices_of(image) if one.id in backend.snapshots] if with_snapshots else []
-        results = [delete_unless_shared(backend, snapshot) for snapshot in gone]
+        results = delete_unless_shared(backend, gone)
     return ActionResult({"Return": True, "DeleteSnapshotResults": results})
 
 
@@ -239,6 +246,7 @@ def install() -> None:
     AmisResponse.register_image = _answer_register_image  # type: ignore[method-assign]
     AmisResponse.describe_images = _answer_describe_images  # type: ignore[method-assign]
     AmisResponse.describe_image_attribute = _answer_image_attribute  # type: ignore[method-assign]
+    AmisResponse.modify_image_attribute = _answer_modify_attribute  # type: ignore[method-assign]
     AmisResponse.deregister_image = _answer_deregister_image  # type: ignore[method-assign]
     AmisResponse.enable_image_deregistration_protection = _answer_enable_protection  # type: ignore[attr-defined]
     AmisResponse.disable_image_deregistration_protection = _answer_disable_protection  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """Snapshots and the images that are made of them: moto gives every image one snapshot of 15 GB and no other."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -47,12 +47,15 @@ def add_snapshot(backend: Any, volume: Any, description: str, owner: str | None 
     return snapshot
 
 
-def delete_unless_shared(backend: Any, snapshot: Snapshot) -> dict[str, str]:
-    """As DeregisterImage tells it of each snapshot."""
-    shared = users_of(backend, snapshot)
-    if not shared:
-        backend.snapshots.pop(snapshot.id, None)
-    return {"SnapshotId": snapshot.id, "ReturnCode": "skipped" if shared else "success"}
+def delete_unless_shared(backend: Any, snapshots: Iterable[Snapshot]) -> list[dict[str, str]]:
+    """Those that no image refers to; the answer is what DeregisterImage tells of each."""
+    used = {one.id for image in list(backend.amis.values()) for _, one in devices_of(image)}
+    results = []
+    for snapshot in snapshots:
+        if snapshot.id not in used:
+            backend.snapshots.pop(snapshot.id, None)
+        results.append({"SnapshotId": snapshot.id, "ReturnCode": "skipped" if snapshot.id in used else "success"})
+    return results
 
 
 def _block_device_mappings(self: Ami) -> list[dict[str, Any]]:
