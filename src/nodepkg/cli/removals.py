@@ -161,7 +161,7 @@ def _present(call: Call, shown: Shown, lines: Sequence[str], more: Mapping[str, 
         for line in (*shown.lines(), *lines):
             call.out.note(line)
         return
-    call.out.note(f"would delete {shown.doomed or 'no image'}")
+    call.out.note("would be refused" if more.get("refused") else f"would delete {shown.doomed or 'no image'}")
     call.out.table(shown.document(**more), COLUMNS, rows)
     if not call.out.json:
         call.out.result(None, [*shown.lines(), *lines])
