@@ -1,6 +1,6 @@
 """Measures the figures and prints them as a table: bench/README.md says what they mean.
 
-Usage: python bench/run.py [startup] [aws] [large] [peers]
+Usage: python bench/run.py [startup] [aws] [large] [peers] [ec2]
 """
 
 import os
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import aws
+import ec2
 import large
 import peers
 import startup
@@ -26,6 +27,8 @@ def figures(place: Workplace, commands: int, wanted: list[str]) -> Iterator[Figu
         yield from startup.figures(place, commands, times=25)
     if "aws" in wanted:
         yield from aws.figures(place, times=25)
+    if "ec2" in wanted:
+        yield from ec2.figures(place)
     if "large" in wanted:
         yield from large.figures(place, GROUPS, times=5)
     if "peers" in wanted:
@@ -35,7 +38,7 @@ def figures(place: Workplace, commands: int, wanted: list[str]) -> Iterator[Figu
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or ["startup", "aws", "large", "peers"]
+    wanted = sys.argv[1:] or ["startup", "aws", "large", "peers", "ec2"]
     for name in [name for name in os.environ if name.startswith(("AWS_", "NODEPKG_", "PYTHON"))]:
         del os.environ[name]
     os.environ |= {"AWS_EC2_METADATA_DISABLED": "true", "COLUMNS": "100"}

@@ -81,6 +81,7 @@ def builder(name, group):
         "ssh_username": "ubuntu",
         "temporary_security_group_source_cidrs": group["packer"]["ssh_source_cidrs"],
         "ami_name": name + " {{timestamp}}",
+        "temporary_key_pair_name": "{{user `nodepkg_key_pair`}}",
         "launch_block_device_mappings": [volume(device) for device in group["block_devices"]],
         "tags": image_tags,
         "snapshot_tags": {**image_tags, "nodepkg:image-snapshot": "true"},
@@ -99,7 +100,7 @@ def as_root(*lines):
 def packer(name, group, solo_rb):
     files = {"solo.rb": solo_rb, "dna.json": json.dumps(dna(name), indent=4, ensure_ascii=False)}
     return {
-        "variables": {"nodepkg_build": "", "nodepkg_commit": "", "nodepkg_digest": ""},
+        "variables": {"nodepkg_build": "", "nodepkg_commit": "", "nodepkg_digest": "", "nodepkg_key_pair": ""},
         "builders": [builder(name, group)],
         "provisioners": [
             as_root(

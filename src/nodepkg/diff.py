@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nodepkg.errors import NodepkgError, RefusedError
-from nodepkg.images.build import bases_first
+from nodepkg.images.due import bases_first
 from nodepkg.launch import launch_inputs
 from nodepkg.nodes.changes import Change, Kind, changes
 from nodepkg.nodes.group import Group

@@ -10,7 +10,7 @@ from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScalingGroup
 from nodepkg.clients.aws.images import Image, Images
 from nodepkg.clients.aws.templates import LaunchTemplates
-from nodepkg.images.build import current_digest, stale_inputs
+from nodepkg.images.due import current_digest, stale_inputs
 from nodepkg.images.newest import managed_images, newest_available
 from nodepkg.nodes.group import Group
 from nodepkg.render import files

@@ -16,7 +16,14 @@ from tests.cli.conftest import Run
 from tests.gits import alone, commit_all, put
 
 ROOT = Path(__file__).parents[2]
-CHANGES_AWS = {"packer:run", "packer:clean", "packer:delete", "autoscale:run"}
+CHANGES_AWS = {
+    "packer:run",
+    "packer:clean",
+    "packer:delete",
+    "packer:sweep",
+    "packer:adopt",
+    "autoscale:run",
+}
 READS_AWS = {"group:status", "packer:list"}
 
 

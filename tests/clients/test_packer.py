@@ -1,35 +1,17 @@
-"""Packer's machine-readable output, and which Packer will do."""
+"""Which Packer will do, and how a build is started."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from nodepkg.clients.packer import Line, find, parse
+from nodepkg.clients.packer import Packer, find
 from nodepkg.errors import ToolError
-from nodepkg.images.build import BuildImage, image_in, require_plugins
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("1700000000,,ui,say,==> amazon-ebs: Waiting\\nfor it", Line("ui", ("say", "==> amazon-ebs: Waiting\nfor it"))),
-        ("1700000000,,ui,error,one%!(PACKER_COMMA) two", Line("ui", ("error", "one, two"))),
-        ("1700000000,amazon-ebs,artifact,0,id,us-east-1:ami-1", Line("artifact", ("0", "id", "us-east-1:ami-1"))),
-        ("1700000000,amazon-ebs,error,it broke", Line("error", ("it broke",))),
-        ("1700000000,,error-count,1", Line("error-count", ("1",))),
-        ("panic: runtime error, oh", Line("", ("panic: runtime error, oh",))),
-        ("", Line("", ("",))),
-    ],
-)
-def test_a_line_is_read_or_kept(text: str, line: Line) -> None:
-    assert parse(text + "\n") == line
-
-
-def test_the_image_of_the_region_is_taken() -> None:
-    assert image_in("us-east-1:ami-1,eu-west-1:ami-2", "eu-west-1") == "ami-2"
-    with pytest.raises(ToolError, match="ap-south-1"):
-        image_in("us-east-1:ami-1", "ap-south-1")
+from nodepkg.images.due import require_plugins
 
 
 def script(folder: Path, text: str) -> str:
@@ -82,21 +64,51 @@ def test_a_template_that_packer_cannot_read_is_told_before_the_build(tmp_path: P
         packer.missing_plugins(tmp_path / "bee.pkr.hcl")
 
 
-def test_a_build_that_says_nothing_of_an_artefact_has_failed(tmp_path: Path) -> None:
-    build = 'case "$1" in version) echo Packer v1.6.6;; build) echo "1,,ui,say,nothing to do";; esac'
-    packer = find({"NODEPKG_PACKER": script(tmp_path, build), "PATH": "/usr/bin:/bin"})
-    said: list[str] = []
-    with pytest.raises(ToolError, match="nothing to do"):
-        packer.build(tmp_path / "bee.json", {}, said.append)
-    assert said == ["nothing to do"]
+def built(packer: Packer, tmp_path: Path, variables: dict[str, str]) -> tuple[int, str]:
+    """Exit code and output of a build."""
+    with (tmp_path / "out").open("wb") as output:
+        process = packer.start(tmp_path / "bee.json", variables, output)
+        code = process.wait()
+    return code, (tmp_path / "out").read_text()
 
 
 def test_variables_are_arguments_of_their_own(tmp_path: Path) -> None:
-    build = 'case "$1" in version) echo Packer v1.6.6;; build) echo "1,x,artifact,0,id,$5";; esac'
+    build = 'case "$1" in version) echo Packer v1.6.6;; build) shift; printf "<%s>" "$@"; exit 3;; esac'
     packer = find({"NODEPKG_PACKER": script(tmp_path, build), "PATH": "/usr/bin:/bin"})
     hostile = "$(touch /tmp/never) ; `x`"
-    artifact = packer.build(tmp_path / "bee.json", {"a": "1", "b": hostile}, lambda _: None)
-    assert artifact == "-var"  # the fifth argument: build -machine-readable -var a=1 -var b=…
+    code, told = built(packer, tmp_path, {"a": "1", "b": hostile})
+    assert code == 3
+    assert told == f"<-machine-readable><-var><a=1><-var><b={hostile}><{tmp_path}/bee.json>"
+
+
+def test_a_packer_that_is_gone_by_now_is_told_in_its_output(tmp_path: Path) -> None:
+    packer = find({"NODEPKG_PACKER": script(tmp_path, "echo Packer v1.6.6")})
+    Path(packer.path).unlink()
+    code, told = built(packer, tmp_path, {})
+    assert code == 1
+    assert told == f"{packer.path}: No such file or directory\n"
+
+
+def test_packer_is_told_when_the_process_that_started_it_was_killed(tmp_path: Path) -> None:
+    text = """case "$1" in version) echo Packer v1.6.6; exit;; esac
+trap 'echo told; exit 0' TERM
+echo begun
+while :; do sleep 0.05; done"""
+    environ, output = {"NODEPKG_PACKER": script(tmp_path, text), "PATH": "/usr/bin:/bin"}, str(tmp_path / "out")
+    program = f"""
+import os, signal
+from pathlib import Path
+from nodepkg.clients.packer import find
+find({environ!r}).start(Path("bee.json"), {{}}, open({output!r}, "wb"))
+while "begun" not in Path({output!r}).read_text():
+    pass
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 60
+    while "told" not in (tmp_path / "out").read_text():
+        assert time.monotonic() < deadline, "it was never told"
+        time.sleep(0.02)
 
 
 PLUGINS = """case "$1 $2" in
@@ -125,26 +137,38 @@ def test_what_a_template_requires_and_is_not_installed_is_named(tmp_path: Path) 
     assert packer.missing_plugins(tmp_path / "bee.pkr.hcl") == ["github.com/ethanmdavidson/git ~> 0.6"]
 
 
-def build_of(name: str) -> BuildImage:
-    return BuildImage("bee", "us-east-1", f"packer/{name}", "", "", "")
+TEMPLATE = "packer {\n  required_plugins {}\n}\n"
 
 
 def test_a_missing_plugin_is_an_error_with_the_command(tmp_path: Path) -> None:
     packer = find({"NODEPKG_PACKER": script(tmp_path, PLUGINS), "PATH": "/usr/bin:/bin"})
+    path = tmp_path / "packer" / "bee.pkr.hcl"
     with pytest.raises(ToolError, match=r"no plugin github\.com/ethanmdavidson/git") as caught:
-        require_plugins(packer, [build_of("bee.pkr.hcl")], tmp_path, install=False)
-    path = os.path.relpath(tmp_path / "packer" / "bee.pkr.hcl")
-    assert caught.value.hint == f"{packer.path} init {path}, which packer:run --yes does"
-    require_plugins(packer, [build_of("bee.json")], tmp_path, install=False)
+        require_plugins(packer, path, TEMPLATE, {}, install=False)
+    assert caught.value.hint == f"{packer.path} init {os.path.relpath(path)}, which packer:run --yes does"
 
 
 def test_a_missing_plugin_is_installed_when_that_was_agreed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    path = tmp_path / "packer" / "bee.pkr.hcl"
     environ = {"NODEPKG_PACKER": script(tmp_path, PLUGINS), "PATH": "/usr/bin:/bin"}
-    require_plugins(find({**environ, "INIT": "0"}), [build_of("bee.pkr.hcl")], tmp_path, install=True)
-    assert (tmp_path / "init").read_text() == f"init {tmp_path}/packer/bee.pkr.hcl\n"
+    asked: dict[str, list[str]] = {}
+    for template in (TEMPLATE, f'{TEMPLATE}variable "x" {{}}\n'):
+        require_plugins(find({**environ, "INIT": "0"}), path, template, asked, install=True)
+    assert (tmp_path / "init").read_text() == f"init {path}\n"
     with pytest.raises(ToolError, match=r"packer init bee\.pkr\.hcl failed \(exit 3\)"):
-        require_plugins(find({**environ, "INIT": "3"}), [build_of("bee.pkr.hcl")], tmp_path, install=True)
+        require_plugins(find({**environ, "INIT": "3"}), path, TEMPLATE, {}, install=True)
+
+
+def test_packer_is_asked_for_its_plugins_once(tmp_path: Path) -> None:
+    answer = 'echo asked >>"$ASKED"; echo packer-plugin-amazon_v1.9.0_x5'
+    text = f'case "$1" in version) echo Packer v1.16.0;; *) {answer};; esac'
+    asked = tmp_path / "asked"
+    environ = {"NODEPKG_PACKER": script(tmp_path, text), "PATH": "/usr/bin:/bin", "ASKED": str(asked)}
+    packer = find(environ)
+    for _ in range(3):
+        packer.require("amazon-ebs")
+    assert asked.read_text() == "asked\n"
 
 
 def test_hcl2_wants_a_packer_that_knows_it(tmp_path: Path) -> None:

@@ -178,7 +178,8 @@ def test_a_build_by_hand_works_as_it_is(
     assert received(recording).keys() >= {"dna.json", "solo.rb", "roles/role-12_04-bee.json"}
 
 
-def test_a_packer_without_hcl2_is_told_so(on_aws: Program) -> None:
+def test_a_packer_without_hcl2_is_told_so(on_aws: Program, aws: process.Sandbox) -> None:
+    seed(aws)
     speak(on_aws.folder, "hcl2")
     on_aws("group:create")
     done = on_aws("packer:run", "12_04-bee", code=6)

@@ -110,7 +110,7 @@ def test_a_dry_run_changes_nothing(package: Program, command: str) -> None:
         ]
 
     before = world()
-    extra = ["-n", "0"] if command == "packer:clean" else []
+    extra = {"packer:clean": ["-n", "0"], "packer:run": ["--force"]}.get(command, [])
     done = package(command, "12_04-bee", "--sandbox", "--dry-run", *extra)
     assert "would" in done.stderr
     assert world() == before
@@ -121,7 +121,7 @@ def test_clean_keeps_the_newest_and_what_is_in_use(package: Program) -> None:
     made = []
     for _ in range(3):
         time.sleep(1.1)  # the name of an image holds the second in which it was built
-        built = package("packer:run", "12_04-bee", "--sandbox", "--json")
+        built = package("packer:run", "12_04-bee", "--force", "--sandbox", "--json")
         made.append(json.loads(built.stdout)["images"][0]["image"])
         if len(made) == 1:
             package("autoscale:run", "12_04-bee", "--sandbox")

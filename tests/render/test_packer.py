@@ -94,8 +94,13 @@ def test_the_build_machine_is_managed_and_is_no_node_of_the_group(tmp_path: Path
     }
 
 
-def test_commit_digest_and_build_are_variables_that_are_empty_in_the_file(tmp_path: Path) -> None:
-    assert rendered(tmp_path)["variables"] == {"nodepkg_build": "", "nodepkg_commit": "", "nodepkg_digest": ""}
+def test_what_only_a_build_knows_are_variables_that_are_empty_in_the_file(tmp_path: Path) -> None:
+    names = ("nodepkg_build", "nodepkg_commit", "nodepkg_digest", "nodepkg_key_pair")
+    assert rendered(tmp_path)["variables"] == dict.fromkeys(names, "")
+
+
+def test_the_key_pair_has_the_name_that_the_build_gives_it(tmp_path: Path) -> None:
+    assert builder(tmp_path)["temporary_key_pair_name"] == "{{user `nodepkg_key_pair`}}"
 
 
 def test_ssh_is_open_to_the_networks_that_are_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nodepkg.errors import ConfigError
-from nodepkg.images.build import current_digest
+from nodepkg.images.due import current_digest
 from nodepkg.nodes.load import load
 from nodepkg.render.bundle import Project
 from nodepkg.render.hcltext import read
@@ -149,8 +149,9 @@ def test_tags_and_variables_are_those_of_json(tmp_path: Path) -> None:
         "nodepkg:managed": "true",
         "nodepkg:build": "${var.nodepkg_build}",
     }
+    assert body["temporary_key_pair_name"] == "${var.nodepkg_key_pair}"
     empty = {"type": "string", "default": ""}
-    names = ("nodepkg_build", "nodepkg_commit", "nodepkg_digest")
+    names = ("nodepkg_build", "nodepkg_commit", "nodepkg_digest", "nodepkg_key_pair")
     assert made["variable"] == [{name: empty} for name in names]
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from nodepkg.errors import ToolError
+from nodepkg.render.files import private_folder
 from nodepkg.sandbox import process
 
 
@@ -174,7 +175,7 @@ def test_a_sandbox_that_is_gone_is_a_tool_error(home: Path) -> None:
 
 
 def test_the_lock_is_free_once_its_holder_is_dead(home: Path) -> None:
-    process._make_directory(home)
+    private_folder(home)
     hold = (
         "import sys, time; from pathlib import Path; from nodepkg.sandbox import process\n"
         "with process._locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"

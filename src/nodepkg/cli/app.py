@@ -69,7 +69,8 @@ def run(arguments: list[str]) -> int:
     out = Output(json="--json" in arguments, color="--no-color" not in arguments)
     _prepare_streams()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _interrupt)
     try:
         code = app(arguments or ["--help"], prog_name="package", standalone_mode=False)
         sys.stdout.flush()

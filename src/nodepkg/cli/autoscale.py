@@ -63,7 +63,7 @@ def run(call: Call, groups: Groups = None) -> None:
     start = plan_run(account, found, run_id=secrets.token_hex(8))
 
     # Only now, since a group that cannot be started needs no templates.
-    from nodepkg.images.build import built_from_older
+    from nodepkg.images.due import built_from_older
     from nodepkg.render.bundle import Project
     from nodepkg.render.packer import PackerTemplates
 

@@ -174,6 +174,8 @@ def command(name: str, *sets: dict[str, Any], examples: Mapping[str, str], hidde
                     raise
                 out.error(error.message, error.hint, error.exit_code)
                 raise typer.Exit(error.exit_code) from error
+            except KeyboardInterrupt as error:
+                raise typer.Abort from error  # Typer would end without a word
 
         invoke.__doc__ = function.__doc__
         invoke.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]

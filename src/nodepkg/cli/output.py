@@ -22,6 +22,8 @@ _ON_AWS = {
     "packer:clean",
     "packer:delete",
     "packer:list",
+    "packer:sweep",
+    "packer:adopt",
     "autoscale:run",
     "group:status",
 }
@@ -94,6 +96,12 @@ class Output:
         if not self.quiet:
             self._tell("warning", text)
 
+    def progress(self, group: str, text: str) -> None:
+        """One message of what is done for a group, as it comes."""
+        if not self.quiet:
+            text = printable(text)
+            self._print(self._line("progress", text, group=group) if self.json else f"[{group}] {text}")
+
     def detail(self, text: str) -> None:
         """What only --verbose shows."""
         if self.verbose:
@@ -156,6 +164,11 @@ class Output:
     @property
     def wants_color(self) -> bool:
         return self.color and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    @property
+    def can_move_the_cursor(self) -> bool:
+        """Whether the terminal, if there is one, is one on which lines can be written anew."""
+        return os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
 
     def _rich_table(self, lines: Sequence[Sequence[str]], width: int) -> None:
         from rich import box

@@ -1,12 +1,12 @@
 """packer:… templates and machine images."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nodepkg.cli.artifacts import warn_of_leftovers, write_or_check
-from nodepkg.cli.options import AWS, CHANGES, NODES, REGION, Call, Check, Group, Groups, command, duration
+from nodepkg.cli.options import AWS, CHANGES, NODES, POLL, REGION, Call, Check, Group, Groups, command, duration
 
 _REGION_OF_A_GONE_GROUP = "The group's region; needed if nodes.json no longer has it."
 
@@ -19,6 +19,16 @@ KeepServed = Annotated[
 AllVersions = Annotated[
     bool, typer.Option("--all-versions", help="Count every version of a launch template, not just those in use.")
 ]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nodepkg.images.sweep import Verdict
+
+SWEPT_REGION = {
+    "region": Annotated[
+        str | None, typer.Option("--region", metavar="REGION", help="Only this region; none: those of nodes.json.")
+    ]
+}
 
 
 @command(
@@ -58,54 +68,35 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
     REGION,
     AWS,
     CHANGES,
+    POLL,
     examples={
-        "packer:run 12_04-bee --sandbox": "build in the embedded AWS",
-        "packer:run 12_04-base ftp-processor --profile ops": "build a group and one that is built on its image",
+        "packer:run 12_04-bee --sandbox": "build in the embedded AWS, if it is due",
+        "packer:run -n 8 --profile ops": "all groups that are due, eight at a time",
     },
 )
-def run(call: Call, groups: Groups = None) -> None:
-    """Build the image of each group with Packer.
+def run(
+    call: Call,
+    groups: Groups = None,
+    parallel: Annotated[
+        int, typer.Option("-n", "--parallel", min=1, metavar="N", help="How many builds at a time.")
+    ] = 4,
+    force: Annotated[bool, typer.Option("--force", help="Build also what is up to date.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="After a failure start nothing more.")] = False,
+) -> None:
+    """Build the images that are due with Packer, several side by side.
 
-    Packer is NODEPKG_PACKER, else the one on PATH. A template or role that is not what nodes.json says
-    is refused (4). With --sandbox there is no machine to log in to, so the provisioners are left out. Where
-    a template in HCL2 requires a plugin that is not installed, --yes lets `packer init` download it.
+    A group is due if it has no image, or its digest or base image has changed. A group that is built on another
+    waits for it; if that fails it is skipped, and the others go on. The whole output of each build is in
+    .nodepkg/logs. Packer is NODEPKG_PACKER, else the one on PATH. A template or role that is not what nodes.json
+    says is refused (4). With --sandbox there is no machine to log in to, so the provisioners are left out. Where a
+    template in HCL2 requires a plugin that is not installed, --yes lets `packer init` download it. Ctrl-C gives
+    Packer the time to remove its temporary instance; a second one ends it.
     """
-    import secrets
-
-    from nodepkg.cli.account import cloud
-    from nodepkg.cli.plans import carry_out
-    from nodepkg.clients import git
-    from nodepkg.clients.packer import find
-    from nodepkg.images.build import (
-        Workbench,
-        bases_first,
-        image_exists,
-        plan_builds,
-        require_bases,
-        require_packer,
-        require_plugins,
-    )
-    from nodepkg.render.bundle import Project
-    from nodepkg.render.packer import PackerTemplates
+    from nodepkg.cli.builds import run_builds
 
     nodes = call.load()
-    found = bases_first(nodes.buildable(call.names(nodes, groups)))
-    templates = PackerTemplates(Project(nodes))
-    plan = plan_builds(templates, found, commit=git.commit(nodes.root), new_id=lambda: secrets.token_hex(8))
-    place = cloud(call, nodes.root, found)
-    packer = find(place.environ)
-    require_packer(packer, templates, found, in_sandbox=place.stage is not None)
-    require_plugins(packer, plan, nodes.root, install=call.yes and not call.dry_run)
-    require_bases(place.account, found)
-    if place.stage:
-        call.out.note("sandbox: provisioners are skipped, there is no machine to log in to")
-    bench = Workbench(nodes.root, packer, call.out.note, image_exists(place.account, found), place.stage)
-
-    def show(reports: list[dict[str, Any]]) -> None:
-        rows = [(report["group"], report["image"], report["region"], report["digest"][:12]) for report in reports]
-        call.out.table({"images": reports}, ("group", "image", "region", "digest"), rows)
-
-    carry_out(call, plan, bench, show)
+    found = nodes.buildable(call.names(nodes, groups))
+    run_builds(call, nodes, found, at_once=parallel, force=force, fail_fast=fail_fast)
 
 
 @command(
@@ -230,3 +221,130 @@ def list_(call: Call, groups: Groups = None) -> None:
         call.out.warning(f"{name}: whether its images are current is not known: {why}")
     for stranger in elsewhere:
         call.out.note(told(stranger))
+
+
+@command(
+    "packer:sweep",
+    NODES,
+    SWEPT_REGION,
+    AWS,
+    POLL,
+    CHANGES,
+    examples={
+        "packer:sweep --dry-run --profile ops": "show what builds left behind, and what would go",
+        "packer:sweep --older-than 0s --yes --sandbox": "remove what the builds of this project left just now",
+    },
+)
+def sweep(
+    call: Call,
+    older_than: Annotated[
+        timedelta,
+        typer.Option("--older-than", metavar="DURATION", parser=duration, help="Only what is older than this."),
+    ] = "24h",  # type: ignore[assignment]  # a default is parsed, too
+    elsewhere: Annotated[
+        bool, typer.Option("--elsewhere", help="Builds that were not started from here count as ended before 24h.")
+    ] = False,
+) -> None:
+    """Remove what builds left behind: temporary instances, key pairs and security groups.
+
+    What belongs to a build whose process lives stays, and whatever carries neither tag nor name of a build. Of a
+    build that was started on another machine, or from another copy of the project, nobody here can tell whether it
+    lives: what it made stays for 24 hours. Shows what would go and asks.
+    """
+    from nodepkg.cli.account import cloud
+    from nodepkg.cli.layout import count
+    from nodepkg.cli.output import confirm
+    from nodepkg.cli.plans import carry_out
+    from nodepkg.images.journal import Journal
+    from nodepkg.images.sweep import Broom, Sweep, not_removed, plan_sweep
+
+    nodes = call.load()
+    journal = Journal(nodes.root, warn=call.out.warning)
+    regions = {call.region} if call.region else {nodes.region_of(name) for name in nodes.names}
+    account = cloud(call, nodes.root, []).account
+    swept = Sweep(account, sorted(regions), journal, older_than, elsewhere)
+    broom = Broom(account, call.poll)
+    verdicts = swept.examine()
+    if not call.dry_run:
+        verdicts = swept.settle(verdicts, broom, call.out.note)
+    documents, plan = [verdict.document() for verdict in verdicts], plan_sweep(verdicts)
+    columns, rows = ("kind", "id", "name", "region", "of", "age", "verdict", "why"), _rows(verdicts)
+    if not verdicts:
+        call.out.note("builds left nothing behind")
+    if call.dry_run:
+        call.out.table({"leftovers": documents}, columns, rows)
+        return
+    call.out.plan(columns, rows)
+    if plan:
+        doomed = sum(verdict.removed for verdict in verdicts)
+        confirm(f"remove {count(doomed, 'leftover')}?", yes=call.yes)
+
+    def show(reports: list[dict[str, Any]]) -> None:
+        removed = [{key: report[key] for key in ("kind", "id", "region")} for report in reports if report["removed"]]
+        told = f"{count(len(removed), 'leftover')} removed, {len(verdicts) - len(removed)} left"
+        call.out.result({"leftovers": documents, "removed": removed}, [told])
+
+    carry_out(call, plan, broom, show)
+    if broom.failures:
+        raise not_removed(broom.failures)
+    swept.forget()
+
+
+@command(
+    "packer:adopt",
+    NODES,
+    AWS,
+    CHANGES,
+    examples={
+        "packer:adopt 12_04-bee ami-0a1b2c3d --profile ops": "an image of which Packer did not wait for the end",
+        "packer:adopt 12_04-bee ami-0a1b2c3d --dry-run": "would it do, and what would it be tagged with?",
+    },
+)
+def adopt(call: Call, group: Group, image: Annotated[str, typer.Argument(metavar="IMAGE", help="Its id.")]) -> None:
+    """Make an image count that Packer made, and reported as failed.
+
+    It has to be this account's own, available, and of no other group. It gets the tags that a build of the group
+    would have given it, its snapshots too. If the build was started from here, what the image was made from is known;
+    otherwise it counts without being current. Shows what it would do and asks.
+    """
+    from nodepkg.cli.account import cloud
+    from nodepkg.cli.output import confirm
+    from nodepkg.cli.plans import carry_out
+    from nodepkg.clients.aws.images import Images
+    from nodepkg.images.adopt import check, plan_adoption, record_of, require_image
+    from nodepkg.images.journal import Journal
+    from nodepkg.images.newest import belongs
+    from nodepkg.nodes.select import one
+
+    nodes = call.load()
+    found = nodes.group(one(nodes, group))
+    account, journal = cloud(call, nodes.root, [found]).account, Journal(nodes.root, warn=call.out.warning)
+    made = require_image(Images(account, found.region), image)
+    check(made, found.name)
+    record = record_of(made, found.name, found.region, journal.records())
+    plan = plan_adoption(found.region, made, found.name, tags=found.settings.tags, record=record)
+    if belongs(made, found.name):
+        call.out.result(plan.document(adopted=False), [f"{made.id} is an image of {found.name} already"])
+        return
+    if "nodepkg:digest" not in plan.all_tags:
+        call.out.warning(f"what {made.id} was made from is not known here: it counts, but is not current")
+    if not call.dry_run:
+        call.out.plan(("tag", "value"), list(plan.tags.items()))
+        confirm(f"{plan}?", yes=call.yes)
+    carry_out(call, [plan], account, lambda reports: call.out.result(reports[0], [f"adopted {made.id} ({made.name})"]))
+    if record and not call.dry_run and not journal.lives(record.build):
+        journal.forget(record.build)
+
+
+def _rows(verdicts: "Sequence[Verdict]") -> list[tuple[str, ...]]:
+    """The rows of the table of leftovers."""
+    from nodepkg.cli.layout import age
+
+    now = datetime.now(UTC)
+    rows: list[tuple[str, ...]] = []
+    for verdict in verdicts:
+        one = verdict.leftover
+        old = age(int((now - one.started).total_seconds())) if one.started else ""
+        name = "" if one.name == one.id else one.name
+        rows.append((one.kind, one.id, name, one.region, one.group or one.build, old, verdict.word, verdict.why))
+    return rows

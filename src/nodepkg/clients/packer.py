@@ -1,14 +1,19 @@
-"""Packer: finding it, whether it fits a template, and one build with its output as it comes."""
+"""Packer: finding it, whether it fits a template, and starting a build."""
 
 import os
 import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Collection, Iterator, Mapping
+import sys
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
+from nodepkg.clients import tethered
 from nodepkg.errors import RefusedError, ToolError
 
 OLDEST = (1, 6, 0)
@@ -68,6 +73,11 @@ class Packer:
 
         Raises ToolError if Packer cannot say.
         """
+        return self._plugins
+
+    @cached_property
+    def _plugins(self) -> dict[str, str]:
+        """It is asked once: a run may have hundreds of groups."""
         if self.version < FIRST_WITH_PLUGINS:
             return {}
         listed = _output([self.path, "plugins", "installed"], self.environ)
@@ -100,57 +110,53 @@ class Packer:
             told = " ".join((done.stdout + done.stderr).split())
             raise ToolError(f"packer init {template.name} failed (exit {done.returncode}): {told}")
 
-    def build(self, template: Path, variables: Mapping[str, str], say: Callable[[str], None]) -> str:
-        """Builds the template, tells each line of its output, and returns the artefact as Packer names it.
+    def start(self, template: Path, variables: Mapping[str, str], output: BinaryIO) -> "Process":
+        """Starts to build the template, with these user variables, its output into the file.
 
-        That is `REGION:IMAGE` for an image. Raises ToolError with Packer's own reason. On Ctrl-C
-        Packer is told, and gets the time to remove its temporary instance; a second one ends it.
+        Raises ToolError if it cannot be started.
         """
         settings = [part for key, value in variables.items() for part in ("-var", f"{key}={value}")]
-        with subprocess.Popen(
-            [self.path, "build", "-machine-readable", *settings, str(template)],
-            env=dict(self.environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            text=True,
-            errors="replace",
-        ) as process:
-            outcome = Outcome()
-            try:
-                outcome = _follow(process, say)
-            except BaseException:
-                _wind_down(process, say)
-                raise
-        if process.returncode or not outcome.artifact:
-            raise ToolError(f"packer build {template.name} failed (exit {process.returncode}): {outcome.reason}")
-        return outcome.artifact
+        tether = [sys.executable, "-I", "-S", tethered.__file__, str(os.getpid())]
+        try:
+            process = subprocess.Popen(
+                [*tether, self.path, "build", "-machine-readable", *settings, str(template)],
+                env=dict(self.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C on a terminal is for us: we tell Packer.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ToolError(f"{self.path}: {error.strerror}") from error
+        return Process(process)
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of `packer build -machine-readable`: `kind` is `ui` with its level, `artifact`, `error`, …
+class Process:
+    """A Packer that builds, with all that it has started."""
 
-    A line that is not of that form (a panic, a plugin's own print) has the kind "" and itself as data.
-    """
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
 
-    kind: str
-    data: tuple[str, ...]
+    def ended(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs. Somebody else may still hold its output open."""
+        return self._process.poll()
 
+    def wait(self) -> int:
+        """Its exit code, when it has ended."""
+        return self._process.wait()
 
-@dataclass
-class Outcome:
-    """What a build's output came to: the artefact's id, and why it failed, as Packer says it."""
+    def interrupt(self) -> None:
+        """Tells it to remove its temporary instance, key pair and security group, and to end."""
+        self._signal(signal.SIGINT)
 
-    artifact: str | None = None
-    error: str | None = None
-    last_error_line: str | None = None
-    last_line: str = "it said nothing"
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
 
-    @property
-    def reason(self) -> str:
-        return " ".join((self.error or self.last_error_line or self.last_line).split())
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
 
 
 def find(environ: Mapping[str, str]) -> Packer:
@@ -168,61 +174,6 @@ def find(environ: Mapping[str, str]) -> Packer:
     text, *parts = found.groups()
     major, minor, patch = map(int, parts)
     return Packer(path, (major, minor, patch), text, environ)
-
-
-def parse(line: str) -> Line:
-    """A line of machine-readable output: timestamp,target,type,data…"""
-    fields = line.rstrip("\n").split(",", 3)
-    if len(fields) < 3 or not fields[0].isdigit():
-        return Line("", (line.rstrip("\n"),))
-    data = fields[3].split(",") if len(fields) > 3 else []
-    return Line(fields[2], tuple(_unescape(part) for part in data))
-
-
-def _unescape(text: str) -> str:
-    return text.replace("%!(PACKER_COMMA)", ",").replace("\\r", "\r").replace("\\n", "\n")
-
-
-def _follow(process: "subprocess.Popen[str]", say: Callable[[str], None]) -> Outcome:
-    outcome = Outcome()
-    for line in _lines(process):
-        match line:
-            case Line("ui", (level, text, *_)):
-                say(text)
-                if text.strip():
-                    outcome.last_line = text
-                if level == "error" and text.strip():
-                    outcome.last_error_line = text
-            case Line("artifact", (_, "id", artifact, *_)):
-                outcome.artifact = artifact
-            case Line("error", (text, *_)):
-                outcome.error = text
-            case Line("", (text,)) if text.strip():
-                outcome.last_line = text
-                say(text)
-    process.wait()
-    return outcome
-
-
-def _lines(process: "subprocess.Popen[str]") -> Iterator[Line]:
-    if process.stdout is not None:
-        for line in process.stdout:
-            yield parse(line)
-
-
-def _wind_down(process: "subprocess.Popen[str]", say: Callable[[str], None]) -> None:
-    """Packer cleans up after SIGINT; what it does meanwhile is told like the rest."""
-    if process.poll() is not None:
-        return
-    try:
-        os.killpg(process.pid, signal.SIGINT)
-        say("interrupted: Packer removes its temporary instance, key pair and security group; again Ctrl-C ends it")
-        _follow(process, say)
-    except KeyboardInterrupt:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    except ProcessLookupError:
-        return
 
 
 def _output(command: list[str], environ: Mapping[str, str]) -> str:

@@ -1,212 +1,315 @@
-"""packer:run: building a group's image with Packer, from artefacts that are what nodes.json says."""
+"""packer:run: several Packers side by side, followed by one loop without threads."""
 
-import json
 import os
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
-from nodepkg.clients.aws.account import Account, wait_for
-from nodepkg.clients.aws.images import Image, Images
-from nodepkg.clients.packer import Packer
-from nodepkg.errors import AwsError, RefusedError, ToolError
-from nodepkg.images.newest import newest_available
-from nodepkg.nodes.group import Group
-from nodepkg.plan import Report
-from nodepkg.render import files, hcltext
-from nodepkg.render.bundle import bundle
-from nodepkg.render.digest import image_digest
-from nodepkg.render.packer import PackerTemplates
-from nodepkg.render.role import role
+from nodepkg.clients.aws.images import Image
+from nodepkg.clients.packer import Process
+from nodepkg.clients.packer_output import Line, Outcome, Tail
+from nodepkg.errors import AwsError, NodepkgError, RefusedError
+from nodepkg.images.build_log import BuildLog
+from nodepkg.images.ended import Ended, Fate, failure, judge
+from nodepkg.images.journal import Entry, Journal, Record
+from nodepkg.images.leftovers import key_pair_name
+from nodepkg.images.workbench import Build, Order, Result, Workbench
+from nodepkg.pace import Progress, next_up, skipped
 
-# Keys of a builder with which Packer finds credentials that boto would not find.
-OWN_CREDENTIALS = {"profile", "shared_credentials_file", "assume_role", "vault_aws_engine"}
-
-Stage = Callable[[dict[str, Any]], dict[str, Any]]
+TICK_SECONDS = 0.1
+KILLED_SECONDS = 5.0  # how long the system may take to end a process that was killed
 
 
-@dataclass(frozen=True)
-class Workbench:
-    """Where images are built.
+@dataclass
+class _Running:
+    build: Build
+    entry: Entry
+    process: Process
+    tail: Tail
+    log: BuildLog
+    since: float
+    opened: ExitStack
+    outcome: Outcome = field(default_factory=Outcome)
+    ended: Ended | None = None
+    ended_at: float = 0.0
+    next_look: float = 0.0
 
-    `stage` rewrites the template for the embedded AWS; None: it is built as it is. `exists` tells whether there is
-    an image in a region.
-    """
-
-    root: Path
-    packer: Packer
-    say: Callable[[str], None]
-    exists: Callable[[str, str], bool]
-    stage: Stage | None = None
-
-
-@dataclass(frozen=True)
-class BuildImage:
-    """One build. `build` is the id by which its temporary resources are known."""
-
-    group: str
-    region: str
-    template: str
-    digest: str
-    commit: str
-    build: str
-
-    def __str__(self) -> str:
-        return f"build an image of {self.group} from {self.template}"
-
-    def run(self, bench: Workbench, /) -> Report:
-        path = bench.root / self.template
-        variables = {"nodepkg_build": self.build, "nodepkg_commit": self.commit, "nodepkg_digest": self.digest}
-        if path.suffix == ".hcl":  # there a variable that is not declared is an error
-            declared = {name for block in packer_template(path).get("variable", []) for name in block}
-            variables = {name: value for name, value in variables.items() if name in declared}
-        if bench.stage is None:
-            artifact = bench.packer.build(path, variables, bench.say)
-        else:
-            # Private, since it holds the endpoint of a process of ours; packer/ is not touched.
-            with tempfile.TemporaryDirectory(prefix="nodepkg-") as folder:
-                staged = Path(folder, path.name.replace(".pkr.hcl", ".pkr.json"))
-                staged.write_text(json.dumps(bench.stage(packer_template(path))), "utf-8")
-                artifact = bench.packer.build(staged, variables, bench.say)
-        image = image_in(artifact, self.region)
-        if not bench.exists(self.region, image):
-            # Packer lists, and exits 0 for, an image whose tags or description it could not set, and then deregistered.
-            raise ToolError(f"Packer made {image} of {self.group}, but it is not there", hint="what it said is above")
-        return {
-            "group": self.group,
-            "image": image,
-            "region": self.region,
-            "digest": self.digest,
-            "commit": self.commit,
-        }
+    @property
+    def image_name(self) -> str | None:
+        return self.outcome.image_name
 
 
-def packer_template(path: Path) -> dict[str, Any]:
-    """A template on disk as JSON: one in HCL2 in HCL's JSON syntax, which Packer reads as well."""
-    text = path.read_text("utf-8")
-    return dict(json.loads(text)) if path.suffix == ".json" else hcltext.read(text)
+class Loop:
+    """Carries out an order."""
 
+    def __init__(self, bench: Workbench, order: Order) -> None:
+        self._bench = bench
+        self._order = order
+        self._builds = {build.group: build for build in order.builds}
+        self._journal = Journal(bench.root, warn=bench.watcher.note)
+        self._starts = bench.starts()
+        self._progress = Progress(failed=frozenset(order.refused))
+        self._running: dict[str, _Running] = {}
+        self._heeded = 0
+        self._kill_until = float("inf")
+        self.results: dict[str, Result] = {}
+        self.failed_builds: list[Build] = []
 
-def plan_builds(
-    templates: PackerTemplates, groups: Sequence[Group], *, commit: str, new_id: Callable[[], str]
-) -> list[BuildImage]:
-    """One build for each group. Raises RefusedError if what Packer would read is stale or missing."""
-    due = {group.name: paths for group in groups if (paths := stale_inputs(templates, group))}
-    if due:
-        told = "\n".join(f"{name}: {', '.join(paths)}" for name, paths in due.items())
-        raise RefusedError(
-            f"not what nodes.json says (stale or missing):\n{told}", hint=f"package group:create {' '.join(due)}"
-        )
-    return [
-        BuildImage(
-            group.name, group.region, templates.template(group).path, current_digest(templates, group), commit, new_id()
-        )
-        for group in groups
-    ]
+    @property
+    def interrupted(self) -> bool:
+        return self._heeded > 0
 
+    def run(self) -> None:
+        """Returns when nothing runs any more; `results` has what was started or skipped."""
+        with self._bench.interrupts.counted():
+            try:
+                self._tell_skipped()
+                while self._step():
+                    self._pause()
+            finally:
+                for running in self._running.values():  # after a bug: Packer still gets to clean up
+                    running.process.interrupt()
+                    self._close(running)
+        if self.interrupted:
+            for name in self._builds:
+                if name not in self.results:
+                    self._keep(self._result(self._builds[name], "skipped", why="interrupted before it began"))
 
-def bases_first(groups: Sequence[Group]) -> list[Group]:
-    """The groups in an order in which each comes after the group whose image it is built on."""
-    by_name = {group.name: group for group in groups}
-    ordered: dict[str, Group] = {}
+    def _step(self) -> bool:
+        """One round; whether there is another one."""
+        self._heed_interrupts()
+        self._start_some()
+        for running in list(self._running.values()):
+            self._follow(running)
+        waiting = 0 if self.interrupted else len(self._builds) - len(self.results) - len(self._running)
+        self._bench.watcher.tick(waiting)
+        return bool(self._running) or waiting > 0
 
-    def add(group: Group) -> None:
-        base = by_name.get(group.settings.source_group or "")
-        if base and base.name not in ordered:
-            add(base)
-        ordered[group.name] = group
-
-    for group in groups:
-        if group.name not in ordered:
-            add(group)
-    return list(ordered.values())
-
-
-def image_exists(account: Account, groups: Sequence[Group]) -> Callable[[str, str], bool]:
-    """Whether an image can be seen; what is new may be invisible for some seconds.
-
-    With credentials that only Packer finds it cannot be asked, and is taken for granted.
-    """
-    own = {group.region for group in groups if OWN_CREDENTIALS & group.settings.packer.builder.keys()}
-
-    def exists(region: str, image: str) -> bool:
+    def _pause(self) -> None:
         try:
-            return region in own or wait_for(lambda: Images(account, region).image(image)) is not None
-        except AwsError:  # that it cannot be asked does not undo the build
-            return True
+            with self._bench.interrupts.at_once():
+                self._bench.sleep(TICK_SECONDS)
+        except KeyboardInterrupt:
+            return  # it is counted
 
-    return exists
-
-
-def require_packer(packer: Packer, templates: PackerTemplates, groups: Sequence[Group], *, in_sandbox: bool) -> None:
-    """Raises ToolError or RefusedError if this Packer cannot build one of the groups, or would do it elsewhere."""
-    for group in groups:
-        keys = {key for builder in templates.document(group)["builders"] for key in builder}
-        # In the sandbox every template gets the endpoint.
-        keys |= {"custom_endpoint_ec2"} if in_sandbox else set()
-        packer.require(group.settings.type, keys, hcl2=group.settings.packer.format == "hcl2")
-
-
-def require_plugins(packer: Packer, plan: Sequence[BuildImage], root: Path, *, install: bool) -> None:
-    """Sees to the plugins that templates in HCL2 require: with `install` they are downloaded.
-
-    Raises ToolError, with the command to run, if one is missing otherwise.
-    """
-    for build in plan:
-        path = root / build.template
-        missing = packer.missing_plugins(path) if path.name.endswith(".pkr.hcl") else []
-        if missing and install:
-            packer.init(path)
-        elif missing:
-            raise ToolError(
-                f"{build.template}: {packer.shown} has no plugin {', '.join(missing)}",
-                hint=f"{quote(packer.path)} init {quote(os.path.relpath(path))}, which packer:run --yes does",
+    def _heed_interrupts(self) -> None:
+        count = self._bench.interrupts.count
+        if count == self._heeded:
+            return
+        self._heeded = count
+        packing = [running for running in self._running.values() if running.ended is None]
+        if count == 1 and packing:
+            self._bench.watcher.note(
+                "interrupted: Packer removes its temporary instance, key pair and security group; again Ctrl-C ends it"
             )
+        elif packing:
+            self._kill_until = min(self._kill_until, self._bench.clock() + KILLED_SECONDS)
+        for running in packing:
+            if count == 1:
+                running.process.interrupt()
+            else:
+                running.process.kill()
+
+    def _start_some(self) -> None:
+        """One at a time, as EC2 takes them."""
+        if self.interrupted:
+            return
+        ready = next_up(self._order.needs, self._progress, at_once=self._order.at_once, fail_fast=self._order.fail_fast)
+        if ready and self._starts.try_take():
+            self._start(self._builds[ready[0]])
+
+    def _start(self, build: Build) -> None:
+        bench = self._bench
+        log = _shown(bench.root, BuildLog.path(build.group, build.id))
+        bench.watcher.began(build.group, log)
+        with ExitStack() as opened:
+            try:
+                template, declared = bench.prepare(build, opened)
+                variables = _variables(build, declared)
+                entry = self._journal.begin(self._record(build, variables))
+                opened.callback(entry.close)
+                readable = opened.enter_context(BuildLog.open(bench.root, build.group, build.id))
+                tail = Tail(self._journal.folder / f"{build.id}.out")
+                opened.callback(tail.close)
+                process = bench.packer.start(template, variables, entry.output)
+            except (NodepkgError, OSError) as error:
+                told = error if isinstance(error, NodepkgError) else _refused(build, error)
+                self._fail(build, told, log=None, seconds=None)
+                return
+            running = _Running(build, entry, process, tail, readable, bench.clock(), opened.pop_all())
+        self._running[build.group] = running
+        self._progress = _with(self._progress, running=self._progress.running | {build.group})
+
+    def _record(self, build: Build, variables: Mapping[str, str]) -> Record:
+        return Record(
+            build=build.id,
+            group=build.group,
+            region=build.region,
+            template=build.template,
+            digest=build.digest,
+            commit=build.commit,
+            started=self._bench.now(),
+            log=str(BuildLog.path(build.group, build.id)),
+            account=self._bench.account if build.visible else "",
+            key_pair=variables.get("nodepkg_key_pair"),
+        )
+
+    def _follow(self, running: _Running) -> None:
+        if running.ended is None:
+            code = running.process.ended()
+            if code is None and self._bench.clock() > self._kill_until:
+                code = -9  # it was killed, and the system does not let go of it
+            for line in running.tail.read(ended=code is not None):
+                self._hear(running, line)
+            if code is None:
+                return
+            running.ended = Ended(running.build.group, running.build.region, code, running.outcome)
+            running.ended_at = running.next_look = self._bench.clock()
+        self._look(running, running.ended)
+
+    def _hear(self, running: _Running, line: Line) -> None:
+        changes = running.outcome.hear(line)
+        try:
+            if changes:
+                running.entry.note(**changes)
+            running.log.write(line)
+        except (OSError, NodepkgError) as error:  # such as a full disk: the build itself goes on
+            self._bench.watcher.note(f"{running.build.group}: {error}")
+        for part in line.text.splitlines():
+            if part.strip():
+                self._bench.watcher.said(running.build.group, part, step=line.is_step)
+
+    def _look(self, running: _Running, ended: Ended) -> None:
+        """Asks AWS, from time to time, what became of the image."""
+        now = self._bench.clock()
+        if now < running.next_look and not self.interrupted:
+            return
+        try:
+            image, seen = self._find(running, ended)
+        except NodepkgError as error:  # Packer reports an image, but of another region
+            self._end_failed(running, error)
+            return
+        fate = judge(ended, image, now - running.ended_at) if seen else _unseen(ended)
+        if fate is Fate.WAIT and not self.interrupted:
+            if image and image.state == "pending" and running.next_look == running.ended_at:
+                self._bench.watcher.said(
+                    running.build.group, f"waiting for {image.id}, which Packer gave up on", step=True
+                )
+            running.next_look = now + self._bench.poll
+        elif fate in (Fate.WAIT, Fate.FAILED):
+            # That a build was interrupted is no failure of its own; that an image may come is to be known.
+            known = image is not None or not self.interrupted
+            self._end_failed(running, failure(ended, image, self._log(running)) if known else None)
+        elif fate is Fate.ADOPT and image:
+            self._adopt(running, image)
+        else:
+            self._end(running, "built", ended.image, image.name if image else running.image_name)
+
+    def _find(self, running: _Running, ended: Ended) -> tuple[Image | None, bool]:
+        """The image, and whether it could be looked for."""
+        wanted = ended.image
+        if not running.build.visible:
+            return None, False
+        if not ended.may_have_made_one:
+            return None, True
+        try:
+            with self._bench.interrupts.at_once():
+                return self._bench.registry.find(running.build, wanted, running.image_name), True
+        except KeyboardInterrupt:
+            return None, False
+        except AwsError as error:
+            self._bench.watcher.note(f"{running.build.group}: {error.message}")
+            return None, False
+
+    def _adopt(self, running: _Running, image: Image) -> None:
+        why = running.outcome.reason
+        try:
+            self._bench.registry.adopt(running.build, image, running.entry.record)
+        except NodepkgError as error:
+            self._end_failed(running, error)
+            return
+        self._bench.watcher.note(f"{running.build.group}: packer failed ({why}), but made {image.id}: it is adopted")
+        self._end(running, "adopted", image.id, image.name)
+
+    def _end(self, running: _Running, result: str, image: str | None, name: str | None) -> None:
+        build = running.build
+        self._close(running)
+        self._journal.forget(build.id)
+        seconds = self._bench.clock() - running.since
+        self._progress = _with(
+            self._progress,
+            running=self._progress.running - {build.group},
+            done=self._progress.done | {build.group},
+        )
+        self._keep(
+            self._result(build, result, image=image, name=name, seconds=seconds, log=self._log(running)),
+            f"{result} {image}",
+        )
+
+    def _end_failed(self, running: _Running, error: NodepkgError | None) -> None:
+        self._close(running)
+        if error and not error.hint:
+            error = type(error)(error.message, hint=f"its log: {self._log(running)}")
+        self.failed_builds.append(running.build)
+        self._fail(running.build, error, log=self._log(running), seconds=self._bench.clock() - running.since)
+
+    def _fail(self, build: Build, error: NodepkgError | None, *, log: str | None, seconds: float | None) -> None:
+        result = "interrupted" if self.interrupted else "failed"
+        self._progress = _with(
+            self._progress,
+            running=self._progress.running - {build.group},
+            failed=self._progress.failed | {build.group},
+        )
+        told = f"{result}: {error.message}" if error else result
+        self._keep(self._result(build, result, error=error, log=log, seconds=seconds, why=result), told)
+        if not self.interrupted:
+            self._tell_skipped()
+
+    def _tell_skipped(self) -> None:
+        for name, because in skipped(self._order.needs, self._progress, fail_fast=self._order.fail_fast).items():
+            if name in self._builds and name not in self.results:
+                why = f"skipped, since {because} failed"
+                self._keep(self._result(self._builds[name], "skipped", why=why), why)
+
+    def _keep(self, result: Result, told: str = "") -> None:
+        self._running.pop(result.group, None)
+        self.results[result.group] = result
+        self._bench.watcher.ended(result.group, result.result, told or result.why)
+
+    def _result(self, build: Build, result: str, **more: Any) -> Result:
+        return Result(build.group, build.region, result, build.digest, build.commit, **more)
+
+    def _log(self, running: _Running) -> str:
+        return _shown(self._bench.root, BuildLog.path(running.build.group, running.build.id))
+
+    def _close(self, running: _Running) -> None:
+        running.opened.close()
 
 
-def require_bases(account: Account, groups: Sequence[Group]) -> None:
-    """Raises RefusedError if a group is built on one that has no image, and that is not built in this run either.
-
-    Raises CredentialsError here, where it can be told in plain words, rather than from within Packer.
-    """
-    built = {group.name for group in groups}
-    for group in groups:
-        if not OWN_CREDENTIALS & group.settings.packer.builder.keys():
-            account.require_credentials()
-        base = group.settings.source_group
-        if base and base not in built and not newest_available(Images(account, group.region).owned({"group": base})):
-            raise RefusedError(
-                f"{group.name} is built on {base}, which has no image in {group.region}",
-                hint=f"package packer:run {base}",
-            )
+def _refused(build: Build, error: OSError) -> RefusedError:
+    return RefusedError(f"{build.group}: {error.filename or build.template}: {error.strerror}")
 
 
-def built_from_older(templates: PackerTemplates, groups: Sequence[Group], images: Mapping[str, Image]) -> list[str]:
-    """The groups whose image is not what nodes.json and the cookbooks would give now."""
-    return [
-        group.name
-        for group in groups
-        if group.name in images and images[group.name].tags.get("nodepkg:digest") != current_digest(templates, group)
-    ]
+def _with(progress: Progress, **changes: frozenset[str]) -> Progress:
+    return Progress(**{**vars(progress), **changes})
 
 
-def stale_inputs(templates: PackerTemplates, group: Group) -> list[str]:
-    """The artefacts that a build of the group reads from disk and that are not what they should be."""
-    wanted = [templates.template(group), *(role(owner) for owner in templates.project.groups_of_roles(group))]
-    return [made.path for made in wanted if files.state(templates.project.root, made) is not files.State.FRESH]
+def _unseen(ended: Ended) -> Fate:
+    """That it cannot be asked for does not undo a build."""
+    return Fate.BUILT if ended.succeeded else Fate.FAILED
 
 
-def current_digest(templates: PackerTemplates, group: Group) -> str:
-    """The digest that an image of the group would have if it were built now."""
-    return image_digest(bundle(templates.project, group), templates.document(group))
+def _variables(build: Build, declared: frozenset[str]) -> dict[str, str]:
+    ours = {
+        "nodepkg_build": build.id,
+        "nodepkg_commit": build.commit,
+        "nodepkg_digest": build.digest,
+        "nodepkg_key_pair": key_pair_name(build.id),
+    }
+    return {name: value for name, value in ours.items() if name in declared}
 
 
-def image_in(artifact: str, region: str) -> str:
-    """The image of this region from Packer's `us-east-1:ami-1,us-west-2:ami-2`."""
-    images: Mapping[str, str] = dict(part.split(":", 1) for part in artifact.split(",") if ":" in part)
-    if region not in images:
-        raise ToolError(f"Packer reports no image in {region}, but {artifact}")
-    return images[region]
+def _shown(root: Path, path: Path) -> str:
+    return os.path.relpath(root / path)

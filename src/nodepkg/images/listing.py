@@ -7,7 +7,7 @@ from typing import Any
 
 from nodepkg.clients.aws.images import Image
 from nodepkg.errors import NodepkgError
-from nodepkg.images.build import current_digest
+from nodepkg.images.due import current_digest
 from nodepkg.images.newest import by_group
 from nodepkg.images.referrers import SOURCE_TAG
 from nodepkg.images.usage import Usage

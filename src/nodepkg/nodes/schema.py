@@ -28,6 +28,7 @@ WRITTEN_BUILDER_KEYS = {
     "snapshot_tags": "tags",
     "run_tags": "tags",
     "launch_block_device_mappings": "block_devices",
+    "temporary_key_pair_name": "the build's id",
 }
 SECRET_BUILDER_KEYS = ("access_key", "secret_key", "token", "mfa_code")
 

@@ -49,6 +49,7 @@ def context(project: Project, group: Group, language: Language) -> dict[str, Any
         "image_tags": image_tags,
         "snapshot_tags": {**image_tags, "nodepkg:image-snapshot": "true"},
         "run_tags": {**tags, "nodepkg:managed": "true", "nodepkg:build": language.variable("nodepkg_build")},
+        "key_pair": language.variable("nodepkg_key_pair"),
         "as_root": AS_ROOT,
         **_provisioning(project, group, language),
     }

@@ -10,7 +10,7 @@ from nodepkg.render.hclformat import formatted
 from nodepkg.render.hcltext import REPEATED, Expression, HclError, escaped, parts, read
 from nodepkg.render.packer_language import Rendered, each_text, literal
 
-OWN_VARIABLES = frozenset({"nodepkg_build", "nodepkg_commit", "nodepkg_digest"})
+OWN_VARIABLES = frozenset({"nodepkg_build", "nodepkg_commit", "nodepkg_digest", "nodepkg_key_pair"})
 # What decides values elsewhere in a template, so that it counts for the image.
 _VALUES = ("variable", "variables", "local", "locals", "data")
 # What Packer's template engine knows in JSON only.

@@ -18,6 +18,7 @@ from typing import Any
 
 import nodepkg
 from nodepkg.errors import ToolError
+from nodepkg.render.files import private_folder
 from nodepkg.sandbox.environment import without_credentials
 from nodepkg.sandbox.seed import Seed
 
@@ -50,7 +51,7 @@ def start(state: Path) -> Sandbox:
     if not all(importlib.util.find_spec(module) for module in ("moto", "flask", "flask_cors")):
         raise ToolError("the sandbox needs moto", hint="pip install 'nodepkg[sandbox]'")
     try:
-        _make_directory(state)
+        private_folder(state)
         with _locked(state):
             return running(state) or _launch(state)
     except OSError as error:
@@ -99,13 +100,6 @@ def seed(sandbox: Sandbox, seed: Seed) -> None:
 def reset(sandbox: Sandbox) -> None:
     """Forget everything but the last seed."""
     _tell(sandbox, "reset")
-
-
-def _make_directory(state: Path) -> None:
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ignore = state / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n", encoding="utf-8")
 
 
 @contextlib.contextmanager

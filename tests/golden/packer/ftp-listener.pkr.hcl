@@ -22,9 +22,15 @@ variable "nodepkg_digest" {
   default = ""
 }
 
+variable "nodepkg_key_pair" {
+  type    = string
+  default = ""
+}
+
 source "amazon-ebs" "image" {
   region                                = "us-east-1"
   ami_name                              = "ftp-listener {{timestamp}}"
+  temporary_key_pair_name               = var.nodepkg_key_pair
   instance_type                         = "m1.large"
   ssh_username                          = "ubuntu"
   temporary_security_group_source_cidrs = ["192.0.2.0/24"]

@@ -73,6 +73,14 @@ class Account:
 
                 raise NoCredentialsError
 
+    def identity(self, region: str) -> str:
+        """The id of the account, which everybody may ask; "" if AWS does not say it."""
+        try:
+            with aws_errors("who am I"):
+                return str(self.client("sts", region).get_caller_identity()["Account"])
+        except AwsError:
+            return ""
+
     def pages(self, service: str, region: str, operation: str, key: str, **arguments: Any) -> list[Any]:
         """Everything that a list call has under `key`, read to its last page."""
         with aws_errors(f"{operation.replace('_', ' ')} in {region}"):

@@ -9,17 +9,20 @@ import time
 from collections.abc import Callable
 
 # Others use the account as well, and requests do not arrive as evenly as they are sent.
-MARGIN_BURST, MARGIN_RATE = 0.9, 0.97
+MARGIN_BURST, MARGIN_RATE = 0.95, 0.99
 
 # Action -> tokens of a full bucket, and how many are added a second.
 LIMITS = {
-    "CreateImage": (50, 5),
-    "CreateTags": (100, 10),
     "CopyImage": (100, 1),
+    "CreateLaunchTemplateVersion": (100, 5),
+    "CreateTags": (100, 10),
+    "DeleteSnapshot": (100, 5),
+    "DeregisterImage": (100, 5),
     "RunInstances": (5, 2),
+    "TerminateInstances": (100, 5),
 }
 READING = ("Describe", "Get", "List")
-READS, CHANGES = (100, 20), (100, 5)
+READS, CHANGES = (100, 20), (50, 5)
 
 
 class Bucket:
