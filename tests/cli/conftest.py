@@ -10,6 +10,7 @@ import pytest
 
 from nodepkg.cli import commands
 from nodepkg.cli.app import run as run_program
+from nodepkg.clients.aws.account import Account
 from nodepkg.sandbox.calls import read
 from nodepkg.sandbox.throttling import Throttling
 from tests.faults import aws
@@ -90,17 +91,22 @@ def refusing() -> Refusing:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: Throttling, refusing: Refusing) -> Iterator[World]:
+def account(calls: Throttling, refusing: Refusing) -> Iterator[Account]:
+    with aws(refusing, calls) as account:
+        yield account
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, account: Account) -> World:
     """A project with two groups as the current folder, and an account that the environment leads to."""
     make_project(tmp_path, FLEET)
     monkeypatch.chdir(tmp_path)
     for name in ("AWS_PROFILE", "NODEPKG_NODES", "NODEPKG_SANDBOX"):
         monkeypatch.delenv(name, raising=False)
-    with aws(refusing, calls) as account:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", str(account.endpoint))
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        yield World()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", str(account.endpoint))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    return World()
 
 
 def existing(world: World) -> set[str]:

@@ -74,7 +74,7 @@ def test_nothing_to_delete_needs_no_answer(run: Run, world: World) -> None:
     images = world.images("bee", 2)
     done = run("packer:clean")
     assert done.code == 0, done.err
-    assert "nothing deleted, 2 images kept" in done.out
+    assert "nothing deleted, 2 images left" in done.out
     assert existing(world) == set(images)
 
 
@@ -89,6 +89,7 @@ def test_a_plan_that_deletes_too_much_is_refused_before_the_first_deletion(
     shown = run("packer:clean", "-n", "1", "--max-delete", "3", "--dry-run")
     assert shown.code == 0
     assert "refused: the plan deletes 4 images" in shown.out
+    assert "would delete" not in shown.err
     document = json.loads(run("packer:clean", "-n", "1", "--max-delete", "3", "--dry-run", "--json").out)
     assert document["refused"].startswith("the plan deletes 4 images")
     assert calls.calls["DescribeImageAttribute"] == 0

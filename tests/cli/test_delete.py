@@ -6,6 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from nodepkg.cli.options import Call
+from nodepkg.cli.output import Output
+from nodepkg.cli.removals import carry_out_delete
+from nodepkg.clients.aws.account import Account
+from nodepkg.errors import RefusedError
+from nodepkg.images.delete import WholeGroup
+from nodepkg.images.removal import Removal
+from nodepkg.images.usage import Usage, picture
 from nodepkg.sandbox.throttling import Throttling
 from tests.cli.conftest import Refusing, Run, existing
 from tests.worlds import World
@@ -43,7 +51,7 @@ def test_all_images_of_the_group_and_its_template_go_and_nothing_else(
     assert (files.parent / "roles" / "bee.json").exists()
     assert {action for action in calls.calls if not action.startswith("Describe")} == {"DeregisterImage"}
     again = run("packer:delete", "bee", "--yes")
-    assert (again.code, again.out) == (0, "nothing deleted, 0 images kept, 0 GB freed\n")
+    assert (again.code, again.out) == (0, "nothing deleted, 0 images left, 0 GB freed\n")
 
 
 def test_an_image_in_use_refuses_the_whole_group_and_says_what_uses_it(run: Run, world: World, files: Path) -> None:
@@ -81,7 +89,7 @@ def test_what_must_not_be_touched_is_kept_and_shown(run: Run, world: World, file
     assert done.code == 0, done.err
     for word in ("is protected from deregistration", "tagged nodepkg:keep", "is pending", "is disabled"):
         assert word in done.err
-    assert "1 image deleted, 4 images kept, 8 GB freed" in done.out
+    assert "1 image deleted, 4 images left, 8 GB freed" in done.out
     assert existing(world) == kept
     assert "bee.json" not in names(files)
 
@@ -141,4 +149,24 @@ def test_the_files_stay_where_an_image_could_not_be_deleted(
     done = run("packer:delete", "bee", "--yes")
     assert done.code == 5
     assert existing(world) == set(images)
+    assert names(files) == before
+
+
+def test_the_files_stay_where_an_image_came_into_use_meanwhile(world: World, files: Path, account: Account) -> None:
+    used, unused = world.images("bee", 2)
+    before, now = names(files), [0.0]
+
+    def look(region: str) -> Usage:
+        seen = picture(account, region, clock=lambda: now[0])
+        if not now[0]:  # a minute passes once the plan is made
+            world.instance(used)
+            now[0] = 61
+        return seen
+
+    rules = WholeGroup("bee", world.now)
+    removal = Removal(account, look, rules.judge, clock=lambda: now[0])
+    with pytest.raises(RefusedError, match="came into use"):
+        carry_out_delete(Call(Output(), yes=True), removal, rules, "us-east-1", files.parent)
+    assert existing(world) == {used}
+    assert [report["image"] for report in removal.done if "kept" not in report] == [unused]
     assert names(files) == before

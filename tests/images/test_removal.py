@@ -17,7 +17,7 @@ from nodepkg.images.usage import Usage, picture
 from nodepkg.plan import Report, execute
 from nodepkg.sandbox.front import Layer
 from nodepkg.sandbox.throttling import Throttling
-from tests.faults import aws
+from tests.faults import aws, empty_page, short_pages
 from tests.images.pictures import REGION
 from tests.worlds import World
 
@@ -339,3 +339,32 @@ def test_an_orphan_that_an_image_has_after_all_stays(account: Account) -> None:
         (report,) = carry_out(made, plan)
         assert report["kept"] == "an image has it"
     assert orphan in left(world)[1]
+
+
+def test_of_a_large_account_nothing_goes_that_anything_refers_to() -> None:
+    """However its lists are cut into pages."""
+    with aws(short_pages(40), empty_page("DescribeImages", 2)) as account:
+        world = World()
+        images = iter(world.images("bee", 60 + 210 + 30 + 6, days_apart=0.1))
+        stopped, of_override, resolved, base = (next(images) for _ in range(4))
+        used = {stopped, of_override, resolved, base}
+        world.instance(stopped, "stopped")
+        world.template("resolving", [world.parameter("/images/bee", resolved)])
+        world.image("built on it", "wasp", tags={"nodepkg:source_ami": base, "nodepkg:keep": ""})
+        for number in range(60):
+            used.add(image := next(images))
+            world.launch_configuration(f"configuration-{number}", image)
+        for number in range(210):
+            used.add(image := next(images))
+            world.template(f"template-{number}", [image])
+        versions = [next(images) for _ in range(30)]
+        world.template("many", versions, default=3)
+        world.group("of-size-0", template="many", version="7")
+        override = {"LaunchTemplateSpecification": {"LaunchTemplateName": "many", "Version": "11"}}
+        world.group("mixed", template="many", version="9", overrides=[override, {"ImageId": of_override}])
+        used |= {versions[number - 1] for number in (3, 7, 9, 11, 30)}
+        unused = set(images) | set(versions) - used
+        reports = carry_out(removal(account, world))
+        assert {report["image"] for report in reports} == unused
+        assert used <= left(world)[0]
+        assert snapshots_of(world, *used) <= left(world)[1]

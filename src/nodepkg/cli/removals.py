@@ -134,7 +134,7 @@ def carry_out_delete(call: Call, world: Removal, rules: WholeGroup, region: str,
 
     def stages() -> Iterator[Sequence[Action[Removal]]]:
         yield plan_removal(judgement, world.foreign(judgement))
-        if any("kept" in report for report in world.done):
+        if any("kept" in report and "image" in report for report in world.done):
             raise RefusedError(
                 f"{rules.group}: an image came into use meanwhile; its files stay", hint="run it again when it is free"
             )
@@ -161,7 +161,7 @@ def _present(call: Call, shown: Shown, lines: Sequence[str], more: Mapping[str, 
         for line in (*shown.lines(), *lines):
             call.out.note(line)
         return
-    call.out.note(f"would delete {shown.doomed or 'no image'}")
+    call.out.note("would be refused" if more.get("refused") else f"would delete {shown.doomed or 'no image'}")
     call.out.table(shown.document(**more), COLUMNS, rows)
     if not call.out.json:
         call.out.result(None, [*shown.lines(), *lines])
@@ -186,6 +186,6 @@ def _conclude(call: Call, shown: Shown, reports: Sequence[Report], more: Mapping
     files = [f"removed {report['file']}" for report in reports if "file" in report]
     done = shown.done(reports)
     staying = sum(len(one.verdicts) - len(one.doomed) for one in done.judgements)
-    sums = f"{done.doomed or 'nothing'} deleted, {count(staying, 'image')} kept, {done.frees_gb} GB freed"
+    sums = f"{done.doomed or 'nothing'} deleted, {count(staying, 'image')} left, {done.frees_gb} GB freed"
     document = shown.after(reports).document(reports, **more) | {"frees_gb": done.frees_gb}
     call.out.result(document, [*files, sums])
