@@ -17,7 +17,7 @@ from tests.gits import alone, commit_all, put
 
 ROOT = Path(__file__).parents[2]
 CHANGES_AWS = {"packer:run", "packer:clean", "packer:sweep", "packer:adopt", "autoscale:run"}
-READS_AWS = {"group:status"}
+READS_AWS = {"group:status", "packer:list"}
 
 
 def all_commands() -> dict[str, set[str]]:

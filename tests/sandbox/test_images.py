@@ -164,3 +164,12 @@ def test_an_image_is_shared_with_accounts_everybody_and_organisations(ec2: Any) 
     ec2.deregister_image(ImageId=image)
     gone = {"ImageId": image, "Attribute": "launchPermission"}
     assert code(ec2.describe_image_attribute, **gone) == "InvalidAMIID.Unavailable"
+
+
+def test_an_image_that_is_gone_or_pending_launches_nothing_and_what_is_gone_takes_no_tags(ec2: Any) -> None:
+    gone, pending = World().image("gone"), World().image("pending", state="pending")
+    ec2.deregister_image(ImageId=gone)
+    launch = {"InstanceType": "m3.large", "MinCount": 1, "MaxCount": 1}
+    assert code(ec2.run_instances, ImageId=gone, **launch) == "InvalidAMIID.NotFound"
+    assert code(ec2.run_instances, ImageId=pending, **launch) == "InvalidAMIID.Unavailable"
+    assert code(ec2.create_tags, Resources=[gone], Tags=[{"Key": "a", "Value": "b"}]) == "InvalidAMIID.NotFound"

@@ -16,6 +16,18 @@ from nodepkg.errors import RefusedError
 # The least room, in cells of the terminal, for the last column of a table, which is the one that wraps.
 LAST_COLUMN = 30
 
+# The commands that talk to AWS.
+_ON_AWS = {
+    "packer:run",
+    "packer:clean",
+    "packer:delete",
+    "packer:list",
+    "packer:sweep",
+    "packer:adopt",
+    "autoscale:run",
+    "group:status",
+}
+
 _STYLES = {"bold": "1", "red": "31", "green": "32", "magenta": "35"}
 
 
@@ -33,14 +45,7 @@ class Output:
         """The text, its commands to run with those options of this call without which they would run elsewhere."""
 
         def with_options(found: re.Match[str]) -> str:
-            on_aws = found[1] in (
-                "packer:run",
-                "packer:clean",
-                "packer:sweep",
-                "packer:adopt",
-                "autoscale:run",
-                "group:status",
-            )
+            on_aws = found[1] in _ON_AWS
             wanted = ("sandbox", "profile", "nodes") if on_aws else ("nodes",)
             return found[0] + "".join(self.given.get(key, "") for key in wanted)
 

@@ -137,6 +137,53 @@ def clean(
 
 
 @command(
+    "packer:list",
+    NODES,
+    REGION,
+    AWS,
+    examples={
+        "packer:list 12_04-bee --sandbox": "one group's images in the embedded AWS, the newest first",
+        "packer:list --profile ops --json": "those of all groups, with all that refers to each",
+    },
+)
+def list_(call: Call, groups: Groups = None) -> None:
+    """List the images of each group: age, size, state, digest, commit, base image, and what uses them.
+
+    An image is current if nodes.json and the cookbooks would give the same one now. Without GROUP it also
+    tells which groups have images although nodes.json does not have them.
+    """
+    from datetime import UTC, datetime
+
+    from nodepkg.cli.account import cloud
+    from nodepkg.cli.images import COLUMNS, row, told
+    from nodepkg.images.listing import Digests, listing, strangers
+    from nodepkg.images.usage import picture
+    from nodepkg.render.bundle import Project
+    from nodepkg.render.packer import PackerTemplates
+
+    nodes = call.load()
+    homes = {name: nodes.region_of(name) for name in call.names(nodes, groups)}
+    sound, wrong = nodes.sound(homes)
+    account = cloud(call, nodes.root, sound).account
+    usages = {region: picture(account, region) for region in sorted(set(homes.values()))}
+    for region, usage in usages.items():
+        call.out.note(f"looked at in {region}: {usage}")
+    digests = Digests(PackerTemplates(Project(nodes)), sound, wrong)
+    images, now = listing(usages, homes, digests), datetime.now(UTC)
+    everywhere = {name: nodes.region_of(name) for name in nodes.names}
+    elsewhere = [] if groups else strangers(usages.values(), everywhere.get)
+    document = {
+        "images": [image.document(now) for image in images],
+        "elsewhere": [stranger.document() for stranger in elsewhere],
+    }
+    call.out.table(document, COLUMNS, [row(image, now) for image in images])
+    for name, why in digests.unknown.items():
+        call.out.warning(f"{name}: whether its images are current is not known: {why}")
+    for stranger in elsewhere:
+        call.out.note(told(stranger))
+
+
+@command(
     "packer:sweep",
     NODES,
     SWEPT_REGION,

@@ -9,16 +9,22 @@ MANAGED = {"nodepkg:managed": "true"}
 
 def managed_images(images: Images) -> dict[str, list[Image]]:
     """The account's images that nodepkg manages, oldest first, by group: one listing for all groups."""
-    by_group: dict[str, list[Image]] = {}
-    for image in images.owned(MANAGED):
-        if "group" in image.tags:
-            by_group.setdefault(image.tags["group"], []).append(image)
-    return by_group
+    return by_group(images.owned(MANAGED))
+
+
+def by_group(images: Iterable[Image]) -> dict[str, list[Image]]:
+    """Those of the images that nodepkg manages, by group, in the order in which they are given."""
+    found: dict[str, list[Image]] = {}
+    for image in images:
+        group = image.tags.get("group")
+        if group is not None and belongs(image, group):
+            found.setdefault(group, []).append(image)
+    return found
 
 
 def belongs(image: Image, group: str) -> bool:
     """Whether nodepkg manages the image, and for this group: no other may be changed."""
-    return image.tags.get("group") == group and image.tags.get("nodepkg:managed") == "true"
+    return image.tags.get("group") == group and MANAGED.items() <= image.tags.items()
 
 
 def newest_available(images: Iterable[Image]) -> Image | None:

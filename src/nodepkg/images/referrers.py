@@ -8,7 +8,7 @@ from nodepkg.clients.aws.autoscaling import AutoScalingGroup
 from nodepkg.clients.aws.ec2 import Instance
 from nodepkg.clients.aws.images import Image
 from nodepkg.clients.aws.templates import TemplatePin, TemplateVersion
-from nodepkg.images.newest import MANAGED, newest_available
+from nodepkg.images.newest import by_group, newest_available
 
 ALIAS = "resolve:ssm:"
 SERVED = "served"  # the reference that `nodepkg:served` makes
@@ -71,6 +71,15 @@ class Referrers:
             if override.image:
                 yield override.image, f"override of {name}: {override.image}"
 
+    def counts(self) -> dict[str, int]:
+        """How much was looked at."""
+        return {
+            "template versions": len({(one.template_id, one.number) for one in (*self.versions, *self.pinned)}),
+            "launch configurations": len(self.configurations),
+            "groups": len(self.groups),
+            "instances": len(self.instances),
+        }
+
     def aliases(self) -> dict[str, list[str]]:
         """Each `resolve:…` that is named, with what names it."""
         found: dict[str, dict[str, None]] = {}
@@ -98,22 +107,16 @@ def references(
         if image := resolved.get(named, named):
             found.setdefault(image, {})[by] = None
     everything = sorted(images, key=lambda image: image.order)
-    by_group = _by_group(everything)
-    for made in by_group.values():
-        served = [image for image in made if SERVED_TAG in image.tags and image.state == "available"]
-        for one in served[max(0, len(served) - keep_served) :]:
-            found.setdefault(one.id, {})[SERVED] = None
-    current = {newest.id for made in by_group.values() if (newest := newest_available(made))}
-    _add_bases(found, everything, current)
+    groups = by_group(everything).values()
+    for one in (served for made in groups for served in _latest_served(made, keep_served)):
+        found.setdefault(one.id, {})[SERVED] = None
+    _add_bases(found, everything, {newest.id for made in groups if (newest := newest_available(made))})
     return {image: tuple(by) for image, by in sorted(found.items())}
 
 
-def _by_group(images: Iterable[Image]) -> dict[str, list[Image]]:
-    found: dict[str, list[Image]] = {}
-    for image in images:
-        if "group" in image.tags and MANAGED.items() <= image.tags.items():
-            found.setdefault(image.tags["group"], []).append(image)
-    return found
+def _latest_served(images: Sequence[Image], number: int) -> Sequence[Image]:
+    served = [image for image in images if SERVED_TAG in image.tags and image.state == "available"]
+    return served[max(0, len(served) - number) :]
 
 
 def _add_bases(found: dict[str, dict[str, None]], images: Sequence[Image], current: set[str]) -> None:

@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from nodepkg.clients.aws.account import Account
@@ -56,24 +58,13 @@ def picture(
     AwsError, which says what is missing, if anything cannot be read: never a smaller picture.
     """
     taken = clock()
-    images, templates = Images(account, region), LaunchTemplates(account, region)
-    autoscaling = AutoScaling(account, region)
+    images = Images(account, region)
+    for service in ("ec2", "autoscaling"):  # what is wrong with the profile is no list that is missing
+        account.client(service, region)
     with _Reading(region) as reading:
-        # A client is made in this thread: two that make one at once spoil botocore's session.
-        for service in ("ec2", "autoscaling"):
-            account.client(service, region)
         owned = reading.start(images.owned)
-        snapshots = reading.start(lambda: images.snapshots({SNAPSHOT_TAG: "true"}))
-        listed = reading.start(Ec2(account, region).instances)
-        asked = reading.start(templates.default_and_latest)
-        configured = reading.start(autoscaling.images_of_launch_configurations)
-        grouped = reading.start(autoscaling.groups)
-        reading.finish()
-        groups, versions = grouped.result(), asked.result()
-        if all_versions:
-            versions = _all_versions(reading, templates, versions)
-        pinned = _pinned(reading, templates, groups, versions)
-    known = Referrers(tuple(listed.result()), tuple(versions), tuple(pinned), configured.result(), tuple(groups))
+        snapshots = reading.start(partial(images.snapshots, {SNAPSHOT_TAG: "true"}))
+        known = _referrers(reading, account, region, all_versions=all_versions)
     resolved = _resolved(account, region, known)
     return Usage(
         region,
@@ -81,12 +72,7 @@ def picture(
         tuple(owned.result()),
         tuple(snapshots.result()),
         references(owned.result(), known, resolved, keep_served=keep_served),
-        {
-            "template versions": len({(one.template_id, one.number) for one in (*versions, *pinned)}),
-            "launch configurations": len(known.configurations),
-            "groups": len(groups),
-            "instances": len(known.instances),
-        },
+        known.counts(),
     )
 
 
@@ -131,6 +117,25 @@ def _incomplete(region: str, missing: Iterable[str], error: AwsError | None = No
     )
 
 
+def _referrers(reading: _Reading, account: Account, region: str, *, all_versions: bool) -> Referrers:
+    templates, autoscaling = LaunchTemplates(account, region), AutoScaling(account, region)
+    running = reading.start(Ec2(account, region).instances)
+    asked = reading.start(templates.default_and_latest)
+    configured = reading.start(autoscaling.images_of_launch_configurations)
+    grouped = reading.start(autoscaling.groups)
+    reading.finish()
+    groups, versions, configurations = grouped.result(), asked.result(), configured.result()
+    if all_versions:
+        versions = _all_versions(reading, templates, versions)
+    pinned = _pinned(reading, templates, groups, versions)
+    if {group.launch_configuration for group in groups} - {None, *configurations}:
+        # A group came into being, with its configuration, between the one list and the other.
+        again = reading.start(autoscaling.images_of_launch_configurations)
+        reading.finish()
+        configurations = {**configurations, **again.result()}
+    return Referrers(running.result(), versions, pinned, configurations, groups)
+
+
 def _all_versions(
     reading: _Reading, templates: LaunchTemplates, seen: Iterable[TemplateVersion]
 ) -> list[TemplateVersion]:
@@ -142,7 +147,7 @@ def _all_versions(
     for template, versions in by_template.items():
         found += versions.values()
         if len(versions) < max(versions):
-            calls.append(reading.start(lambda template=template: templates.all_versions(template)))  # type: ignore[misc]
+            calls.append(reading.start(partial(templates.all_versions, template)))
     reading.finish()
     return list(dict.fromkeys([*found, *(version for call in calls for version in call.result())]))
 
@@ -159,38 +164,37 @@ def _pinned(
     for pin in dict.fromkeys(pin for group in groups for pin in group.pins):
         if known.version(pin) is None:
             unseen.setdefault(pin.id or pin.name, []).append(pin)
-    calls = [reading.start(lambda pins=pins: templates.pinned(pins)) for pins in unseen.values()]  # type: ignore[misc]
+    calls = [reading.start(partial(templates.pinned, pins)) for pins in unseen.values()]
     reading.finish()
     return [version for call in calls for version in call.result()]
 
 
 def _resolved(account: Account, region: str, known: Referrers) -> dict[str, str]:
     """The image of each `resolve:ssm:…`; raises AwsError with those that nobody can resolve."""
-    wanted = known.aliases()
-    if not wanted:
+    aliases = known.aliases()
+    if not aliases:
         return {}
-    values = Parameters(account, region).values(
-        alias.removeprefix(ALIAS) for alias in wanted if alias.startswith(ALIAS)
-    )
-    resolved = {alias: value for alias in wanted if (value := values.get(alias.removeprefix(ALIAS), ""))[:4] == "ami-"}
-    templates, missing = LaunchTemplates(account, region), []
-    for alias, by in wanted.items():
-        if alias in resolved:
-            continue
-        for version in (one for one in (*known.versions, *known.pinned) if one.image == alias):
-            # EC2 may read a parameter that we may not.
-            if image := _as_ec2_resolves(templates, version):
-                resolved[alias] = image
-                break
-        else:
-            missing += [f"what {alias} of {one} stands for" for one in by]
+    parameters = {alias: alias.removeprefix(ALIAS) for alias in aliases if alias.startswith(ALIAS)}
+    values = Parameters(account, region).values(parameters.values())
+    resolved = {alias: values.get(parameter, "") for alias, parameter in parameters.items()}
+    templates = LaunchTemplates(account, region)
+    for alias in aliases:
+        if not resolved.get(alias, "").startswith("ami-"):
+            resolved[alias] = _as_ec2_resolves(templates, known, alias)
+    missing = [
+        f"the image that {alias} stands for, in {by}"
+        for alias in aliases
+        if not resolved[alias]
+        for by in aliases[alias]
+    ]
     if missing:
         raise _incomplete(region, missing)
     return resolved
 
 
-def _as_ec2_resolves(templates: LaunchTemplates, version: TemplateVersion) -> str | None:
-    try:
-        return templates.resolved(version)
-    except AwsError:
-        return None
+def _as_ec2_resolves(templates: LaunchTemplates, known: Referrers, alias: str) -> str:
+    """By way of a version that names it: EC2 may read a parameter that we may not. "" if EC2 cannot either."""
+    naming = next((one for one in (*known.versions, *known.pinned) if one.image == alias), None)
+    with suppress(AwsError):
+        return (naming and templates.resolved(naming)) or ""
+    return ""

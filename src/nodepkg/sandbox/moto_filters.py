@@ -17,7 +17,7 @@ def _get_tags(self: Any) -> list[dict[str, str]]:
     tags = self.ec2_backend.tags.get(self.id, {})
     return [
         {"resource_id": self.id, "key": key, "value": value, "resource_type": resource_type}
-        for key, value in tags.items()
+        for key, value in list(tags.items())
     ]
 
 

@@ -8,8 +8,10 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError, InvalidAMIIdError, OperationNotPermitted, UnvailableAMIIdError
+from moto.ec2.models import EC2Backend
 from moto.ec2.models.amis import Ami, AmiBackend
 from moto.ec2.responses.amis import AmisResponse
+from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.utils import format_timestamp
 
 from nodepkg.sandbox.moto_pages import paged, told_tags
@@ -20,6 +22,8 @@ _COOLDOWN = timedelta(hours=24)
 _create_image, _copy_image = AmiBackend.create_image, AmiBackend.copy_image
 _get_filter_value = Ami.get_filter_value
 _answer_attribute = AmisResponse.describe_image_attribute
+_do_others_exist = EC2Backend.do_resources_exist
+_answer_launch = InstanceResponse.run_instances
 
 
 class _DuplicateNameError(EC2ClientError):
@@ -121,7 +125,8 @@ def _answer_describe_images(self: AmisResponse) -> ActionResult:
         owners=self._get_param("Owners", []),
     )
     if ids:
-        found = [image for image in found if image.id in ids]
+        wanted = set(ids)
+        found = [image for image in found if image.id in wanted]
     if not self._get_bool_param("IncludeDisabled", False):
         found = [image for image in found if image.state != "disabled"]
     return paged(self, "Images", found, key=attrgetter("id"), told=_told, most=1000)
@@ -207,6 +212,26 @@ def _answer_disable_protection(self: AmisResponse) -> ActionResult:
     return ActionResult({"Return": "disabled"})
 
 
+def _do_resources_exist(self: EC2Backend, resource_ids: list[str]) -> bool:
+    """moto tags images that are deregistered."""
+    gone = [one for one in resource_ids if one.startswith("ami-") and one not in self.amis]
+    if gone:
+        raise InvalidAMIIdError(gone)
+    return _do_others_exist(self, resource_ids)
+
+
+def _answer_run_instances(self: InstanceResponse) -> ActionResult:
+    """moto launches images that are deregistered, pending, failed or disabled."""
+    image_id = self._get_param("ImageId")
+    if image_id:
+        image = self.ec2_backend.amis.get(image_id)
+        if image is None:
+            raise InvalidAMIIdError(image_id)
+        if image.state != "available":
+            raise UnvailableAMIIdError(image_id)
+    return _answer_launch(self)
+
+
 def install() -> None:
     AmiBackend.create_image = _create_ebs_image  # type: ignore[method-assign]
     AmiBackend.copy_image = _copy_named_image  # type: ignore[method-assign]
@@ -217,3 +242,5 @@ def install() -> None:
     AmisResponse.deregister_image = _answer_deregister_image  # type: ignore[method-assign]
     AmisResponse.enable_image_deregistration_protection = _answer_enable_protection  # type: ignore[attr-defined]
     AmisResponse.disable_image_deregistration_protection = _answer_disable_protection  # type: ignore[attr-defined]
+    InstanceResponse.run_instances = _answer_run_instances  # type: ignore[method-assign]
+    EC2Backend.do_resources_exist = _do_resources_exist  # type: ignore[method-assign]

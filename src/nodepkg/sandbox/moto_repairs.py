@@ -5,7 +5,15 @@ from typing import Any
 from moto.autoscaling.exceptions import AutoscalingClientError
 from moto.autoscaling.models import AutoScalingBackend
 
-from nodepkg.sandbox import moto_filters, moto_groups, moto_images, moto_lists, moto_snapshots, moto_templates
+from nodepkg.sandbox import (
+    moto_filters,
+    moto_groups,
+    moto_images,
+    moto_lists,
+    moto_parameters,
+    moto_snapshots,
+    moto_templates,
+)
 
 _create_auto_scaling_group = AutoScalingBackend.create_auto_scaling_group
 
@@ -24,6 +32,14 @@ def _create_uniquely_named_group(self: AutoScalingBackend, *positional: Any, **n
 
 def install() -> None:
     """May be called more than once."""
-    for repair in (moto_filters, moto_snapshots, moto_images, moto_lists, moto_templates, moto_groups):
+    for repair in (
+        moto_filters,
+        moto_snapshots,
+        moto_images,
+        moto_lists,
+        moto_templates,
+        moto_groups,
+        moto_parameters,
+    ):
         repair.install()
     AutoScalingBackend.create_auto_scaling_group = _create_uniquely_named_group  # type: ignore[method-assign]

@@ -166,6 +166,7 @@ def wait_for(seen: Callable[[], Found | None], *, seconds: float = CONSISTENCY_S
 def aws_errors(what: str) -> Iterator[None]:
     """Turns boto's errors into AwsError or CredentialsError, which say what was being done."""
     from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -185,5 +186,8 @@ def aws_errors(what: str) -> Iterator[None]:
         raise AwsError(f"{what}: {error}", hint="check the network, the region and AWS_ENDPOINT_URL") from error
     except boto.ProfileNotFound as error:
         raise AwsError(f"{what}: {error}", hint="aws configure list-profiles shows those that there are") from error
+    except ResponseParserError as error:
+        # It quotes the whole reply, and botocore does not try again: it may have been carried out.
+        raise AwsError(f"{what}: AWS's reply broke off or is garbled", hint="run it again") from error
     except boto.BotoCoreError as error:
         raise AwsError(f"{what}: {error}") from error

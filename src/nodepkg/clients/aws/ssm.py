@@ -1,6 +1,6 @@
 """Systems Manager's parameters, as far as they name images."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,5 +42,11 @@ class Parameters:
             # One name that is not legal, or not for us, has all of them refused.
             half = len(names) // 2
             return {**self._values(names[:half]), **self._values(names[half:])}
-        known = {raw.get(key, "") + raw.get("Selector", ""): raw["Value"] for raw in told for key in ("ARN", "Name")}
+        known = {raw[key] + _selector(raw): raw["Value"] for raw in told for key in ("ARN", "Name") if key in raw}
         return {name: known[name] for name in names if name in known}
+
+
+def _selector(raw: Mapping[str, Any]) -> str:
+    """What stood behind the name: Systems Manager answers it apart from the name, with its colon."""
+    selector = raw.get("Selector", "").removeprefix(":")
+    return f":{selector}" if selector else ""

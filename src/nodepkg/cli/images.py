@@ -1,0 +1,48 @@
+"""What packer:list prints."""
+
+from datetime import datetime
+from shlex import quote
+
+from nodepkg.cli.layout import age, count
+from nodepkg.images.listing import ListedImage, Stranger
+from nodepkg.nodes.names import group_name_problem
+
+COLUMNS = ("image", "name", "age", "size", "state", "digest", "commit", "base", "in use by")
+_FEW = 3
+
+
+def row(listed: ListedImage, now: datetime) -> tuple[str, ...]:
+    image = listed.image
+    return (
+        image.id,
+        image.name,
+        age(listed.age(now)),
+        f"{image.size_gb} GB",
+        f"{image.state}, protected" if image.protected else image.state,
+        {True: "current", False: "stale", None: "?"}[listed.current],
+        _short(listed.commit),
+        listed.base,
+        few(listed.in_use_by),
+    )
+
+
+def few(references: tuple[str, ...]) -> str:
+    """The first of them, and how many more there are."""
+    more = len(references) - _FEW
+    shown = references if more <= 1 else (*references[:_FEW], f"{more} more")
+    return ", ".join(shown)
+
+
+def told(stranger: Stranger) -> str:
+    """Of a group whose images packer:clean does not reach, what there is, and how it goes."""
+    group, region = stranger.group, stranger.region
+    where = f"nodes.json has it in {stranger.home}" if stranger.home else "it is not in nodes.json"
+    text = f"{group} has {count(stranger.images, 'image')} ({stranger.size_gb} GB) in {region}, but {where}"
+    if stranger.home or group_name_problem(group):
+        return text
+    return f"{text}; to delete them: package packer:delete {quote(group)} --region {quote(region)}"
+
+
+def _short(commit: str) -> str:
+    sha, dirty, _ = commit.partition("-dirty")
+    return sha[:10] + dirty
