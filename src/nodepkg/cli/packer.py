@@ -218,7 +218,7 @@ def sweep(
     CHANGES,
     examples={
         "packer:adopt 12_04-bee ami-0a1b2c3d --profile ops": "an image of which Packer did not wait for the end",
-        "packer:adopt 12_04-bee ami-0a1b2c3d --dry-run": "would it do, and what would it be tagged with?",
+        "packer:adopt 12_04-bee ami-0a1b2c3d --sandbox --dry-run": "would it do, and what would it be tagged with?",
     },
 )
 def adopt(call: Call, group: Group, image: Annotated[str, typer.Argument(metavar="IMAGE", help="Its id.")]) -> None:
