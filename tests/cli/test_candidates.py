@@ -37,7 +37,7 @@ def fish(*words: str) -> list[str]:
         ("package role:create -q --q", []),
         ("package --v", ["--version"]),
         ("package role:create --yes", []),
-        ("package packer:clean -n 3 --ke", []),
+        ("package packer:clean -n 3 --keep 4 --ke", ["--keep-served"]),
         ("package completion:install z", ["zsh"]),
         ("package packer:clean --keep ", []),
         ("package packer:clean --keep=", []),

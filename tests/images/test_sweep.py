@@ -495,6 +495,17 @@ def test_a_packer_that_winds_down_is_waited_for(folder: Path) -> None:
         assert [build in line for line in told] == [True]
 
 
+def test_a_packer_that_has_made_nothing_yet_is_waited_for(folder: Path) -> None:
+    with aws() as account, program(folder) as (ours, _):
+        world = World(account, folder)
+        ours.kill()
+        ours.wait()
+        told: list[str] = []
+        assert world.sweep().settle([], world.broom, told.append) == []
+        assert len(told) == 1
+        assert sum(world.waits) == 300
+
+
 def test_a_packer_that_does_not_end_keeps_what_it_made(folder: Path) -> None:
     with aws() as account, program(folder) as (ours, _):
         world = World(account, folder)

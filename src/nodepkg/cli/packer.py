@@ -1,7 +1,7 @@
 """packer:… templates and machine images."""
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,10 +19,6 @@ KeepServed = Annotated[
 AllVersions = Annotated[
     bool, typer.Option("--all-versions", help="Count every version of a launch template, not just those in use.")
 ]
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from nodepkg.images.sweep import Verdict
 
 SWEPT_REGION = {
     "region": Annotated[
@@ -253,43 +249,9 @@ def sweep(
     build that was started on another machine, or from another copy of the project, nobody here can tell whether it
     lives: what it made stays for 24 hours. Shows what would go and asks.
     """
-    from nodepkg.cli.account import cloud
-    from nodepkg.cli.layout import count
-    from nodepkg.cli.output import confirm
-    from nodepkg.cli.plans import carry_out
-    from nodepkg.images.journal import Journal
-    from nodepkg.images.sweep import Broom, Sweep, not_removed, plan_sweep
+    from nodepkg.cli.leftovers import sweep_leftovers
 
-    nodes = call.load()
-    journal = Journal(nodes.root, warn=call.out.warning)
-    regions = {call.region} if call.region else {nodes.region_of(name) for name in nodes.names}
-    account = cloud(call, nodes.root, []).account
-    swept = Sweep(account, sorted(regions), journal, older_than, elsewhere)
-    broom = Broom(account, call.poll)
-    verdicts = swept.examine()
-    if not call.dry_run:
-        verdicts = swept.settle(verdicts, broom, call.out.note)
-    documents, plan = [verdict.document() for verdict in verdicts], plan_sweep(verdicts)
-    columns, rows = ("kind", "id", "name", "region", "of", "age", "verdict", "why"), _rows(verdicts)
-    if not verdicts:
-        call.out.note("builds left nothing behind")
-    if call.dry_run:
-        call.out.table({"leftovers": documents}, columns, rows)
-        return
-    call.out.plan(columns, rows)
-    if plan:
-        doomed = sum(verdict.removed for verdict in verdicts)
-        confirm(f"remove {count(doomed, 'leftover')}?", yes=call.yes)
-
-    def show(reports: list[dict[str, Any]]) -> None:
-        removed = [{key: report[key] for key in ("kind", "id", "region")} for report in reports if report["removed"]]
-        told = f"{count(len(removed), 'leftover')} removed, {len(verdicts) - len(removed)} left"
-        call.out.result({"leftovers": documents, "removed": removed}, [told])
-
-    carry_out(call, plan, broom, show)
-    if broom.failures:
-        raise not_removed(broom.failures)
-    swept.forget()
+    sweep_leftovers(call, call.load(), older_than=older_than, elsewhere=elsewhere)
 
 
 @command(
@@ -309,44 +271,8 @@ def adopt(call: Call, group: Group, image: Annotated[str, typer.Argument(metavar
     would have given it, its snapshots too. If the build was started from here, what the image was made from is known;
     otherwise it counts without being current. Shows what it would do and asks.
     """
-    from nodepkg.cli.account import cloud
-    from nodepkg.cli.output import confirm
-    from nodepkg.cli.plans import carry_out
-    from nodepkg.clients.aws.images import Images
-    from nodepkg.images.adopt import check, plan_adoption, record_of, require_image
-    from nodepkg.images.journal import Journal
-    from nodepkg.images.newest import belongs
+    from nodepkg.cli.leftovers import adopt_image
     from nodepkg.nodes.select import one
 
     nodes = call.load()
-    found = nodes.group(one(nodes, group))
-    account, journal = cloud(call, nodes.root, [found]).account, Journal(nodes.root, warn=call.out.warning)
-    made = require_image(Images(account, found.region), image)
-    check(made, found.name)
-    record = record_of(made, found.name, found.region, journal.records())
-    plan = plan_adoption(found.region, made, found.name, tags=found.settings.tags, record=record)
-    if belongs(made, found.name):
-        call.out.result(plan.document(adopted=False), [f"{made.id} is an image of {found.name} already"])
-        return
-    if "nodepkg:digest" not in plan.all_tags:
-        call.out.warning(f"what {made.id} was made from is not known here: it counts, but is not current")
-    if not call.dry_run:
-        call.out.plan(("tag", "value"), list(plan.tags.items()))
-        confirm(f"{plan}?", yes=call.yes)
-    carry_out(call, [plan], account, lambda reports: call.out.result(reports[0], [f"adopted {made.id} ({made.name})"]))
-    if record and not call.dry_run and not journal.lives(record.build):
-        journal.forget(record.build)
-
-
-def _rows(verdicts: "Sequence[Verdict]") -> list[tuple[str, ...]]:
-    """The rows of the table of leftovers."""
-    from nodepkg.cli.layout import age
-
-    now = datetime.now(UTC)
-    rows: list[tuple[str, ...]] = []
-    for verdict in verdicts:
-        one = verdict.leftover
-        old = age(int((now - one.started).total_seconds())) if one.started else ""
-        name = "" if one.name == one.id else one.name
-        rows.append((one.kind, one.id, name, one.region, one.group or one.build, old, verdict.word, verdict.why))
-    return rows
+    adopt_image(call, nodes.root, nodes.group(one(nodes, group)), image)

@@ -247,8 +247,11 @@ class Sweep:
 
     def settle(self, verdicts: list[Verdict], broom: Broom, say: Callable[[str], None]) -> list[Verdict]:
         """The verdicts as soon as no Packer is winding down whose `package` was killed: they remove things, too."""
-        orphaned = {one.leftover.build for one in verdicts if self.journal.orphaned(one.leftover.build)}
-        for build in sorted(orphaned):
+        builds = {one.leftover.build for one in verdicts}
+        # Also of those of which nothing is there yet: they may be about to make it.
+        builds |= {record.build for record in self.journal.records() if self._may_be_here(record)}
+        orphaned = [build for build in sorted(builds) if self.journal.orphaned(build)]
+        for build in orphaned:
             say(f"Packer of build {build}, whose nodepkg was killed, is removing what it made: waiting for it")
             broom.wait_until(lambda: not self.journal.orphaned(build), WIND_DOWN_SECONDS)  # noqa: B023
         return self.examine() if orphaned else verdicts
@@ -265,6 +268,9 @@ class Sweep:
         for build in done:
             self.journal.forget(build)
         return done
+
+    def _may_be_here(self, record: Record) -> bool:
+        return record.region in self.regions and record.account in ("", self._identity)
 
     def _is_here(self, record: Record) -> bool:
         """One of another account is not forgotten since nothing of it is seen in this one (the sandbox is one, too)."""
