@@ -128,7 +128,7 @@ def test_a_sweep_beside_a_build_leaves_it_alone(
     with node(tmp_path, address="127.0.0.1") as host:
         reach(on_aws.folder, host, aws.endpoint)
         with building(on_aws, host, packer) as running:
-            found = swept(on_aws, "--older-than", "0s", "--elsewhere")
+            found = swept(on_aws, "--older-than", "0s")
             assert found["removed"] == []
             assert {one["why"] for one in found["leftovers"]} == {"its build is running"}
             assert {one["kind"] for one in found["leftovers"]} == {"instance", "security group", "key pair"}

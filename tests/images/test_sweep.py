@@ -47,7 +47,6 @@ def judged(
     knows: Collection[str] = (OLD, YOUNG),
     lives: Collection[str] = (),
     older_than: timedelta = timedelta(hours=24),
-    elsewhere: bool = False,
 ) -> list[Verdict]:
     return sweep_plan(
         found,
@@ -55,7 +54,6 @@ def judged(
         lives=lives.__contains__,
         older_than=older_than,
         now=NOW,
-        elsewhere=elsewhere,
     )
 
 
@@ -74,25 +72,26 @@ def test_what_is_young_stays() -> None:
 
 
 def test_a_build_that_lives_keeps_everything_whatever_its_age() -> None:
-    assert why(leftover(), lives=[OLD], older_than=NOTHING, elsewhere=True) == [("spare", "its build is running")]
+    assert why(leftover(), lives=[OLD], older_than=NOTHING) == [("spare", "its build is running")]
 
 
-def test_a_build_of_another_machine_may_live_for_a_day() -> None:
+def test_of_a_build_of_another_machine_only_the_age_counts() -> None:
     young = leftover(YOUNG, age=timedelta(minutes=5))
-    told = "not started from here and younger than 24 h: it may be running elsewhere"
-    assert why(young, knows=(), older_than=NOTHING) == [("spare", told)]
-    assert why(young, knows=(), older_than=NOTHING, elsewhere=True) == [("remove", "its build began 5 min ago")]
-    assert why(leftover(), knows=()) == [("remove", "its build began 3 d ago")]
+    assert why(young, knows=()) == [("spare", "younger than 24 h")]
+    assert why(young, knows=(), older_than=NOTHING) == [("remove", "its build began 5 min ago, not from here")]
+    assert why(leftover(), knows=()) == [("remove", "its build began 3 d ago, not from here")]
 
 
 def test_what_tells_no_age_stays() -> None:
     assert why(leftover(age=None), older_than=NOTHING) == [("spare", "its age is not known")]
 
 
-@pytest.mark.parametrize("build", ["", "x", "6ab13b8000abcde", "../x"])
-def test_what_carries_no_id_of_ours_stays(build: str) -> None:
-    told = [("spare", "no build of packer:run")]
-    assert why(leftover(build), knows=[build], older_than=NOTHING, elsewhere=True) == told
+def test_what_packer_made_by_hand_stays() -> None:
+    assert why(leftover(""), older_than=NOTHING) == [("spare", "no build of packer:run")]
+
+
+def test_an_id_of_another_form_is_an_id() -> None:
+    assert why(leftover("../x"), older_than=NOTHING) == [("remove", "its build began 3 d ago, not from here")]
 
 
 def test_a_clock_that_is_ahead_makes_nothing_older() -> None:
@@ -166,12 +165,12 @@ def worlds(draw: st.DrawFn) -> tuple[list[Leftover], set[str], set[str]]:
     return used, known, draw(st.sets(st.sampled_from(sorted(known)))) if known else set()
 
 
-@given(worlds(), st.timedeltas(NOTHING, timedelta(days=5)), st.booleans())
+@given(worlds(), st.timedeltas(NOTHING, timedelta(days=5)))
 def test_never_one_that_lives_nor_a_younger_one_nor_one_of_others(
-    world: tuple[list[Leftover], set[str], set[str]], older_than: timedelta, elsewhere: bool
+    world: tuple[list[Leftover], set[str], set[str]], older_than: timedelta
 ) -> None:
     found, known, living = world
-    verdicts = judged(*found, knows=known, lives=living, older_than=older_than, elsewhere=elsewhere)
+    verdicts = judged(*found, knows=known, lives=living, older_than=older_than)
     assert [verdict.leftover for verdict in verdicts] == found
     staying = {verdict.leftover.id for verdict in verdicts if not verdict.removed}
     for verdict in verdicts:
@@ -179,14 +178,13 @@ def test_never_one_that_lives_nor_a_younger_one_nor_one_of_others(
         one = verdict.leftover
         ages = [NOW - other.started for other in found if other.build == one.build and other.started]
         if verdict.removed:
-            assert len(one.build) == 16
+            assert one.build
             assert one.build not in living
             assert ages
             assert max(min(ages), NOTHING) >= older_than
-            assert elsewhere or one.build in known or min(ages) >= timedelta(hours=24)
             assert not staying & set(one.instances)
-        elif one.kind != "security group" and one.build in known - living and one.build.isalnum() and ages:
-            assert len(one.build) != 16 or max(min(ages), NOTHING) < older_than  # nothing else keeps it
+        elif one.kind != "security group" and one.build and one.build not in living and ages:
+            assert max(min(ages), NOTHING) < older_than  # nothing else keeps it
 
 
 def refuse(action: str, code: str, count: int | None = None) -> Layer:
@@ -308,7 +306,7 @@ def test_what_is_not_ours_is_not_seen(folder: Path) -> None:
             world.key_pair("packer_x", **{"nodepkg:build": build}),
         ]
         assert leftovers(account, REGION, None, world.journal.records()) == []
-        assert world.swept(elsewhere=True) == []
+        assert world.swept() == []
         assert set(own) < set(world.left())
 
 
@@ -405,9 +403,9 @@ def test_the_next_sweep_finishes_on_another_machine_too(folder: Path) -> None:
     with aws(refuse("DeleteSecurityGroup", "DependencyViolation", 61)) as account:
         world = World(account, folder)
         instance, group, key_pair = world.everything_of(world.build(1))
-        assert world.swept(elsewhere=True) == [instance, key_pair]
+        assert world.swept() == [instance, key_pair]
         world.broom.failures.clear()
-        assert World(account, folder / "other").swept(elsewhere=True) == [group]
+        assert World(account, folder / "other").swept() == [group]
         assert world.left() == []
 
 

@@ -21,13 +21,13 @@ from nodepkg.nodes.load import Nodes
 COLUMNS = ("kind", "id", "name", "region", "of", "age", "verdict", "why")
 
 
-def sweep_leftovers(call: Call, nodes: Nodes, *, older_than: timedelta, elsewhere: bool) -> None:
+def sweep_leftovers(call: Call, nodes: Nodes, *, older_than: timedelta) -> None:
     """Raises AwsError, in the end, for what could not be removed."""
     journal = Journal(nodes.root, warn=call.out.warning)
     # Of the groups only where they are: one that is wrong keeps nothing from going.
     regions = {call.region} if call.region else {nodes.region_of(name) for name in nodes.names}
     account = cloud(call, nodes.root, []).account
-    swept = Sweep(account, sorted(regions), journal, older_than, elsewhere)
+    swept = Sweep(account, sorted(regions), journal, older_than)
     broom = Broom(account, call.poll)
     verdicts = swept.examine()
     if not verdicts:

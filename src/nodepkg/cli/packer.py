@@ -239,19 +239,16 @@ def sweep(
         timedelta,
         typer.Option("--older-than", metavar="DURATION", parser=duration, help="Only what is older than this."),
     ] = "24h",  # type: ignore[assignment]  # a default is parsed, too
-    elsewhere: Annotated[
-        bool, typer.Option("--elsewhere", help="Builds that were not started from here count as ended before 24h.")
-    ] = False,
 ) -> None:
     """Remove what builds left behind: temporary instances, key pairs and security groups.
 
     What belongs to a build whose process lives stays, and whatever carries neither tag nor name of a build. Of a
     build that was started on another machine, or from another copy of the project, nobody here can tell whether it
-    lives: what it made stays for 24 hours. Shows what would go and asks.
+    lives: only its age counts. Shows what would go and asks.
     """
     from nodepkg.cli.leftovers import sweep_leftovers
 
-    sweep_leftovers(call, call.load(), older_than=older_than, elsewhere=elsewhere)
+    sweep_leftovers(call, call.load(), older_than=older_than)
 
 
 @command(

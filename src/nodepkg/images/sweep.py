@@ -11,13 +11,11 @@ from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.images import Images
 from nodepkg.clients.aws.machines import Machines
 from nodepkg.errors import AwsError
-from nodepkg.images.journal import Journal, Record, is_build_id
+from nodepkg.images.journal import Journal, Record
 from nodepkg.images.leftovers import BUILD_TAG, Leftover, leftovers
 from nodepkg.images.newest import MANAGED, belongs
 from nodepkg.plan import Action, Report
 
-# Whether a build of another machine, or another copy of the project, lives cannot be asked. No build takes this long.
-ELSEWHERE = timedelta(hours=24)
 TERMINATED_SECONDS = 600.0
 # EC2 gives a security group free a while after the instance that used it is terminated.
 IN_USE_SECONDS = 60.0
@@ -60,13 +58,11 @@ def sweep_plan(
     lives: Callable[[str], bool],
     older_than: timedelta,
     now: datetime,
-    elsewhere: bool = False,
 ) -> list[Verdict]:
     """A verdict on each leftover; what belongs to one build goes together.
 
-    `knows` tells whether a build was started from here, `lives` whether its processes run (of one that was started
-    elsewhere it cannot know). With `elsewhere` a build of which nothing is known here is taken for ended as soon as
-    it is older than `older_than`.
+    `knows` tells whether a build was started from here, `lives` whether its processes run: of one that was started
+    on another machine, or from another copy of the project, nobody here can tell, so only its age counts.
     """
     started: dict[str, datetime] = {}
     for one in found:
@@ -74,25 +70,25 @@ def sweep_plan(
             started[one.build] = max(one.started, started.get(one.build, one.started))
 
     def spared(build: str) -> str | None:
-        if not is_build_id(build):
+        if not build:
             return "no build of packer:run"
         if lives(build):
             return "its build is running"
         if build not in started:
             return "its age is not known"
-        age = max(now - started[build], timedelta())
-        if age < older_than:
+        if max(now - started[build], timedelta()) < older_than:
             return f"younger than {spoken(older_than)}"
-        if not (elsewhere or knows(build)) and age < ELSEWHERE:
-            return f"not started from here and younger than {spoken(ELSEWHERE)}: it may be running elsewhere"
         return None
+
+    def began(build: str) -> str:
+        return f"its build began {spoken(now - started[build])} ago" + ("" if knows(build) else ", not from here")
 
     why = {build: spared(build) for build in {one.build for one in found}}
     staying = {one.id for one in found if one.kind == "instance" and why[one.build]}
     verdicts = []
     for one in found:
         reason = why[one.build] or _in_use(one, staying)
-        verdicts.append(Verdict(one, not reason, reason or f"its build began {spoken(now - started[one.build])} ago"))
+        verdicts.append(Verdict(one, not reason, reason or began(one.build)))
     return verdicts
 
 
@@ -228,7 +224,6 @@ class Sweep:
     regions: Sequence[str]
     journal: Journal
     older_than: timedelta
-    elsewhere: bool = False
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def examine(self) -> list[Verdict]:
@@ -242,7 +237,6 @@ class Sweep:
             lives=self.journal.lives,
             older_than=self.older_than,
             now=self.now(),
-            elsewhere=self.elsewhere,
         )
 
     def settle(self, verdicts: list[Verdict], broom: Broom, say: Callable[[str], None]) -> list[Verdict]:
