@@ -527,6 +527,22 @@ def test_security_groups_wait_for_their_instances(folder: Path) -> None:
         assert world.left() == []
 
 
+def test_the_age_is_that_of_the_build_or_else_what_aws_tells(folder: Path) -> None:
+    with aws() as account:
+        world = World(account, folder)
+        old = world.build(1, timedelta(days=3))
+        strange = "00000000deadbeef"  # from before ids told the time
+        world.everything_of(old)
+        world.everything_of(strange)
+        ages = {one.build: set[bool]() for one in leftovers(account, REGION, None, [])}
+        for one in leftovers(account, REGION, None, []):
+            ages[one.build].add(one.started is not None and world.now - one.started > timedelta(days=2))
+        assert ages == {old: {True}, strange: {False}}
+        world.ended(strange, started=world.now.timestamp() - 3 * 86_400)
+        found = leftovers(account, REGION, {strange}, world.journal.records())
+        assert {one.started for one in found} == {world.now - timedelta(days=3)}
+
+
 def test_an_instance_that_is_going_is_told_as_that(folder: Path) -> None:
     with aws(slow_termination(1_000)) as account:
         world = World(account, folder)

@@ -23,8 +23,8 @@ _TEMPORARY = "Temporary group for Packer"
 class Leftover:
     """Something that a build made and that is there still.
 
-    `build` is the id of the build, `group` the group whose image it was to be, if it is known; `started` the latest
-    moment at which it can have begun (UTC), None if nothing tells it; `instances` are those that use a security group.
+    `build` is the id of the build, `group` the group whose image it was to be, if it is known; `started` when it
+    began (UTC), None if nothing tells it; `instances` are those that use a security group.
     `tagged`: it says itself of which build it is.
     """
 
@@ -74,7 +74,7 @@ def leftovers(
 def _instances(instances: Sequence[Machine], region: str) -> Iterator[Leftover]:
     for one in instances:
         build = one.tags[BUILD_TAG]
-        started = _latest(started_at(build), one.launched)
+        started = started_at(build) or one.launched
         yield Leftover("instance", one.id, one.tags.get("Name", ""), region, build, started=started, state=one.state)
 
 
@@ -106,7 +106,7 @@ def _key_pairs(pairs: Sequence[KeyPair], region: str) -> Iterator[Leftover]:
         named = _KEY_PAIR.fullmatch(pair.name)
         build = named[1] if named else _tagged(pair.tags)
         if build is not None:
-            started = _latest(started_at(build), pair.created)
+            started = started_at(build) or pair.created
             yield Leftover("key pair", pair.name, pair.name, region, build, started=started)
 
 
@@ -117,10 +117,7 @@ def _tagged(tags: Tags) -> str | None:
 def _with_record(one: Leftover, record: Record | None) -> Leftover:
     if record is None:
         return one
-    started = _latest(one.started, datetime.fromtimestamp(record.started, UTC))
-    return replace(one, group=record.group, started=started)
-
-
-def _latest(*moments: datetime | None) -> datetime | None:
-    """Clocks differ, and ids were random once: the latest of what is told is what nothing is older than."""
-    return max((moment for moment in moments if moment), default=None)
+    # The id's clock is right to some minutes: AWS takes no request of a machine whose clock is not.
+    return replace(
+        one, group=record.group, started=started_at(one.build) or datetime.fromtimestamp(record.started, UTC)
+    )
