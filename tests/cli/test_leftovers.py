@@ -11,9 +11,9 @@ import pytest
 from nodepkg.clients.aws.account import Account
 from nodepkg.sandbox.front import Layer
 from tests.cli.conftest import Run
-from tests.faults import aws
+from tests.faults import aws, refuse
 from tests.images.test_adopt import made
-from tests.images.test_sweep import World, refuse
+from tests.images.test_sweep import World
 
 
 @contextmanager

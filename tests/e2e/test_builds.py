@@ -229,7 +229,7 @@ def test_what_a_packer_that_was_killed_left_behind_is_listed(
     warnings = [line for line in told.splitlines() if line.startswith("warning: 12_04-bee left behind: ")]
     assert len(warnings) == 3
     assert all(any(name in line for line in warnings) for name in left)
-    assert "package packer:sweep --older-than 0" in told
+    assert "to remove that: package packer:sweep --build " in told
 
 
 def leftovers(aws: process.Sandbox) -> list[str]:

@@ -6,7 +6,7 @@ with `nodepkg.sandbox.environment.child_environment(os.environ, account.endpoint
 """
 
 from tests.faults.pages import cut_page, empty_page, short_pages
-from tests.faults.replies import Recorder, deny, fail, kill_at, lose_replies, throttle
+from tests.faults.replies import Recorder, deny, fail, kill_at, lose_replies, refuse, throttle
 from tests.faults.server import aws
 from tests.faults.states import pending_images, slow_termination
 
@@ -20,6 +20,7 @@ __all__ = [
     "kill_at",
     "lose_replies",
     "pending_images",
+    "refuse",
     "short_pages",
     "slow_termination",
     "throttle",

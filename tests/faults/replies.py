@@ -23,6 +23,12 @@ def throttle(action: str, count: int | None = None) -> Layer:
     return _refuse(Turns(action, count), _too_many)
 
 
+def refuse(action: str, code: str, count: int | None = None) -> Layer:
+    """The first `count` calls of this action (None: all) are refused with this code, which no client tries again."""
+    turns = Turns(action, count)
+    return layer(lambda call, onward: call.error(code, "not now", 400) if turns.take(call) else onward())
+
+
 def deny(action: str) -> Layer:
     """The caller has no permission for this action."""
     return _refuse(Turns(action, None), _forbidden)

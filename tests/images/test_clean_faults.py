@@ -11,8 +11,7 @@ import pytest
 from nodepkg.clients.aws.account import Account
 from nodepkg.errors import AwsError
 from nodepkg.images.clean import Rules
-from nodepkg.images.removal import Removal, plan_removal
-from nodepkg.plan import execute
+from nodepkg.images.removal import Removal, plan_removal, remove
 from nodepkg.sandbox.front import Layer
 from tests.faults import aws, cut_page, deny, fail, lose_replies, throttle
 from tests.images.pictures import REGION
@@ -71,8 +70,8 @@ def clean_up(account: Account, world: World) -> None:
     rules = Rules({REGION: ["bee"]}, 1, world.now)
     removal = Removal.of(account, rules.judge)
     judgement = removal.judgement(REGION)
-    plan = plan_removal(judgement, removal.foreign(judgement))
-    list(execute(plan, removal, dry_run=False, say=lambda _: None, at_once=4))
+    plan = plan_removal(judgement)
+    list(remove(plan, removal, lambda _: None))
 
 
 FAULTS: dict[str, Callable[[str], Layer]] = {

@@ -17,7 +17,7 @@ from nodepkg.images.usage import Usage, picture
 from nodepkg.plan import Report, execute
 from nodepkg.sandbox.front import Layer
 from nodepkg.sandbox.throttling import Throttling
-from tests.faults import aws, empty_page, short_pages
+from tests.faults import aws, deny, empty_page, refuse, short_pages
 from tests.images.pictures import REGION
 from tests.worlds import World
 
@@ -58,7 +58,7 @@ def removal(account: Account, world: World, keep: int = 0, clock: Callable[[], f
 
 def carry_out(removal: Removal, judgement: Judgement | None = None) -> list[Report]:
     judgement = judgement or removal.judgement(REGION)
-    plan = plan_removal(judgement, removal.foreign(judgement))
+    plan = plan_removal(judgement)
     return list(execute(plan, removal, dry_run=False, say=lambda _: None, at_once=4))
 
 
@@ -131,25 +131,6 @@ def test_where_ec2_leaves_the_snapshots_they_are_deleted_one_by_one() -> None:
         assert set(report["snapshots"]) == own
         assert not own & left(world)[1]
         assert calls.calls["DeleteSnapshot"] == 3
-
-
-def test_a_snapshot_that_was_not_made_for_the_image_stays(account: Account) -> None:
-    """A backup that was built into an image; one without our tag that EC2 made for the image goes."""
-    world = World()
-    backup = world.snapshot(description="nightly backup of vol-1", tags={"nodepkg:managed": "true", "group": "bee"})
-    image = world.image("bee", "bee", age=OLD, snapshots=1)
-    (own,) = snapshots_of(world, image)
-    world.ec2.tags[own].clear()
-    devices = [("/dev/sda1", world.ec2.snapshots[own]), ("/dev/sdb", world.ec2.snapshots[backup])]
-    from nodepkg.sandbox.moto_snapshots import set_devices
-
-    set_devices(world.ec2.amis[image], devices)
-    (report,) = carry_out(removal(account, world))
-    assert report["snapshots"] == [own]
-    images, snapshots = left(world)
-    assert images == set()
-    assert backup in snapshots
-    assert own not in snapshots
 
 
 def test_protected_disabled_and_pending_images_stay(account: Account, calls: Throttling) -> None:
@@ -368,3 +349,24 @@ def test_of_a_large_account_nothing_goes_that_anything_refers_to() -> None:
         assert {report["image"] for report in reports} == unused
         assert used <= left(world)[0]
         assert snapshots_of(world, *used) <= left(world)[1]
+
+
+def test_an_image_that_aws_will_not_delete_keeps_no_other_from_going() -> None:
+    with aws(refuse("DeregisterImage", "OperationNotPermitted", 1)) as account:
+        world = World()
+        images = world.images("bee", 6)
+        cleaner = removal(account, world, keep=1)
+        reports = carry_out(cleaner)
+        kept = [str(report["image"]) for report in reports if "kept" in report]
+        assert len(kept) == len(cleaner.refused) == 1
+        assert "OperationNotPermitted" in cleaner.refused[0].message
+        assert left(world)[0] & set(images) == {*kept, images[-1]}
+
+
+def test_after_some_refusals_it_ends() -> None:
+    with aws(deny("DeregisterImage")) as account:
+        world = World()
+        images = world.images("bee", 30)
+        with pytest.raises(AwsError, match="UnauthorizedOperation"):
+            carry_out(removal(account, world))
+        assert set(images) <= left(world)[0]

@@ -16,9 +16,7 @@ from nodepkg.images.journal import Journal, Record, new_build_id
 from nodepkg.images.leftovers import Leftover, key_pair_name, leftovers
 from nodepkg.images.sweep import Broom, Sweep, Verdict, plan_sweep, spoken, sweep_plan
 from nodepkg.plan import execute
-from nodepkg.sandbox.front import Layer
-from tests.faults import aws, deny, lose_replies, slow_termination
-from tests.faults.layers import Turns, layer
+from tests.faults import aws, deny, lose_replies, refuse, slow_termination
 from tests.images.test_journal import program
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -187,12 +185,6 @@ def test_never_one_that_lives_nor_a_younger_one_nor_one_of_others(
             assert max(min(ages), NOTHING) < older_than  # nothing else keeps it
 
 
-def refuse(action: str, code: str, count: int | None = None) -> Layer:
-    """The first calls of this action (None: all) are refused with this code."""
-    turns = Turns(action, count)
-    return layer(lambda call, onward: call.error(code, "not now", 400) if turns.take(call) else onward())
-
-
 class World:
     """What builds left, made as Packer makes it."""
 
@@ -321,7 +313,7 @@ def test_tags_and_records_tell_whose_a_thing_is(folder: Path) -> None:
         strange = world.group("packer_z", **tags_of(other))
         found = leftovers(account, REGION, {build}, world.journal.records())
         assert {(one.id, one.group) for one in found} == {(by_name, "bee"), (by_tag, "bee"), (pair, "bee")}
-        assert set(world.swept()) == {by_name, by_tag, pair}
+        assert set(world.swept(builds={build})) == {by_name, by_tag, pair}
         assert world.left() == [strange]
 
 

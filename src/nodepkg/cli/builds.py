@@ -168,7 +168,8 @@ def _tell_leftovers(call: Call, account: Account, root: Path, builds: Sequence[B
     for one in left:
         call.out.warning(f"{one.group or one.build} left behind: {one.line}")
     if left:
-        call.out.note("package packer:sweep --older-than 0 removes what was left behind")
+        named = " ".join(f"--build {build}" for build in sorted({one.build for one in left}))
+        call.out.note(f"to remove that: package packer:sweep {named}")
 
 
 def _tell_errors(call: Call, errors: Mapping[str, NodepkgError]) -> list[NodepkgError]:

@@ -21,13 +21,18 @@ from nodepkg.nodes.load import Nodes
 COLUMNS = ("kind", "id", "name", "region", "of", "age", "verdict", "why")
 
 
-def sweep_leftovers(call: Call, nodes: Nodes, *, older_than: timedelta) -> None:
-    """Raises AwsError, in the end, for what could not be removed."""
+def sweep_leftovers(call: Call, nodes: Nodes, *, older_than: timedelta | None, builds: Sequence[str]) -> None:
+    """Removes what is older than that (none: than a day, or whatever its age of `builds`, if they are named).
+
+    Raises AwsError, in the end, for what could not be removed.
+    """
+    if older_than is None:
+        older_than = timedelta() if builds else timedelta(hours=24)
     journal = Journal(nodes.root, warn=call.out.warning)
     # Of the groups only where they are: one that is wrong keeps nothing from going.
     regions = {call.region} if call.region else {nodes.region_of(name) for name in nodes.names}
     account = cloud(call, nodes.root, []).account
-    swept = Sweep(account, sorted(regions), journal, older_than)
+    swept = Sweep(account, sorted(regions), journal, older_than, builds or None)
     broom = Broom(account, call.poll)
     verdicts = swept.examine()
     if not verdicts:

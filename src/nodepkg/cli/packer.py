@@ -230,15 +230,23 @@ def list_(call: Call, groups: Groups = None) -> None:
     CHANGES,
     examples={
         "packer:sweep --dry-run --profile ops": "show what builds left behind, and what would go",
-        "packer:sweep --older-than 0s --yes --sandbox": "remove what the builds of this project left just now",
+        "packer:sweep --older-than 1h --yes --sandbox": "remove what is older than an hour, and do not ask",
     },
 )
 def sweep(
     call: Call,
     older_than: Annotated[
-        timedelta,
-        typer.Option("--older-than", metavar="DURATION", parser=duration, help="Only what is older than this."),
-    ] = "24h",  # type: ignore[assignment]  # a default is parsed, too
+        timedelta | None,
+        typer.Option(
+            "--older-than",
+            metavar="DURATION",
+            parser=duration,
+            help="Only what is older than this: 24h, or 0s with --build.",
+        ),
+    ] = None,
+    build: Annotated[
+        list[str] | None, typer.Option("--build", metavar="ID", help="Only what this build left; may be repeated.")
+    ] = None,
 ) -> None:
     """Remove what builds left behind: temporary instances, key pairs and security groups.
 
@@ -248,7 +256,7 @@ def sweep(
     """
     from nodepkg.cli.leftovers import sweep_leftovers
 
-    sweep_leftovers(call, call.load(), older_than=older_than)
+    sweep_leftovers(call, call.load(), older_than=older_than, builds=build or [])
 
 
 @command(

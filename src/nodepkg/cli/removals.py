@@ -12,8 +12,8 @@ from nodepkg.cli.output import confirm
 from nodepkg.errors import RefusedError
 from nodepkg.images.clean import Judgement, Rules, too_many
 from nodepkg.images.delete import RemoveFile, WholeGroup, refusals, template_files
-from nodepkg.images.removal import AT_ONCE, Removal, kept_too, plan_removal
-from nodepkg.plan import Action, Report, execute
+from nodepkg.images.removal import Removal, kept_too, plan_removal, remove
+from nodepkg.plan import Action, Report
 
 COLUMNS = ("image", "name", "age", "size", "verdict", "why")
 
@@ -111,7 +111,7 @@ def carry_out_clean(call: Call, world: Removal, rules: Rules, max_delete: int) -
         raise RefusedError(refused, hint="--dry-run shows all of it; --max-delete N allows it")
     if shown.doomed and confirm(f"delete {shown.doomed}?", yes=call.yes):
         world.forget()
-    plan = [action for one in judgements for action in plan_removal(one, world.foreign(one))]
+    plan = [action for one in judgements for action in plan_removal(one)]
     _remove(call, [plan], world, lambda: _conclude(call, shown, world.done, {"refused": None}))
 
 
@@ -133,7 +133,7 @@ def carry_out_delete(call: Call, world: Removal, rules: WholeGroup, region: str,
         _unused(world, rules, region)
 
     def stages() -> Iterator[Sequence[Action[Removal]]]:
-        yield plan_removal(judgement, world.foreign(judgement))
+        yield plan_removal(judgement)
         if any("kept" in report and "image" in report for report in world.done):
             raise RefusedError(
                 f"{rules.group}: an image came into use meanwhile; its files stay", hint="run it again when it is free"
@@ -171,7 +171,7 @@ def _remove(call: Call, stages: Iterable[Sequence[Action[Removal]]], world: Remo
     """Executes the plans one after the other and shows what was done; of one that breaks off, what was until then."""
     try:
         for plan in stages:
-            for report in execute(plan, world, dry_run=False, say=call.out.note, at_once=AT_ONCE):
+            for report in remove(plan, world, call.out.note):
                 if "kept" in report:
                     call.out.note(f"kept {_id(report)}: {report['kept']}")
     except BaseException:

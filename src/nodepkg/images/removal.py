@@ -2,28 +2,30 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.images import Image, Images
-from nodepkg.errors import NodepkgError
-from nodepkg.images.clean import Judgement, Orphan, Verdict, images_of, shared
+from nodepkg.errors import AwsError, CredentialsError, NodepkgError
+from nodepkg.images.clean import Judgement, Orphan, Verdict, shared
 from nodepkg.images.usage import Usage, picture
-from nodepkg.plan import Action, Report
+from nodepkg.plan import Action, Report, execute
 
 # No deletion may rest on a picture that is older than 60 s, and it may have to wait for its turn in EC2's bucket.
 PICTURE_SECONDS = 55.0
 AT_ONCE = 16
+# One image that AWS will not delete keeps no other from going; so many are no accident.
+MOST_REFUSED = 3
 
 
 class Removal:
     """What deletions run in, side by side: the account, and what of it was seen lately.
 
     `look` takes the picture of a region, `judge` says what follows from it, `clock` is the one that `Usage.taken`
-    was read from. `done` has the reports of what was done, whoever still waits for them.
+    was read from. `done` has the reports of what was done, whoever still waits for them, `refused` what AWS said no to.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Removal:
     ) -> None:
         self.account = account
         self.done: list[Report] = []
+        self.refused: list[AwsError] = []
         self._look = look
         self._judge = judge
         self._clock = clock
@@ -97,20 +100,18 @@ class Removal:
             return replace(verdict, kept=True, why=shared(by))
         return self.judgement(region).of.get(image)  # the call may have waited for its turn
 
-    def foreign(self, judgement: Judgement) -> set[str]:
-        """Those snapshots of the images to delete that were not made for them: somebody's own, built into an image."""
-        packers = {snapshot.id for snapshot in judgement.usage.snapshots}
-        doomed = {verdict.image.id: verdict.image for verdict in judgement.doomed}
-        unknown = {one for image in doomed.values() for one in image.snapshots} - packers
-        found = Images(self.account, judgement.usage.region).snapshots_of(unknown)
-        return unknown - {snapshot.id for snapshot in found if doomed.keys() & images_of(snapshot)}
-
     def unused(self, region: str, gone: str, snapshots: Iterable[str]) -> list[str]:
         """Those snapshots of an image which is gone that no other one has, as far as the picture shows."""
         self._gone.add(gone)
         images = self._judgements[region].usage.images
         used = {one for image in images if image.id not in self._gone for one in image.snapshots}
         return [snapshot for snapshot in snapshots if snapshot not in used]
+
+    def tolerate(self, error: AwsError) -> None:
+        """Remembers it, and raises it if it is not about one image only."""
+        self.refused.append(error)
+        if isinstance(error, CredentialsError) or len(self.refused) > MOST_REFUSED:
+            raise error
 
     def report(self, **said: Any) -> Report:
         self.done.append(said)
@@ -122,18 +123,17 @@ class Removal:
 
 @dataclass(frozen=True)
 class DeregisterImage:
-    """An image to delete with its snapshots; `foreign` are those that were not made for it, and stay."""
+    """An image to delete with its snapshots, but for those that another image has."""
 
     image: Image
     region: str
-    foreign: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
-        count = len(self.image.snapshots) - len(self.foreign)
+        count = len(self.image.snapshots)
         return f"deregister {self.image.name} ({self.image.id}) and its {count} snapshot{'s' * (count != 1)}"
 
     def run(self, world: Removal, /) -> Report:
-        """Reports `kept`, the reason, if it came into use since the plan was made."""
+        """Reports `kept`, the reason, if it came into use since the plan was made, or AWS refuses."""
         told = {"image": self.image.id, "name": self.image.name, "region": self.region}
         verdict = world.verdict(self.region, self.image.id)
         if verdict is None:
@@ -141,10 +141,13 @@ class DeregisterImage:
         if verdict.kept:
             return world.report(**told, kept=verdict.why)
         images = Images(world.account, self.region)
-        seen_to = images.deregister_image(self.image.id, with_snapshots=not self.foreign)
-        own = [one for one in self.image.snapshots if one not in self.foreign]
-        unused = world.unused(self.region, self.image.id, own)
-        gone = [one for one in unused if one in seen_to or images.delete_snapshot(one)]
+        try:
+            seen_to = images.deregister_image(self.image.id)
+        except AwsError as error:
+            world.tolerate(error)
+            return world.report(**told, kept=error.message)
+        unused = world.unused(self.region, self.image.id, self.image.snapshots)
+        gone = [one for one in unused if one in seen_to or _deleted(images, one, world)]
         return world.report(**told, snapshots=gone)
 
 
@@ -164,9 +167,21 @@ class DeleteSnapshot:
         judgement = world.judgement(region)
         listed = any(one.id == snapshot for one in judgement.usage.snapshots)
         orphaned = any(one.snapshot.id == snapshot for one in judgement.orphans)
-        if listed and not (orphaned and Images(world.account, region).delete_snapshot(snapshot)):
-            return world.report(**told, kept="an image has it")
+        try:
+            if listed and not (orphaned and Images(world.account, region).delete_snapshot(snapshot)):
+                return world.report(**told, kept="an image has it")
+        except AwsError as error:
+            world.tolerate(error)
+            return world.report(**told, kept=error.message)
         return world.report(**told)
+
+
+def _deleted(images: Images, snapshot: str, world: Removal) -> bool:
+    try:
+        return images.delete_snapshot(snapshot)
+    except AwsError as error:
+        world.tolerate(error)
+        return False
 
 
 def kept_too(judgement: Judgement, why: Mapping[str, str]) -> Judgement:
@@ -177,11 +192,16 @@ def kept_too(judgement: Judgement, why: Mapping[str, str]) -> Judgement:
     return replace(judgement, verdicts=tuple(verdicts))
 
 
-def plan_removal(judgement: Judgement, foreign: Collection[str] = ()) -> list[Action[Removal]]:
+def plan_removal(judgement: Judgement) -> list[Action[Removal]]:
     """What there is to do, oldest first: an interrupted run leaves the newer images."""
     region = judgement.usage.region
-    images = [
-        DeregisterImage(verdict.image, region, frozenset(verdict.image.snapshots) & frozenset(foreign))
-        for verdict in judgement.doomed
-    ]
+    images = [DeregisterImage(verdict.image, region) for verdict in judgement.doomed]
     return [*images, *(DeleteSnapshot(orphan) for orphan in judgement.orphans)]
+
+
+def remove(plan: Sequence[Action[Removal]], world: Removal, say: Callable[[str], None]) -> Iterator[Report]:
+    """Carries it out, and raises AwsError in the end for what AWS refused to delete."""
+    yield from execute(plan, world, dry_run=False, say=say, at_once=AT_ONCE)
+    if world.refused:
+        told = "\n".join(["AWS refuses to delete:", *(error.message for error in world.refused)])
+        raise AwsError(told, hint="run it again: what is gone already does it no harm")

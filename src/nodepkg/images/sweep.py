@@ -218,18 +218,19 @@ def plan_sweep(verdicts: Sequence[Verdict]) -> list[Action[Broom]]:
 
 @dataclass
 class Sweep:
-    """One look at what builds left in some regions, and at who lives."""
+    """One look at what builds (None: all that there are) left in some regions, and at who lives."""
 
     account: Account
     regions: Sequence[str]
     journal: Journal
     older_than: timedelta
+    builds: Collection[str] | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def examine(self) -> list[Verdict]:
         """The verdicts on all leftovers. Raises AwsError."""
         records = self.journal.records()
-        found = [one for region in self.regions for one in leftovers(self.account, region, None, records)]
+        found = [one for region in self.regions for one in leftovers(self.account, region, self.builds, records)]
         # After the listing: the lock of a build is taken before there is anything of it.
         return sweep_plan(
             found,

@@ -99,27 +99,14 @@ class Images:
         )
         return sorted((_snapshot(raw) for raw in found), key=lambda snapshot: (snapshot.started, snapshot.id))
 
-    def snapshots_of(self, ids: Iterable[str]) -> list[Snapshot]:
-        """Those of the ids of which the account has a snapshot, whatever its tags."""
-        wanted = sorted(set(ids))
-        parts = [wanted[start : start + FILTER_VALUES] for start in range(0, len(wanted), FILTER_VALUES)]
-        found = [
-            raw
-            for part in parts
-            for raw in self._pages(
-                "describe_snapshots", "Snapshots", OwnerIds=["self"], Filters=_wanted("snapshot-id", *part)
-            )
-        ]
-        return [_snapshot(raw) for raw in found]
-
-    def deregister_image(self, image: str, *, with_snapshots: bool = True) -> set[str]:
+    def deregister_image(self, image: str) -> set[str]:
         """Deletes the image, with its snapshots as far as EC2 does that itself; one that is gone already is as good.
 
         Gives the snapshots that EC2 has seen to: deleted, or left since another image has them, too.
         """
         with aws_errors(f"deregister {image}"):
             try:
-                told = self.client.deregister_image(ImageId=image, DeleteAssociatedSnapshots=with_snapshots)
+                told = self.client.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
             except self.client.exceptions.ClientError as error:
                 if _code(error) not in _GONE:
                     raise
