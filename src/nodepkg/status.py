@@ -51,7 +51,13 @@ class Remote:
     newest: Image | None
     running: tuple[Running, ...]
     base: str | None = None
-    base_has_image: bool = True
+    base_image: Image | None = None
+
+    @property
+    def base_changed(self) -> bool:
+        """Whether the newest image was made from another one than its base group's newest."""
+        newest, base = self.newest, self.base_image
+        return newest is not None and base is not None and newest.tags.get("nodepkg:source_ami") != base.id
 
 
 def local(templates: PackerTemplates, group: Group) -> Local:
@@ -70,8 +76,8 @@ def remote(account: Account, groups: Sequence[Group]) -> dict[str, Remote]:
             if group.region == region:
                 asgs = tuple(Running(asg, _image(templates, asg)) for asg in running.get((region, group.name), []))
                 base = group.settings.source_group
-                has_image = base is None or newest_available(images.get(base, [])) is not None
-                found[group.name] = Remote(newest_available(images.get(group.name, [])), asgs, base, has_image)
+                base_image = newest_available(images.get(base, [])) if base else None
+                found[group.name] = Remote(newest_available(images.get(group.name, [])), asgs, base, base_image)
     return found
 
 
@@ -81,9 +87,9 @@ def next_command(group: Group, here: Local, there: Remote | None) -> str:
         return f"package group:create {group.name}"
     if there is None:
         return ""
-    if there.base and not there.base_has_image:
+    if there.base and there.base_image is None:
         return f"package packer:run {there.base}"
-    if there.newest is None or there.newest.tags.get("nodepkg:digest") != here.digest:
+    if there.newest is None or there.newest.tags.get("nodepkg:digest") != here.digest or there.base_changed:
         return f"package packer:run {group.name}"
     if group.settings.autoscale and not there.running:
         return f"package autoscale:run {group.name}"
@@ -107,6 +113,7 @@ def document(group: Group, here: Local, there: Remote | None, now: datetime) -> 
             "age_seconds": int((now - newest.created).total_seconds()),
             "digest": newest.tags.get("nodepkg:digest"),
             "current": newest.tags.get("nodepkg:digest") == here.digest,
+            "base_changed": there.base_changed,
         }
         told["asg"] = [
             {

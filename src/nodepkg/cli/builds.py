@@ -43,7 +43,6 @@ def run_builds(
         _tell_plan(call, decided, builds)
         _fail_if_any(call, refused)
         return
-    _tell_up_to_date(call, decided)
     loop = None
     if packer and builds:
         after = {need.group.name: [need.base] if need.base else [] for need in decided if need.why}
