@@ -125,6 +125,13 @@ def test_a_dry_run_tells_why(package: Program) -> None:
     assert document["up_to_date"] == ["12_04-bee"]
 
 
+def test_all_groups_that_are_stale_are_told_as_one_error(package: Program) -> None:
+    done = package("packer:run", "12_04-base", "12_04-bee", "--sandbox", code=4).stderr
+    assert done.count("error:") == 1
+    assert done.count(": not what nodes.json says (stale or missing): ") == 2
+    assert done.endswith("  hint: package group:create 12_04-base 12_04-bee\n")
+
+
 def test_of_several_failures_the_highest_code_counts_and_each_is_told(package: Program) -> None:
     path = package.folder / "nodes.json"
     nodes = json.loads(path.read_text())
