@@ -251,8 +251,8 @@ def sweep(
     """Remove what builds left behind: temporary instances, key pairs and security groups.
 
     What belongs to a build whose process lives stays, and whatever carries neither tag nor name of a build. Of a
-    build that was started on another machine, or from another copy of the project, nobody here can tell whether it
-    lives: only its age counts. Shows what would go and asks.
+    build that was started on another machine nobody here can tell whether it lives: only its age counts. Shows what
+    would go and asks.
     """
     from nodepkg.cli.leftovers import sweep_leftovers
 
