@@ -19,6 +19,8 @@ from nodepkg.images.referrers import ALIAS, Referrers, references
 
 SNAPSHOT_TAG = "nodepkg:image-snapshot"
 _AT_ONCE = 6
+# It goes on while the machine sleeps (elsewhere than on Linux the monotonic one does).
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 Read = TypeVar("Read")
 
@@ -43,13 +45,18 @@ class Usage:
         return ", ".join(f"{number} {noun if number != 1 else noun[:-1]}" for noun, number in self.counts.items())
 
 
+def uptime() -> float:
+    """The clock that pictures grow old by, in seconds."""
+    return time.clock_gettime(_CLOCK)
+
+
 def picture(
     account: Account,
     region: str,
     *,
     keep_served: int = 2,
     all_versions: bool = False,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] = uptime,
 ) -> Usage:
     """Reads every list to its end.
 

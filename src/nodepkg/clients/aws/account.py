@@ -53,6 +53,7 @@ class Account:
         self._session: Any = None
         self._clients: dict[tuple[str, str], Any] = {}
         self._making = threading.Lock()
+        self._thread = threading.local()
 
     def client(self, service: str, region: str) -> Any:
         """A boto3 client with adaptive retries; one for each service and region, which threads may share."""
@@ -62,6 +63,18 @@ class Account:
                 with aws_errors(f"{service} in {region}"):
                     self._clients[key] = self._make(service, region)
             return self._clients[key]
+
+    @contextmanager
+    def checked(self, check: Callable[[], None]) -> Iterator[None]:
+        """Calls `check` before each try of every call that this thread makes here; what it raises ends the call.
+
+        A call may have waited long for its turn, and again before it is tried another time.
+        """
+        self._thread.check = check
+        try:
+            yield
+        finally:
+            del self._thread.check
 
     def require_credentials(self) -> None:
         """Raises CredentialsError if there are none; asks AWS nothing."""
@@ -110,6 +123,7 @@ class Account:
             client.meta.events.register_first(
                 "request-created.ec2", lambda operation_name, **_: buckets.take(operation_name)
             )
+        client.meta.events.register_last("before-send", self._check)  # behind botocore's own waiting
         client.meta.events.register("needs-retry", self._tell_a_retry)
         if self._trace:
             client.meta.events.register("before-call", self._tell)
@@ -133,8 +147,14 @@ class Account:
         if urlsplit(request.url).netloc != urlsplit(str(self.endpoint)).netloc:
             raise AssertionError(f"a sandbox command was about to call {request.url}")
 
+    def _check(self, **_: Any) -> None:
+        if check := getattr(self._thread, "check", None):
+            check()
+
     def _tell_a_retry(self, operation: Any, attempts: int, caught_exception: Exception | None, **_: Any) -> None:
-        if self._say and attempts > 1 and caught_exception is not None:
+        from botocore.exceptions import BotoCoreError
+
+        if self._say and attempts > 1 and isinstance(caught_exception, BotoCoreError):
             self._say(f"AWS does not answer {operation.name}, try {attempts}: {caught_exception}")
 
     def _tell(self, model: Any, **_: Any) -> None:
