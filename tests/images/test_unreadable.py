@@ -7,6 +7,7 @@ from nodepkg.errors import AwsError, ExitCode
 from nodepkg.images.usage import Usage, picture
 from nodepkg.sandbox.calls import Call
 from nodepkg.sandbox.front import Layer
+from tests.clients.test_odd_answers import without
 from tests.faults import Recorder, aws, cut_page, deny, empty_page, fail, short_pages, throttle
 from tests.faults.layers import Onward, layer
 from tests.worlds import World
@@ -108,6 +109,18 @@ def test_a_page_that_breaks_off_is_an_error(action: str, page: int) -> None:
         taken(cut_page(action, page))
     (line,) = missing.value.message.splitlines()
     assert f"{LISTS[action]} in us-east-1: AWS's reply broke off" in line
+
+
+def test_an_answer_without_what_each_has_is_an_error() -> None:
+    with pytest.raises(AwsError, match=r"no image in us-east-1 is deleted while .*KeyError: 'ImageId'"):
+        taken(without("DescribeImages", "imageId"))
+
+
+def test_what_other_services_manage_counts_though_it_be_hidden() -> None:
+    recorder = Recorder()
+    taken(recorder)
+    asked = {call.action for call in recorder.calls if call.parameters.get("IncludeManagedResources") == "true"}
+    assert asked == {"DescribeInstances", "DescribeLaunchTemplateVersions", "DescribeAutoScalingGroups"}
 
 
 @pytest.mark.parametrize("action", LISTS)

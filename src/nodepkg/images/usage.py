@@ -104,7 +104,7 @@ class _Reading:
 
     def finish(self) -> None:
         """Waits for all that was started; raises AwsError with what could not be read."""
-        failed = [error for future in self._started if (error := future.exception())]
+        failed = [_in_words(error) for future in self._started if (error := future.exception())]
         self._started.clear()
         wrong = [error for error in failed if isinstance(error, AwsError)]
         for error in failed:
@@ -112,6 +112,12 @@ class _Reading:
                 raise error
         if wrong:
             raise _incomplete(self._region, dict.fromkeys(error.message for error in wrong), wrong[0])
+
+
+def _in_words(error: BaseException) -> BaseException:
+    if isinstance(error, KeyError | TypeError | ValueError):  # what every answer has is missing, or of another kind
+        return AwsError(f"an answer of AWS that can be understood: {type(error).__name__}: {error}")
+    return error
 
 
 def _incomplete(region: str, missing: Iterable[str], error: AwsError | None = None) -> AwsError:

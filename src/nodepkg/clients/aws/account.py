@@ -16,6 +16,8 @@ Found = TypeVar("Found")
 
 CONSISTENCY_SECONDS = 10.0
 
+_MANAGED = "IncludeManagedResources"
+
 # The codes with which AWS's services say that they do not know the caller.
 _CREDENTIAL_CODES = frozenset(
     {
@@ -97,7 +99,12 @@ class Account:
     def pages(self, service: str, region: str, operation: str, key: str, **arguments: Any) -> list[Any]:
         """Everything that a list call has under `key`, read to its last page."""
         with aws_errors(f"{operation.replace('_', ' ')} in {region}"):
-            paginator = self.client(service, region).get_paginator(operation)
+            client = self.client(service, region)
+            # An account may have set what other services of AWS manage for it to be hidden.
+            action = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[operation])
+            if _MANAGED in action.input_shape.members:
+                arguments = {_MANAGED: True, **arguments}
+            paginator = client.get_paginator(operation)
             return [item for page in paginator.paginate(**arguments) for item in page.get(key, [])]
 
     def _make(self, service: str, region: str) -> Any:
