@@ -40,6 +40,8 @@ class Account:
     is refused before it is sent.
     """
 
+    retry_mode = "adaptive"
+
     def __init__(
         self,
         *,
@@ -58,7 +60,7 @@ class Account:
         self._thread = threading.local()
 
     def client(self, service: str, region: str) -> Any:
-        """A boto3 client with adaptive retries; one for each service and region, which threads may share."""
+        """A boto3 client that tries again by itself; one for each service and region, which threads may share."""
         key = (service, region)
         with self._making:  # a session is for one thread at a time
             if key not in self._clients:
@@ -110,7 +112,7 @@ class Account:
     def _make(self, service: str, region: str) -> Any:
         from botocore.config import Config
 
-        retries = {"mode": "adaptive", "total_max_attempts": 10}
+        retries = {"mode": self.retry_mode, "total_max_attempts": 10}
         options: dict[str, Any] = {"retries": retries, "user_agent_extra": f"nodepkg/{__version__}"}
         options |= {"connect_timeout": 5, "read_timeout": 30}
         settings: dict[str, Any] = {}
