@@ -151,7 +151,7 @@ def clean(
     CHANGES,
     examples={
         "packer:delete ftp-listener --dry-run --profile ops": "show what would go",
-        "packer:delete old-web --region us-east-1": "a group that nodes.json no longer has",
+        "packer:delete old-web --region us-east-1 --sandbox": "a group that nodes.json no longer has",
     },
 )
 def delete(call: Call, group: Group) -> None:
