@@ -112,6 +112,7 @@ class Output:
         if self.json:
             self._print(self._line("error", message, hint=hint, exit_code=code))
             return
+        message, hint = _lines(message), _lines(hint)
         lines = message.split("\n")
         several = len(lines) > 1 and not lines[1].startswith(" ")
         text = "\n".join(["error:", *(f"  {line}" for line in lines)]) if several else f"error: {message}"
@@ -124,7 +125,7 @@ class Output:
         if self.json:
             self._print(self._line(level, text))
         else:
-            told = f"warning: {text}" if level == "warning" else text
+            told = _lines(f"warning: {text}" if level == "warning" else text)
             self._print(self._fitted(told) if wrap else told)
 
     def _line(self, level: str, text: str, **more: Any) -> str:
@@ -187,6 +188,11 @@ class Output:
             table.add_row(*map(Text, row))
         # Without a height, too, rich takes TERM=dumb for 80 columns.
         Console(width=width, height=25, no_color=not self.wants_color, highlight=False).print(table)
+
+
+def _lines(text: str) -> str:
+    """The text without what would steer the terminal: it may quote another program, or a file."""
+    return re.sub(r"[^\n\t]+", lambda found: printable(found[0]), text)
 
 
 def _laid_out(columns: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO) -> list[str]:
