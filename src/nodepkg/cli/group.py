@@ -106,8 +106,8 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
 def status(call: Call, groups: Groups = None) -> None:
     """Show where each group stands: artefacts, newest image, running nodes, and the next command.
 
-    An image is current if nodes.json and the cookbooks would give the same one now. Without credentials only what
-    is on disk is shown, and that is said.
+    An image is current if nodes.json and the cookbooks would give the same one now; if its base image has changed,
+    the next command builds a new one all the same. Without credentials only what is on disk is shown, and that is said.
     """
     from datetime import UTC, datetime
 
@@ -124,7 +124,7 @@ def status(call: Call, groups: Groups = None) -> None:
     remote: dict[str, chain.Remote] = {}
     failed: AwsError | None = None
     try:
-        remote = chain.remote(cloud(call, nodes.root, found).account, found)
+        remote = chain.remote(cloud(call, nodes.root, found).account, templates, found)
     except CredentialsError as error:
         call.out.warning(f"only what is on disk is shown: {error.message}{error.hint and f' ({error.hint})'}")
     except AwsError as error:

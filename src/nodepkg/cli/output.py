@@ -112,7 +112,7 @@ class Output:
         if self.json:
             self._print(self._line("error", message, hint=hint, exit_code=code))
             return
-        message, hint = _printable_lines(message), _printable_lines(hint)
+        message, hint = _lines(message), _lines(hint)
         lines = message.split("\n")
         several = len(lines) > 1 and not lines[1].startswith(" ")
         text = "\n".join(["error:", *(f"  {line}" for line in lines)]) if several else f"error: {message}"
@@ -125,7 +125,7 @@ class Output:
         if self.json:
             self._print(self._line(level, text))
         else:
-            told = _printable_lines(f"warning: {text}" if level == "warning" else text)
+            told = _lines(f"warning: {text}" if level == "warning" else text)
             self._print(self._fitted(told) if wrap else told)
 
     def _line(self, level: str, text: str, **more: Any) -> str:
@@ -190,8 +190,9 @@ class Output:
         Console(width=width, height=25, no_color=not self.wants_color, highlight=False).print(table)
 
 
-def _printable_lines(text: str) -> str:
-    return "\n".join(map(printable, text.split("\n")))
+def _lines(text: str) -> str:
+    """The text without what would steer the terminal: it may quote another program, or a file."""
+    return re.sub(r"[^\n\t]+", lambda found: printable(found[0]), text)
 
 
 def _laid_out(columns: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO) -> list[str]:
