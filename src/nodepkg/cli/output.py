@@ -194,7 +194,7 @@ class Output:
 
 def _lines(text: str) -> str:
     """The text without what would steer the terminal: it may quote another program, or a file."""
-    return re.sub(r"[^\n\t]+", lambda found: printable(found[0]), text)
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _laid_out(columns: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO) -> list[str]:
