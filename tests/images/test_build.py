@@ -387,6 +387,22 @@ def test_a_child_that_holds_the_output_open_is_not_waited_for(rig: Rig) -> None:
     assert results["bee"].result == "built"
 
 
+def test_the_child_of_a_packer_that_was_killed_cleans_up_first(rig: Rig) -> None:
+    """Packer does its work in a child of its own."""
+    build = rig.build("bee", ("cleans up",), ("dies, and its child goes on",), ("await", "/never"))
+    result = rig.run(build)["bee"]
+    assert rig.told.lines[-1] == ("bee", "==> amazon-ebs: Terminating the source AWS instance...")
+    assert "ended by signal 9" in str(result.error)
+    assert not Journal(rig.root).lives(build.id)
+
+
+def test_a_child_that_does_not_end_is_killed(rig: Rig) -> None:
+    minutes = iter(range(10**6))
+    rig.clock = lambda: 60.0 * next(minutes)
+    build = rig.build("bee", ("ignores SIGINT",), ("dies, and its child goes on",), ("await", "/never"))
+    assert rig.run(build)["bee"].result == "failed"
+
+
 def test_names_are_written_down_while_the_build_runs(rig: Rig) -> None:
     seen: list[Record] = []
 

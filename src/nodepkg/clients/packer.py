@@ -147,16 +147,18 @@ class Process:
         return self._process.wait()
 
     def interrupt(self) -> None:
-        """Tells it to remove its temporary instance, key pair and security group, and to end."""
+        """Tells it to remove its temporary instance, key pair and security group, and to end.
+
+        It also reaches its child, which does the work, if it was itself killed.
+        """
         self._signal(signal.SIGINT)
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
 
 
 def find(environ: Mapping[str, str]) -> Packer:
