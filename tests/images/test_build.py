@@ -174,6 +174,12 @@ def test_the_log_has_every_message_with_its_time_and_is_private(rig: Rig) -> Non
     assert (path.parent / ".gitignore").read_text() == "*\n"
 
 
+def test_the_log_has_also_what_is_shown_once_only(rig: Rig) -> None:
+    for does, last in ((GOOD, "artifact: 0, id, us-east-1:ami-1"), ([("fail", "boom")], "error: boom")):
+        path = rig.root / str(rig.run(rig.build("bee", *does))["bee"].log)
+        assert path.read_text().splitlines()[-1].endswith(f"Z {last}")
+
+
 def test_builds_run_side_by_side_but_not_more_than_were_asked_for(rig: Rig) -> None:
     """Each of two waits for the other to have begun; the third begins when a place is free."""
     one, two, three = (str(rig.root / name) for name in ("one", "two", "three"))
