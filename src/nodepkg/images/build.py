@@ -310,7 +310,7 @@ class Loop:
             running=self._progress.running - {build.group},
             failed=self._progress.failed | {build.group},
         )
-        told = f"{result}: {error.message}" if error else result
+        told = f"{result}: {error.message.removeprefix(f'{build.group}: ')}" if error else result
         self._keep(self._result(build, result, error=error, log=log, seconds=seconds, why=result), told)
         if not self.interrupted:
             self._tell_skipped()

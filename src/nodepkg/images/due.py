@@ -74,7 +74,7 @@ def _need(
 ) -> Need:
     if stale := stale_inputs(templates, group):
         told = f"{group.name}: not what nodes.json says (stale or missing): {', '.join(stale)}"
-        refused = RefusedError(told, hint=f"package group:create {group.name}")
+        refused = StaleError(told, hint=f"package group:create {group.name}")
         return Need(group, "", "it cannot be told", forbids=refused, base=_base_in(decided, group))
     digest = current_digest(templates, group)
     base = decided.get(group.settings.source_group or "")
@@ -108,6 +108,10 @@ def reason_to_build(seen: Shown | None, digest: str, rebuilt: str | None) -> str
 def _forbids(seen: Shown | None, rebuilt: str | None) -> NodepkgError | None:
     """A base that is built in this run will be there."""
     return seen.missing if seen and not (rebuilt and isinstance(seen.missing, NoBaseError)) else None
+
+
+class StaleError(RefusedError):
+    """What Packer would read of a group is not what nodes.json says."""
 
 
 class NoBaseError(RefusedError):

@@ -104,7 +104,8 @@ def failure(ended: Ended, image: Image | None, log: str) -> NodepkgError:
             hint=f"when it is available: package packer:adopt {group} {image.id}; its log: {log}",
         )
     how = f"exit {ended.code}" if ended.code >= 0 else f"ended by signal {-ended.code}"
-    told = f"{group}: packer build failed ({how}): {ended.outcome.reason}"
+    what = "failed" if ended.code else "made no image"
+    told = f"{group}: packer build {what} ({how}): {ended.outcome.reason}"
     if image:
         told += f"; {image.id} is {image.state}"
     kind = AwsError if _AWS_SAID_NO.search(ended.outcome.reason) else ToolError

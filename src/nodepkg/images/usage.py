@@ -19,6 +19,8 @@ from nodepkg.images.referrers import ALIAS, Referrers, references
 
 SNAPSHOT_TAG = "nodepkg:image-snapshot"
 _AT_ONCE = 6
+# It goes on while the machine sleeps (elsewhere than on Linux the monotonic one does).
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 Read = TypeVar("Read")
 
@@ -43,13 +45,18 @@ class Usage:
         return ", ".join(f"{number} {noun if number != 1 else noun[:-1]}" for noun, number in self.counts.items())
 
 
+def uptime() -> float:
+    """The clock that pictures grow old by, in seconds."""
+    return time.clock_gettime(_CLOCK)
+
+
 def picture(
     account: Account,
     region: str,
     *,
     keep_served: int = 2,
     all_versions: bool = False,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] = uptime,
 ) -> Usage:
     """Reads every list to its end.
 
@@ -97,7 +104,7 @@ class _Reading:
 
     def finish(self) -> None:
         """Waits for all that was started; raises AwsError with what could not be read."""
-        failed = [error for future in self._started if (error := future.exception())]
+        failed = [_in_words(error) for future in self._started if (error := future.exception())]
         self._started.clear()
         wrong = [error for error in failed if isinstance(error, AwsError)]
         for error in failed:
@@ -105,6 +112,12 @@ class _Reading:
                 raise error
         if wrong:
             raise _incomplete(self._region, dict.fromkeys(error.message for error in wrong), wrong[0])
+
+
+def _in_words(error: BaseException) -> BaseException:
+    if isinstance(error, KeyError | TypeError | ValueError):  # what every answer has is missing, or of another kind
+        return AwsError(f"an answer of AWS that can be understood: {type(error).__name__}: {error}")
+    return error
 
 
 def _incomplete(region: str, missing: Iterable[str], error: AwsError | None = None) -> AwsError:
