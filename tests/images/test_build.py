@@ -379,6 +379,15 @@ def test_what_was_never_started_leaves_no_record(rig: Rig) -> None:
     assert [path.name for path in (rig.root / BUILDS).iterdir()] == [".gitignore"]
 
 
+def test_a_journal_that_cannot_be_written_starts_nothing(rig: Rig) -> None:
+    (rig.root / ".nodepkg").write_text("a file")
+    begun = rig.root / "begun"
+    result = rig.run(rig.build("bee", ("touch", str(begun)), *GOOD))["bee"]
+    assert isinstance(result.error, RefusedError)
+    assert "cannot be written" in result.error.message
+    assert not begun.exists()
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", "\xff"])
 def test_a_template_that_is_none_fails_its_group_only(rig: Rig, text: str) -> None:
     build = rig.build("bee", *GOOD)

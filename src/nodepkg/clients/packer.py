@@ -186,7 +186,7 @@ def builds_on_this_machine() -> frozenset[str]:
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended meanwhile, or is not for us to see
             arguments = (process / "cmdline").read_bytes().split(b"\0")
-            found |= {one.removeprefix(_BUILD).decode() for one in arguments if one.startswith(_BUILD)}
+            found |= {one.removeprefix(_BUILD).decode(errors="replace") for one in arguments if one.startswith(_BUILD)}
     return frozenset(found)
 
 
