@@ -189,7 +189,7 @@ def test_the_builds_of_this_machine_are_seen_whoever_started_them() -> None:
 
 
 def test_what_others_run_may_have_any_bytes_in_it() -> None:
-    command = [sys.executable, "-c", "input()", b"nodepkg_build=\xff"]
+    command: list[str | bytes] = [sys.executable, "-c", "input()", b"nodepkg_build=\xff"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as running:
         assert "\ufffd" in builds_on_this_machine()
         running.communicate(b"\n")
