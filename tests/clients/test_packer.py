@@ -186,3 +186,10 @@ def test_the_builds_of_this_machine_are_seen_whoever_started_them() -> None:
         assert "6b01c7bd973eb170" in builds_on_this_machine()
         running.communicate(b"\n")
     assert "6b01c7bd973eb170" not in builds_on_this_machine()
+
+
+def test_what_others_run_may_have_any_bytes_in_it() -> None:
+    command: list[str | bytes] = [sys.executable, "-c", "input()", b"nodepkg_build=\xff"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as running:
+        assert "\ufffd" in builds_on_this_machine()
+        running.communicate(b"\n")

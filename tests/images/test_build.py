@@ -174,6 +174,12 @@ def test_the_log_has_every_message_with_its_time_and_is_private(rig: Rig) -> Non
     assert (path.parent / ".gitignore").read_text() == "*\n"
 
 
+def test_the_log_has_also_what_is_shown_once_only(rig: Rig) -> None:
+    for does, last in ((GOOD, "artifact: 0, id, us-east-1:ami-1"), ([("fail", "boom")], "error: boom")):
+        path = rig.root / str(rig.run(rig.build("bee", *does))["bee"].log)
+        assert path.read_text().splitlines()[-1].endswith(f"Z {last}")
+
+
 def test_builds_run_side_by_side_but_not_more_than_were_asked_for(rig: Rig) -> None:
     """Each of two waits for the other to have begun; the third begins when a place is free."""
     one, two, three = (str(rig.root / name) for name in ("one", "two", "three"))
@@ -373,6 +379,15 @@ def test_what_was_never_started_leaves_no_record(rig: Rig) -> None:
     assert [path.name for path in (rig.root / BUILDS).iterdir()] == [".gitignore"]
 
 
+def test_a_journal_that_cannot_be_written_starts_nothing(rig: Rig) -> None:
+    (rig.root / ".nodepkg").write_text("a file")
+    begun = rig.root / "begun"
+    result = rig.run(rig.build("bee", ("touch", str(begun)), *GOOD))["bee"]
+    assert isinstance(result.error, RefusedError)
+    assert "cannot be written" in result.error.message
+    assert not begun.exists()
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", "\xff"])
 def test_a_template_that_is_none_fails_its_group_only(rig: Rig, text: str) -> None:
     build = rig.build("bee", *GOOD)
@@ -385,6 +400,22 @@ def test_a_template_that_is_none_fails_its_group_only(rig: Rig, text: str) -> No
 def test_a_child_that_holds_the_output_open_is_not_waited_for(rig: Rig) -> None:
     results = rig.run(rig.build("bee", *GOOD, ("leaves a child",)))
     assert results["bee"].result == "built"
+
+
+def test_the_child_of_a_packer_that_was_killed_cleans_up_first(rig: Rig) -> None:
+    """Packer does its work in a child of its own."""
+    build = rig.build("bee", ("cleans up",), ("dies, and its child goes on",), ("await", "/never"))
+    result = rig.run(build)["bee"]
+    assert rig.told.lines[-1] == ("bee", "==> amazon-ebs: Terminating the source AWS instance...")
+    assert "ended by signal 9" in str(result.error)
+    assert not Journal(rig.root).lives(build.id)
+
+
+def test_a_child_that_does_not_end_is_killed(rig: Rig) -> None:
+    minutes = iter(range(10**6))
+    rig.clock = lambda: 60.0 * next(minutes)
+    build = rig.build("bee", ("ignores SIGINT",), ("dies, and its child goes on",), ("await", "/never"))
+    assert rig.run(build)["bee"].result == "failed"
 
 
 def test_names_are_written_down_while_the_build_runs(rig: Rig) -> None:

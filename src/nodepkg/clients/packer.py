@@ -149,16 +149,18 @@ class Process:
         return self._process.wait()
 
     def interrupt(self) -> None:
-        """Tells it to remove its temporary instance, key pair and security group, and to end."""
+        """Tells it to remove its temporary instance, key pair and security group, and to end.
+
+        It also reaches its child, which does the work, if it was itself killed.
+        """
         self._signal(signal.SIGINT)
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
 
 
 def find(environ: Mapping[str, str]) -> Packer:
@@ -184,7 +186,7 @@ def builds_on_this_machine() -> frozenset[str]:
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended meanwhile, or is not for us to see
             arguments = (process / "cmdline").read_bytes().split(b"\0")
-            found |= {one.removeprefix(_BUILD).decode() for one in arguments if one.startswith(_BUILD)}
+            found |= {one.removeprefix(_BUILD).decode(errors="replace") for one in arguments if one.startswith(_BUILD)}
     return frozenset(found)
 
 

@@ -35,8 +35,11 @@ class Line:
     @property
     def text(self) -> str:
         """What it says to people, "" if another line says it."""
-        if self.kind in _REPEATED:
-            return ""
+        return "" if self.kind in _REPEATED else self.whole
+
+    @property
+    def whole(self) -> str:
+        """What it says, also if another line says it."""
         if self.kind == "ui" and len(self.data) > 1:
             return self.data[1]
         return f"{self.kind}: {', '.join(self.data)}" if self.kind else self.data[0]

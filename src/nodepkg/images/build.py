@@ -21,6 +21,7 @@ from nodepkg.images.workbench import Build, Order, Result, Workbench
 from nodepkg.pace import Progress, next_up, skipped
 
 TICK_SECONDS = 0.1
+WIND_DOWN_SECONDS = 60.0  # for the child of a Packer that was killed
 KILLED_SECONDS = 5.0  # how long the system may take to end a process that was killed
 
 
@@ -40,6 +41,7 @@ class _Running:
     seen: Image | None = None
     adopted_at: float | None = None
     complaint: str = ""
+    wound_down: float | None = None
 
     @property
     def image_name(self) -> str | None:
@@ -75,7 +77,8 @@ class Loop:
                     self._pause()
             finally:
                 for running in self._running.values():  # after a bug: Packer still gets to clean up
-                    running.process.interrupt()
+                    if running.ended is None:
+                        running.process.interrupt()
                     self._close(running)
         if self.interrupted:
             for name in self._builds:
@@ -139,6 +142,7 @@ class Loop:
                 tail = Tail(self._journal.folder / f"{build.id}.out")
                 opened.callback(tail.close)
                 process = bench.packer.start(template, variables, entry.output)
+                entry.output.close()  # from now on its lock says whether Packer has it open
             except (NodepkgError, OSError) as error:
                 told = error if isinstance(error, NodepkgError) else _refused(build, error)
                 self._journal.forget(build.id)
@@ -165,6 +169,8 @@ class Loop:
     def _follow(self, running: _Running) -> None:
         if running.ended is None:
             code = running.process.ended()
+            if code is not None and code < 0 and self._goes_on(running):
+                code = None
             if code is None and self._bench.clock() > self._kill_until:
                 code = -9  # it was killed, and the system does not let go of it
             for line in running.tail.read(ended=code is not None):
@@ -174,6 +180,24 @@ class Loop:
             running.ended = Ended.of(running.build, code, running.outcome)
             running.ended_at = running.next_look = self._bench.clock()
         self._look(running, running.ended)
+
+    def _goes_on(self, running: _Running) -> bool:
+        """Whether a Packer that somebody has killed works on in its child, which is told to end.
+
+        Packer's child dies with its first word after that; a build that prints nothing might take hours until then.
+        """
+        build, now = running.build, self._bench.clock()
+        if not self._journal.packs(build.id):
+            return False
+        if running.wound_down is None:
+            running.wound_down = now + WIND_DOWN_SECONDS
+            if not self.interrupted:
+                self._bench.watcher.note(f"{build.group}: Packer was killed: its child is told to end")
+                running.process.interrupt()
+        elif now > running.wound_down:
+            running.process.kill()
+            return False
+        return True
 
     def _hear(self, running: _Running, line: Line) -> None:
         changes = running.outcome.hear(line)
