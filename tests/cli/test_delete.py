@@ -125,6 +125,14 @@ def test_a_group_that_is_gone_from_nodes_json_needs_its_region(run: Run, world: 
     assert "old-web.json" not in names(files)
 
 
+def test_of_a_name_that_is_mistyped_the_nearest_is_told(run: Run, world: World, files: Path) -> None:
+    (image,) = world.images("bee", 1)
+    refused = run("packer:delete", "beee", "--yes")
+    assert refused.code == 2
+    assert "did you mean bee?" in refused.err
+    assert existing(world) == {image}
+
+
 @pytest.mark.parametrize("name", ["*", "../bee", "b", "__base__", "bee*", ""])
 def test_a_name_that_no_group_can_have_is_refused(run: Run, world: World, files: Path, name: str) -> None:
     images, before = world.images("bee", 1), names(files)

@@ -80,6 +80,13 @@ def test_a_group_that_is_broken_keeps_nobody_from_sweeping(
         assert done.err.count(f"{world.build(2)}.json: cannot be read, and does not count") == 1
 
 
+def test_a_build_is_named_by_its_id(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with reached(monkeypatch) as account:
+        build = World(account, project).build(1)
+        assert run("packer:sweep", "--build", "12_04-bee").code == 2
+        assert f"nothing of {build} is left in us-east-1" in run("packer:sweep", "--build", build).err
+
+
 def test_only_the_regions_that_are_asked_for_are_looked_at(
     run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

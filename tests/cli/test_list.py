@@ -95,6 +95,15 @@ def test_a_group_that_cannot_be_rendered_is_listed_all_the_same(run: Run, projec
     assert " ? " in run("packer:list", BEE).out
 
 
+def test_a_mistake_in_a_layer_is_told_once(run: Run, project: Path, world: World) -> None:
+    for group in (BEE, "ftp-listener"):
+        world.images(group, 1)
+    edit(project, lambda document: document["__base__"].update(no_such_key=1))
+    warnings = [line for line in run("packer:list").err.splitlines() if "no_such_key" in line]
+    assert len(warnings) == 1
+    assert f"{BEE}, ftp-listener: whether their images are current is not known" in warnings[0]
+
+
 def test_groups_that_nodes_json_has_no_more_are_told(run: Run, world: World) -> None:
     world.images("12_04-gone", 2, size_gb=5)
     world.image("x", "it's; rm -rf")

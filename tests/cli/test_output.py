@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pexpect
@@ -14,7 +14,7 @@ import pytest
 from rich.cells import cell_len
 
 from nodepkg.cli.account import _environ
-from nodepkg.cli.layout import age, aligned, count, records, wrapped
+from nodepkg.cli.layout import age, aligned, count, folded, records, wrapped
 from nodepkg.cli.output import Output
 from tests.cli.conftest import Run
 
@@ -49,6 +49,16 @@ def test_a_table_that_is_too_wide_becomes_records() -> None:
         "  what for  packages that are",
         "            installed",
         "  image     ami-2",
+    ]
+
+
+def test_words_of_the_last_column_go_on_below_themselves() -> None:
+    rows = [("ami-1", "in use by i-1 (running), launch template web version 1"), ("ami-2", "newest")]
+    assert folded([("image", "why"), *rows], 40) == [
+        "image  why",
+        "ami-1  in use by i-1 (running), launch",
+        "         template web version 1",
+        "ami-2  newest",
     ]
 
 
@@ -129,6 +139,19 @@ def test_a_description_cannot_steer_the_terminal(run: Run, tmp_path: Path) -> No
     told = run("group:list", "--nodes", str(tmp_path / "nodes.json"))
     assert "\x1b" not in told.out
     assert r"\x1b[31mred\nline" in told.out
+
+
+def test_what_another_program_said_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output()
+    out.error("packer failed: \x1b[31mred\n  \tstatus code: 403", "", 6)
+    out.warning("\x1b]0;title\x07")
+    out.note("12_04-bee: \x1b[2Jfailed")
+    assert capsys.readouterr().err.splitlines() == [
+        r"error: packer failed: \x1b[31mred",
+        "   status code: 403",
+        r"warning: \x1b]0;title\x07",
+        r"12_04-bee: \x1b[2Jfailed",
+    ]
 
 
 def test_a_profile_comes_before_the_keys_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,3 +248,14 @@ def test_words_of_the_result_are_wrapped_on_a_terminal_only(monkeypatch: pytest.
         "     roles/bee.json,",
         r"     \x1b[31m",
     ]
+
+
+@pytest.mark.parametrize("tell", [Output().note, Output().warning, lambda text: Output().error(text, text, 6)])
+def test_nothing_that_is_quoted_steers_the_terminal(
+    tell: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell("packer said \x1b[2J\x9b1A\r\n\x07:\n    ^ here")
+    said = capsys.readouterr().err
+    assert "\\x1b[2J\\x9b1A" in said
+    assert not set(said) & set("\x1b\x9b\r\x07")
+    assert "\n    ^ here" in said

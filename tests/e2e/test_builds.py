@@ -96,11 +96,14 @@ def test_what_is_up_to_date_is_not_built_again(package: Program) -> None:
         assert {key: report[key] for key in ("image", "name", "digest", "commit")} == {
             key: results(first)[name][key] for key in ("image", "name", "digest", "commit")
         }
-    assert "12_04-base is up to date" in package("packer:run", "12_04-base", "--sandbox", NODEPKG_PACKER="none").stderr
+    third = package("packer:run", "12_04-base", "--sandbox", NODEPKG_PACKER="none")
+    assert "12_04-base  up to date  ami-" in third.stdout
 
     time.sleep(1.1)  # the name of an image holds the second in which it was built
     forced = package("packer:run", "12_04-base", "--sandbox", "--json", "--force")
     assert words(forced) == {"12_04-base": "built"}
+    (status,) = json.loads(package("group:status", "ftp-listener", "--sandbox", "--json").stdout)
+    assert (status["due"], status["next"]) == ("its base image has changed", "package packer:run ftp-listener")
     told = package("packer:run", "ftp-listener", "--sandbox", "--dry-run").stderr
     assert "would build an image of ftp-listener from packer/ftp-listener.json: its base image has changed" in told
 
@@ -120,6 +123,13 @@ def test_a_dry_run_tells_why(package: Program) -> None:
         "ftp-listener": "no image yet",
     }
     assert document["up_to_date"] == ["12_04-bee"]
+
+
+def test_all_groups_that_are_stale_are_told_as_one_error(package: Program) -> None:
+    done = package("packer:run", "12_04-base", "12_04-bee", "--sandbox", code=4).stderr
+    assert done.count("error:") == 1
+    assert done.count(": not what nodes.json says (stale or missing): ") == 2
+    assert done.endswith("  hint: package group:create 12_04-base 12_04-bee\n")
 
 
 def test_of_several_failures_the_highest_code_counts_and_each_is_told(package: Program) -> None:

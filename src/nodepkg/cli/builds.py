@@ -15,7 +15,7 @@ from nodepkg.clients.aws.account import Account
 from nodepkg.clients.packer import Packer, find
 from nodepkg.errors import NodepkgError, ToolError
 from nodepkg.images.build import Loop
-from nodepkg.images.due import Need, forbid, has_own_credentials, needs, packer_fits, show
+from nodepkg.images.due import Need, StaleError, forbid, has_own_credentials, needs, packer_fits, show
 from nodepkg.images.journal import Journal, new_build_id
 from nodepkg.images.leftovers import Leftover, leftovers
 from nodepkg.images.staging import AwsRegistry, Stage, Templates
@@ -43,7 +43,6 @@ def run_builds(
         _tell_plan(call, decided, builds)
         _fail_if_any(call, refused)
         return
-    _tell_up_to_date(call, decided)
     loop = None
     if packer and builds:
         after = {need.group.name: [need.base] if need.base else [] for need in decided if need.why}
@@ -51,14 +50,16 @@ def run_builds(
         registry = AwsRegistry(place.account, {group.name: group.settings.tags for group in groups})
         loop = _build(call, place.stage, registry, order, packer=packer, root=nodes.root)
         results |= loop.results
-    _show(call, [results[need.group.name] for need in decided])
-    if loop:
-        _tell_leftovers(call, place.account, nodes.root, loop.failed_builds)
-    errors = {name: result.error for name, result in results.items() if result.error}
-    if loop and loop.interrupted:
-        _tell_errors(call, errors)
-        raise KeyboardInterrupt
-    _fail_if_any(call, errors)
+    try:
+        _show(call, [results[need.group.name] for need in decided])
+    finally:  # also if nobody reads the result any more
+        if loop:
+            _tell_leftovers(call, place.account, nodes.root, loop.failed_builds)
+        errors = {name: result.error for name, result in results.items() if result.error}
+        if loop and loop.interrupted:
+            _tell_errors(call, errors)
+            raise KeyboardInterrupt
+        _fail_if_any(call, errors)
 
 
 def _with_packer(
@@ -174,10 +175,18 @@ def _tell_leftovers(call: Call, account: Account, root: Path, builds: Sequence[B
 
 def _tell_errors(call: Call, errors: Mapping[str, NodepkgError]) -> list[NodepkgError]:
     """Each error once, however many groups it is of."""
-    told = {(error.message, error.hint): error for error in errors.values()}
+    told = {(error.message, error.hint): error for error in _together(errors)}
     for error in told.values():
         call.out.error(error.message, error.hint, error.exit_code)
     return list(told.values())
+
+
+def _together(errors: Mapping[str, NodepkgError]) -> list[NodepkgError]:
+    """The errors, those of all groups that are stale as one: an edit of a layer makes many."""
+    stale = {name: error.message for name, error in errors.items() if isinstance(error, StaleError)}
+    others = [error for name, error in errors.items() if name not in stale]
+    hint = f"package group:create {' '.join(stale)}"
+    return [StaleError("\n".join(stale.values()), hint=hint), *others] if stale else others
 
 
 def _fail_if_any(call: Call, errors: Mapping[str, NodepkgError]) -> None:

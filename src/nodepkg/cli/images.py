@@ -1,5 +1,6 @@
 """What packer:list prints."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from shlex import quote
 
@@ -31,6 +32,18 @@ def few(references: tuple[str, ...]) -> str:
     more = len(references) - _FEW
     shown = references if more <= 1 else (*references[:_FEW], f"{more} more")
     return ", ".join(shown)
+
+
+def not_known(unknown: Mapping[str, str]) -> list[str]:
+    """Of which groups it is not known whether their images are current (name -> why): a line for each reason."""
+    why: dict[str, list[str]] = {}
+    for name, reason in unknown.items():
+        why.setdefault(reason.removeprefix(f"{name}: "), []).append(name)
+    whose = {reason: "its" if len(names) == 1 else "their" for reason, names in why.items()}
+    return [
+        f"{few(tuple(names))}: whether {whose[reason]} images are current is not known: {reason}"
+        for reason, names in why.items()
+    ]
 
 
 def told(stranger: Stranger) -> str:

@@ -12,8 +12,8 @@ GAP = 2  # cells between two columns
 
 
 def printable(text: str) -> str:
-    """Without what would move the cursor or colour the terminal: a description is anybody's text."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    """Without what would move the cursor or colour the terminal: a description is anybody's text. A tab is a space."""
+    return "".join(char if char.isprintable() else " " if char == "\t" else ascii(char)[1:-1] for char in text)
 
 
 def cells(text: str) -> int:
@@ -31,6 +31,22 @@ def aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
     for row in rows:
         filled = (cell + " " * (width - cells(cell)) for cell, width in zip(row, widths, strict=True))
         yield (" " * GAP).join(filled).rstrip()
+
+
+def folded(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """As `aligned`, but that the last column, which has words, goes on below itself instead of beyond the width."""
+    parts = [wrapped(row[-1], width - narrow(rows) - GAP) for row in rows]
+    lines = [
+        (*(row[:-1] if number == 0 else [""] * (len(row) - 1)), part)
+        for row, its in zip(rows, parts, strict=True)
+        for number, part in enumerate(its)
+    ]
+    return list(aligned(lines))
+
+
+def narrow(rows: Sequence[Sequence[str]]) -> int:
+    """How many cells the rows take without their last column."""
+    return max(map(cells, aligned([row[:-1] for row in rows])))
 
 
 def records(columns: Sequence[str], rows: Iterable[Sequence[str]], width: int) -> Iterator[str]:

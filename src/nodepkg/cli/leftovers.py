@@ -11,8 +11,9 @@ from nodepkg.cli.options import Call
 from nodepkg.cli.output import confirm
 from nodepkg.cli.plans import carry_out
 from nodepkg.clients.aws.images import Images
+from nodepkg.errors import UsageError
 from nodepkg.images.adopt import check, plan_adoption, record_of, require_image
-from nodepkg.images.journal import Journal
+from nodepkg.images.journal import Journal, is_build_id
 from nodepkg.images.newest import belongs
 from nodepkg.images.sweep import Broom, Sweep, Verdict, not_removed, plan_sweep
 from nodepkg.nodes.group import Group
@@ -24,8 +25,12 @@ COLUMNS = ("kind", "id", "name", "region", "of", "age", "verdict", "why")
 def sweep_leftovers(call: Call, nodes: Nodes, *, older_than: timedelta | None, builds: Sequence[str]) -> None:
     """Removes what is older than that (none: than a day, or whatever its age of `builds`, if they are named).
 
-    Raises AwsError, in the end, for what could not be removed.
+    Raises UsageError for what is no id of a build, and AwsError, in the end, for what could not be removed.
     """
+    for wrong in (build for build in builds if not is_build_id(build)):
+        raise UsageError(
+            f"{wrong} is no id of a build", hint="an id is written as in the names of .nodepkg/logs: 16 digits, 0 to f"
+        )
     if older_than is None:
         older_than = timedelta() if builds else timedelta(hours=24)
     journal = Journal(nodes.root, warn=call.out.warning)
@@ -36,7 +41,8 @@ def sweep_leftovers(call: Call, nodes: Nodes, *, older_than: timedelta | None, b
     broom = Broom(account, call.poll)
     verdicts = swept.examine()
     if not verdicts:
-        call.out.note("builds left nothing behind")
+        where = ", ".join(sorted(regions))
+        call.out.note(f"nothing of {', '.join(builds)} is left in {where}" if builds else "builds left nothing behind")
     if call.dry_run:
         call.out.table({"leftovers": [verdict.document() for verdict in verdicts]}, COLUMNS, _rows(verdicts))
         return

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from nodepkg.cli.layout import GAP, aligned, cells, printable, records, wrapped
+from nodepkg.cli.layout import GAP, aligned, cells, folded, narrow, printable, records, wrapped
 from nodepkg.errors import RefusedError
 
 # The least room, in cells of the terminal, for the last column of a table, which is the one that wraps.
@@ -69,8 +69,7 @@ class Output:
         shown = [[printable(self.suggested(cell)) or "-" for cell in row] for row in rows]
         if sys.stdout.isatty():
             width = shutil.get_terminal_size().columns
-            narrow = max(map(cells, aligned([columns[:-1], *(row[:-1] for row in shown)])))
-            if min(narrow + GAP + LAST_COLUMN, max(map(cells, aligned([columns, *shown])))) <= width:
+            if _fits([columns, *shown], width):
                 self._rich_table([columns, *shown], width)
                 return
         sys.stdout.write("".join(f"{line}\n" for line in _laid_out(columns, shown, sys.stdout)))
@@ -112,10 +111,12 @@ class Output:
         if self.json:
             self._print(self._line("error", message, hint=hint, exit_code=code))
             return
-        message, hint = _printable_lines(message), _printable_lines(hint)
+        message, hint = _lines(message), _lines(hint)
         lines = message.split("\n")
         several = len(lines) > 1 and not lines[1].startswith(" ")
-        text = "\n".join(["error:", *(f"  {line}" for line in lines)]) if several else f"error: {message}"
+        text = "\n".join(
+            ["error:", *(f"  {line}" for line in lines)] if several else ["error: " + lines[0], *lines[1:]]
+        )
         self._print(self._fitted(text).replace("error:", self._red("error:"), 1))
         if hint:
             self._print(self._fitted(f"  hint: {hint}"))
@@ -125,7 +126,7 @@ class Output:
         if self.json:
             self._print(self._line(level, text))
         else:
-            told = _printable_lines(f"warning: {text}" if level == "warning" else text)
+            told = _lines(f"warning: {text}" if level == "warning" else text)
             self._print(self._fitted(told) if wrap else told)
 
     def _line(self, level: str, text: str, **more: Any) -> str:
@@ -145,7 +146,8 @@ class Output:
     def _print(self, text: str) -> None:
         # Whoever read stderr may have gone: that is no reason to leave a build, or a change in AWS, half done.
         with suppress(OSError, ValueError):
-            print(text, file=sys.stderr, flush=True)  # noqa: T201 - the one place where messages are printed
+            # Line and end at once: threads tell things, too.
+            print(f"{text}\n", end="", file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints messages
 
     def _red(self, text: str) -> str:
         return f"\033[1;31m{text}\033[0m" if self.wants_color and sys.stderr.isatty() else text
@@ -190,15 +192,22 @@ class Output:
         Console(width=width, height=25, no_color=not self.wants_color, highlight=False).print(table)
 
 
-def _printable_lines(text: str) -> str:
-    return "\n".join(map(printable, text.split("\n")))
+def _lines(text: str) -> str:
+    """The text without what would steer the terminal: it may quote another program, or a file."""
+    return re.sub(r"[^\n\t]+", lambda found: printable(found[0]), text)
 
 
 def _laid_out(columns: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO) -> list[str]:
     """The rows as aligned lines, or as records on a terminal that is too narrow for those."""
-    lines, width = list(aligned([columns, *rows])), shutil.get_terminal_size().columns
-    too_wide = stream.isatty() and max(map(cells, lines)) > width
-    return list(records(columns, rows, width)) if too_wide else lines
+    if not stream.isatty():
+        return list(aligned([columns, *rows]))
+    width = shutil.get_terminal_size().columns
+    return folded([columns, *rows], width) if _fits([columns, *rows], width) else list(records(columns, rows, width))
+
+
+def _fits(rows: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether a table has the room, if its last column is wrapped."""
+    return min(narrow(rows) + GAP + LAST_COLUMN, max(map(cells, aligned(rows)))) <= width
 
 
 def confirm(question: str, *, yes: bool, name: str | None = None) -> bool:

@@ -191,7 +191,7 @@ def list_(call: Call, groups: Groups = None) -> None:
     tells which groups have images although nodes.json does not have them.
     """
     from nodepkg.cli.account import cloud
-    from nodepkg.cli.images import COLUMNS, row, told
+    from nodepkg.cli.images import COLUMNS, not_known, row, told
     from nodepkg.images.listing import Digests, listing, strangers
     from nodepkg.images.usage import picture
     from nodepkg.render.bundle import Project
@@ -215,8 +215,8 @@ def list_(call: Call, groups: Groups = None) -> None:
     if not images:
         call.out.note("no images")
     call.out.table(document, COLUMNS, [row(image, now) for image in images])
-    for name, why in digests.unknown.items():
-        call.out.warning(f"{name}: whether its images are current is not known: {why}")
+    for line in not_known(digests.unknown):
+        call.out.warning(line)
     for stranger in elsewhere:
         call.out.note(told(stranger))
 
@@ -251,8 +251,8 @@ def sweep(
     """Remove what builds left behind: temporary instances, key pairs and security groups.
 
     What belongs to a build whose process lives stays, and whatever carries neither tag nor name of a build. Of a
-    build that was started on another machine, or from another copy of the project, nobody here can tell whether it
-    lives: only its age counts. Shows what would go and asks.
+    build that was started on another machine nobody here can tell whether it lives: only its age counts. Shows what
+    would go and asks.
     """
     from nodepkg.cli.leftovers import sweep_leftovers
 

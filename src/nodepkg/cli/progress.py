@@ -74,7 +74,7 @@ class LiveLines:
     def ended(self, group: str, result: str, told: str) -> None:
         shown = self._builds.pop(group, None)
         self._ended[result] = self._ended.get(result, 0) + 1
-        took = f" in {elapsed(self._clock() - shown.since)}" if shown else ""
+        took = f" (after {elapsed(self._clock() - shown.since)})" if shown else ""
         self._out.note(f"{group}: {told}{took}")
         self._next = 0.0
 

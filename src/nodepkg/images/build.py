@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nodepkg.clients.aws.account import CONSISTENCY_SECONDS
 from nodepkg.clients.aws.images import Image
 from nodepkg.clients.packer import Process
 from nodepkg.clients.packer_output import Line, Outcome, Tail
-from nodepkg.errors import AwsError, NodepkgError, RefusedError
+from nodepkg.errors import AwsError, CredentialsError, NodepkgError, RefusedError
 from nodepkg.images.build_log import BuildLog
 from nodepkg.images.ended import Ended, Fate, failure, judge
 from nodepkg.images.journal import Entry, Journal, Record
 from nodepkg.images.leftovers import key_pair_name
+from nodepkg.images.newest import belongs
 from nodepkg.images.workbench import Build, Order, Result, Workbench
 from nodepkg.pace import Progress, next_up, skipped
 
@@ -35,6 +37,9 @@ class _Running:
     ended: Ended | None = None
     ended_at: float = 0.0
     next_look: float = 0.0
+    seen: Image | None = None
+    adopted_at: float | None = None
+    complaint: str = ""
 
     @property
     def image_name(self) -> str | None:
@@ -136,6 +141,7 @@ class Loop:
                 process = bench.packer.start(template, variables, entry.output)
             except (NodepkgError, OSError) as error:
                 told = error if isinstance(error, NodepkgError) else _refused(build, error)
+                self._journal.forget(build.id)
                 self._fail(build, told, log=None, seconds=None)
                 return
             running = _Running(build, entry, process, tail, readable, bench.clock(), opened.pop_all())
@@ -165,18 +171,21 @@ class Loop:
                 self._hear(running, line)
             if code is None:
                 return
-            running.ended = Ended(running.build.group, running.build.region, code, running.outcome)
+            running.ended = Ended.of(running.build, code, running.outcome)
             running.ended_at = running.next_look = self._bench.clock()
         self._look(running, running.ended)
 
     def _hear(self, running: _Running, line: Line) -> None:
         changes = running.outcome.hear(line)
-        try:
+        try:  # a disk may be full: the build itself goes on
             if changes:
                 running.entry.note(**changes)
+        except NodepkgError as error:
+            self._complain(running, error.message)
+        try:
             running.log.write(line)
-        except (OSError, NodepkgError) as error:  # such as a full disk: the build itself goes on
-            self._bench.watcher.note(f"{running.build.group}: {error}")
+        except OSError as error:
+            self._complain(running, f"its log cannot be written: {error.strerror}")
         for part in line.text.splitlines():
             if part.strip():
                 self._bench.watcher.said(running.build.group, part, step=line.is_step)
@@ -191,6 +200,7 @@ class Loop:
         except NodepkgError as error:  # Packer reports an image, but of another region
             self._end_failed(running, error)
             return
+        running.seen = image
         fate = judge(ended, image, now - running.ended_at) if seen else _unseen(ended)
         if fate is Fate.WAIT and not self.interrupted:
             if image and image.state == "pending" and running.next_look == running.ended_at:
@@ -203,8 +213,11 @@ class Loop:
             known = image is not None or not self.interrupted
             self._end_failed(running, failure(ended, image, self._log(running)) if known else None)
         elif fate is Fate.ADOPT and image:
-            self._adopt(running, image)
+            self._adopt(running, image, now)
         else:
+            if image and not belongs(image, ended.group):
+                told = f"{ended.group}: {image.id} does not count, since it is not tagged as one of the group"
+                self._bench.watcher.note(f"{told}: package packer:adopt {ended.group} {image.id}")
             self._end(running, "built", ended.image, image.name if image else running.image_name)
 
     def _find(self, running: _Running, ended: Ended) -> tuple[Image | None, bool]:
@@ -218,20 +231,31 @@ class Loop:
             with self._bench.interrupts.at_once():
                 return self._bench.registry.find(running.build, wanted, running.image_name), True
         except KeyboardInterrupt:
-            return None, False
+            return running.seen, False
         except AwsError as error:
-            self._bench.watcher.note(f"{running.build.group}: {error.message}")
-            return None, False
+            self._complain(running, error.message)
+            return running.seen, not (ended.succeeded or isinstance(error, CredentialsError))
 
-    def _adopt(self, running: _Running, image: Image) -> None:
-        why = running.outcome.reason
-        try:
-            self._bench.registry.adopt(running.build, image, running.entry.record)
-        except NodepkgError as error:
-            self._end_failed(running, error)
-            return
-        self._bench.watcher.note(f"{running.build.group}: packer failed ({why}), but made {image.id}: it is adopted")
-        self._end(running, "adopted", image.id, image.name)
+    def _adopt(self, running: _Running, image: Image, now: float) -> None:
+        """It ends when the tags can be seen: what is built on the image finds it by them."""
+        build = running.build
+        if running.adopted_at is None:
+            try:
+                self._bench.registry.adopt(build, image, running.entry.record)
+            except NodepkgError as error:
+                self._end_failed(running, error)
+                return
+            running.adopted_at = now
+            why = running.outcome.reason
+            self._bench.watcher.note(f"{build.group}: packer failed ({why}), but made {image.id}: it is adopted")
+        elif belongs(image, build.group) or now - running.adopted_at > CONSISTENCY_SECONDS or self.interrupted:
+            self._end(running, "adopted", image.id, image.name)
+
+    def _complain(self, running: _Running, text: str) -> None:
+        """Once, of what comes again with every line, or look."""
+        if text != running.complaint:
+            running.complaint = text
+            self._bench.watcher.note(f"{running.build.group}: {text}")
 
     def _end(self, running: _Running, result: str, image: str | None, name: str | None) -> None:
         build = running.build
@@ -262,7 +286,7 @@ class Loop:
             running=self._progress.running - {build.group},
             failed=self._progress.failed | {build.group},
         )
-        told = f"{result}: {error.message}" if error else result
+        told = f"{result}: {error.message.removeprefix(f'{build.group}: ')}" if error else result
         self._keep(self._result(build, result, error=error, log=log, seconds=seconds, why=result), told)
         if not self.interrupted:
             self._tell_skipped()
@@ -285,7 +309,10 @@ class Loop:
         return _shown(self._bench.root, BuildLog.path(running.build.group, running.build.id))
 
     def _close(self, running: _Running) -> None:
-        running.opened.close()
+        try:
+            running.opened.close()
+        except OSError as error:  # all is closed; of the log the end may be missing
+            self._complain(running, f"its log cannot be written: {error.strerror}")
 
 
 def _refused(build: Build, error: OSError) -> RefusedError:

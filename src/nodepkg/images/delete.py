@@ -13,7 +13,7 @@ from nodepkg.images.removal import Removal
 from nodepkg.images.usage import Usage
 from nodepkg.nodes.load import Nodes
 from nodepkg.nodes.names import group_name_problem
-from nodepkg.nodes.select import select
+from nodepkg.nodes.select import no_such_group, select
 from nodepkg.plan import Report
 
 FOLDER = "packer"
@@ -47,9 +47,9 @@ def region_of(nodes: Nodes, group: str, region: str | None) -> str:
     if group in nodes.names:
         return nodes.region_of(select(nodes, [group], region)[0])
     if not region:
+        missing = no_such_group(nodes, group)
         raise UsageError(
-            f"no group {group} in {nodes.source.path}",
-            hint="if it had it once, say where its images are: --region REGION",
+            missing.message, hint=f"{missing.hint} (of one that it had once, say where its images are: --region REGION)"
         )
     return region
 

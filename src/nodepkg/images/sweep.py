@@ -10,6 +10,7 @@ from typing import Any
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.images import Images
 from nodepkg.clients.aws.machines import Machines
+from nodepkg.clients.packer import builds_on_this_machine
 from nodepkg.errors import AwsError
 from nodepkg.images.journal import Journal, Record
 from nodepkg.images.leftovers import BUILD_TAG, Leftover, leftovers
@@ -62,7 +63,7 @@ def sweep_plan(
     """A verdict on each leftover; what belongs to one build goes together.
 
     `knows` tells whether a build was started from here, `lives` whether its processes run: of one that was started
-    on another machine, or from another copy of the project, nobody here can tell, so only its age counts.
+    on another machine nobody here can tell, so only its age counts.
     """
     started: dict[str, datetime] = {}
     for one in found:
@@ -231,11 +232,13 @@ class Sweep:
         """The verdicts on all leftovers. Raises AwsError."""
         records = self.journal.records()
         found = [one for region in self.regions for one in leftovers(self.account, region, self.builds, records)]
-        # After the listing: the lock of a build is taken before there is anything of it.
+        # After the listing: a build lives, and its lock is taken, before there is anything of it. One that was started
+        # from another copy of the project is not in this journal, but its Packer runs.
+        here = builds_on_this_machine()
         return sweep_plan(
             found,
             knows=self.journal.knows,
-            lives=self.journal.lives,
+            lives=lambda build: self.journal.lives(build) or build in here,
             older_than=self.older_than,
             now=self.now(),
         )

@@ -17,5 +17,6 @@ def find(start: Path, environ: Mapping[str, str], given: Path | None = None) -> 
         if os.path.lexists(found):
             return Path(os.path.relpath(found, start))
     raise ConfigError(
-        f"no nodes.json in {start} or any folder above it", hint="name one with --nodes PATH or NODEPKG_NODES"
+        f"no nodes.json in {start} or any folder above it",
+        hint="name one with --nodes PATH or NODEPKG_NODES, or begin a project: package config:init",
     )

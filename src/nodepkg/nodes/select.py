@@ -19,7 +19,7 @@ def select(nodes: Nodes, patterns: Sequence[str], region: str | None = None) -> 
     for pattern in patterns:
         matched = _matching(known, pattern)
         if not matched:
-            raise _no_such_group(nodes, pattern)
+            raise no_such_group(nodes, pattern)
         chosen |= matched
     names = [name for name in nodes.names if name in chosen]
     return names if region is None else _in_region(nodes, names, region)
@@ -73,7 +73,8 @@ def _in_region(nodes: Nodes, names: list[str], region: str) -> list[str]:
     return here
 
 
-def _no_such_group(nodes: Nodes, pattern: str) -> UsageError:
+def no_such_group(nodes: Nodes, pattern: str) -> UsageError:
+    """The error for a pattern that matches nothing, with the nearest groups."""
     if pattern in nodes.entries:
         return UsageError(f"{pattern} is a layer, not a group", hint="the groups are in: package group:list")
     nearest = get_close_matches(pattern, nodes.names, n=3, cutoff=0.4)
