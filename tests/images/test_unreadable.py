@@ -1,5 +1,8 @@
 """A picture that is not complete is none: whichever page of whichever list cannot be read, nothing is deleted."""
 
+import threading
+from collections.abc import Callable
+
 import pytest
 from werkzeug.wrappers import Response
 
@@ -146,3 +149,48 @@ def test_a_parameter_that_only_ec2_may_read_is_resolved_by_ec2() -> None:
         (image,) = world.images("bee", 1)
         world.template("bee", [world.parameter("/bee", image)])
         assert set(picture(account, REGION).references) == {image}
+
+
+def between(first: str, second: str, happens: Callable[[], object]) -> Layer:
+    """Something happens once `first` has been answered, and before `second` is."""
+    happened = threading.Event()
+
+    def answer(call: Call, onward: Onward) -> Response:
+        if call.action == second:
+            assert happened.wait(timeout=30)
+        reply = onward()
+        if call.action == first and not happened.is_set():
+            happens()
+            happened.set()
+        return reply
+
+    return layer(answer)
+
+
+def test_a_group_that_appears_with_its_configuration_between_two_lists_counts() -> None:
+    images: list[str] = []
+
+    def appear() -> None:
+        World().group("new", configuration=World().launch_configuration("new", images[0]))
+
+    with aws(between("DescribeLaunchConfigurations", "DescribeAutoScalingGroups", appear)) as account:
+        images += World().images("bee", 1)
+        assert "ASG new: launch configuration new" in picture(account, REGION).references[images[0]]
+
+
+def test_a_group_that_goes_with_its_configuration_between_two_lists_is_gone() -> None:
+    def go() -> None:
+        World().scaling.autoscaling_groups.clear()
+        World().scaling.launch_configurations.clear()
+
+    with aws(between("DescribeAutoScalingGroups", "DescribeLaunchConfigurations", go)) as account:
+        World().group("old", configuration=World().launch_configuration("old", *World().images("bee", 1)))
+        assert picture(account, REGION).references == {}
+
+
+def test_a_group_whose_configuration_is_not_listed_is_an_error() -> None:
+    with aws() as account:
+        World().group("web", configuration=World().launch_configuration("old", *World().images("bee", 1)))
+        World().scaling.launch_configurations.clear()
+        with pytest.raises(AwsError, match="missing: launch configuration old of ASG web"):
+            picture(account, REGION)

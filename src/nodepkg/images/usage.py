@@ -1,7 +1,7 @@
 """Who refers to an image: one complete picture of a region. What anything in it can reach must not be deleted."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -140,13 +140,24 @@ def _referrers(reading: _Reading, account: Account, region: str, *, all_versions
     groups, versions, configurations = grouped.result(), asked.result(), configured.result()
     if all_versions:
         versions = _all_versions(reading, templates, versions)
-    pinned = _pinned(reading, templates, groups, versions)
-    if {group.launch_configuration for group in groups} - {None, *configurations}:
-        # A group came into being, with its configuration, between the one list and the other.
-        again = reading.start(autoscaling.images_of_launch_configurations)
+    if _lacking(groups, configurations):
+        # A group came into being or went, with its configuration, between the one list and the other.
+        again, later = reading.start(autoscaling.images_of_launch_configurations), reading.start(autoscaling.groups)
         reading.finish()
-        configurations = {**configurations, **again.result()}
+        configurations, groups = {**configurations, **again.result()}, later.result()
+        if lacking := _lacking(groups, configurations):
+            raise _incomplete(region, lacking)
+    pinned = _pinned(reading, templates, groups, versions)
     return Referrers(running.result(), versions, pinned, configurations, groups)
+
+
+def _lacking(groups: Iterable[AutoScalingGroup], configurations: Container[str]) -> list[str]:
+    """The launch configurations that groups have and the list does not: AWS deletes none that is in use."""
+    return [
+        f"launch configuration {group.launch_configuration} of ASG {group.name}"
+        for group in groups
+        if group.launch_configuration and group.launch_configuration not in configurations
+    ]
 
 
 def _all_versions(
