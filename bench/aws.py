@@ -62,7 +62,8 @@ def figures(place: Workplace, times: int) -> Iterator[Figure]:
             ours = Command([place.script("package"), *arguments], place.example, environ, exit_code=5)
             peer = Command([place.script(script)], place.example, environ, exit_code=1)
             done = [(first(ours, aws), first(peer, aws)) for _ in range(times + 1)][1:]
-            assert {call for pair in done for _, call in pair} == {done[0][0][1]}, "they call different operations"
+            # packer:clean reads six lists at the same time: any of them may come first.
+            assert all(call.startswith("Action=Describe") for pair in done for _, call in pair), "no list comes first"
             seconds = [[one[0] for one in side] for side in zip(*done, strict=True)]
             yield Figure(f"first call of `{' '.join(arguments)}` : boto3", *seconds, limit=1.3)
 

@@ -32,6 +32,9 @@ for what, *values in json.load(open(sys.argv[-1]))["does"]:
     elif what == "leaves a child":
         if os.fork() == 0:
             time.sleep(600)
+    elif what == "dies, and its child goes on":
+        if os.fork():
+            os.kill(os.getpid(), signal.SIGKILL)
     elif what == "fail":
         print(f"1700000000,,error-count,1\\n1700000000,amazon-ebs,error,{{values[0]}}")
         sys.exit(1)
@@ -49,8 +52,8 @@ def stub(folder: Path) -> Packer:
 
 
 def template(path: Path, *does: tuple[Any, ...]) -> Path:
-    """A template that makes the stub do this: say, raw, touch, await, cleans up, ignores SIGINT, leaves a child, fail,
-    made; each with its value.
+    """A template that makes the stub do this: say, raw, touch, await, cleans up, ignores SIGINT, leaves a child, dies
+    and its child goes on, fail, made; each with its value.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"variables": {"nodepkg_build": "", "nodepkg_key_pair": ""}, "does": does}))

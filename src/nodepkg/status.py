@@ -10,8 +10,16 @@ from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScalingGroup
 from nodepkg.clients.aws.images import Image, Images
 from nodepkg.clients.aws.templates import LaunchTemplates
-from nodepkg.images.due import current_digest, stale_inputs
-from nodepkg.images.newest import managed_images, newest_available
+from nodepkg.images.due import (
+    NoBaseError,
+    Shown,
+    current_digest,
+    has_own_credentials,
+    reason_to_build,
+    show_region,
+    stale_inputs,
+)
+from nodepkg.images.newest import belongs, newest_available
 from nodepkg.nodes.group import Group
 from nodepkg.render import files
 from nodepkg.render.files import State
@@ -46,18 +54,14 @@ class Running:
 
 @dataclass(frozen=True)
 class Remote:
-    """What AWS has for a group."""
+    """What AWS has for a group, in the eyes of packer:run, too."""
 
-    newest: Image | None
+    shown: Shown
     running: tuple[Running, ...]
-    base: str | None = None
-    base_image: Image | None = None
 
     @property
-    def base_changed(self) -> bool:
-        """Whether the newest image was made from another one than its base group's newest."""
-        newest, base = self.newest, self.base_image
-        return newest is not None and base is not None and newest.tags.get("nodepkg:source_ami") != base.id
+    def newest(self) -> Image | None:
+        return self.shown.newest
 
 
 def local(templates: PackerTemplates, group: Group) -> Local:
@@ -66,19 +70,26 @@ def local(templates: PackerTemplates, group: Group) -> Local:
     return Local(states, current_digest(templates, group), tuple(stale_inputs(templates, group)))
 
 
-def remote(account: Account, groups: Sequence[Group]) -> dict[str, Remote]:
-    """Two listings for each region, and one call for each group that runs."""
+def remote(account: Account, templates: PackerTemplates, groups: Sequence[Group]) -> dict[str, Remote]:
+    """Two listings for each region, one call for each group that runs, and those for the source images."""
     found = {}
     for region in sorted({group.region for group in groups}):
-        templates = LaunchTemplates(account, region)
-        images, running = managed_images(Images(account, region)), running_groups(account, [region])
-        for group in groups:
-            if group.region == region:
-                asgs = tuple(Running(asg, _image(templates, asg)) for asg in running.get((region, group.name), []))
-                base = group.settings.source_group
-                base_image = newest_available(images.get(base, [])) if base else None
-                found[group.name] = Remote(newest_available(images.get(group.name, [])), asgs, base, base_image)
+        launched, images = LaunchTemplates(account, region), Images(account, region)
+        owned, running = images.owned(), running_groups(account, [region])
+        here = [group for group in groups if group.region == region]
+        visible = [group for group in here if not has_own_credentials(group)]
+        # Of one that Packer builds with other credentials at least the digest can be told, if the image is shown.
+        shown = {group.name: Shown(_newest(owned, group)) for group in here}
+        shown |= show_region(images, templates, visible, owned)
+        for group in here:
+            asgs = tuple(Running(asg, _image(launched, asg)) for asg in running.get((region, group.name), []))
+            found[group.name] = Remote(shown[group.name], asgs)
     return found
+
+
+def due(here: Local, there: Remote) -> str:
+    """Why packer:run would build the group, by itself; "" if its image is up to date."""
+    return reason_to_build(there.shown, here.digest, None)
 
 
 def next_command(group: Group, here: Local, there: Remote | None) -> str:
@@ -87,9 +98,9 @@ def next_command(group: Group, here: Local, there: Remote | None) -> str:
         return f"package group:create {group.name}"
     if there is None:
         return ""
-    if there.base and there.base_image is None:
-        return f"package packer:run {there.base}"
-    if there.newest is None or there.newest.tags.get("nodepkg:digest") != here.digest or there.base_changed:
+    if due(here, there):
+        if isinstance(there.shown.missing, NoBaseError):
+            return f"package packer:run {group.settings.source_group}"
         return f"package packer:run {group.name}"
     if group.settings.autoscale and not there.running:
         return f"package autoscale:run {group.name}"
@@ -97,7 +108,8 @@ def next_command(group: Group, here: Local, there: Remote | None) -> str:
 
 
 def document(group: Group, here: Local, there: Remote | None, now: datetime) -> dict[str, Any]:
-    """One group's status as values; `image` and `asg` are null where there is none, absent where AWS was not asked."""
+    """One group's status as values; `image` is null where there is none, `due` where packer:run would build
+    none; they and `asg` are absent where AWS was not asked."""
     told: dict[str, Any] = {
         "group": group.name,
         "region": group.region,
@@ -113,8 +125,8 @@ def document(group: Group, here: Local, there: Remote | None, now: datetime) -> 
             "age_seconds": int((now - newest.created).total_seconds()),
             "digest": newest.tags.get("nodepkg:digest"),
             "current": newest.tags.get("nodepkg:digest") == here.digest,
-            "base_changed": there.base_changed,
         }
+        told["due"] = due(here, there) or None
         told["asg"] = [
             {
                 "name": run.asg.name,
@@ -128,6 +140,10 @@ def document(group: Group, here: Local, there: Remote | None, now: datetime) -> 
             for run in there.running
         ]
     return {**told, "next": next_command(group, here, there) or None}
+
+
+def _newest(owned: Sequence[Image], group: Group) -> Image | None:
+    return newest_available(image for image in owned if belongs(image, group.name))
 
 
 def _image(templates: LaunchTemplates, asg: AutoScalingGroup) -> str | None:

@@ -170,3 +170,20 @@ def test_what_was_deleted_before_an_error_is_reported(run: Run, world: World, re
     assert done.code == 5
     assert f"delete {orphan}" in done.err
     assert len(json.loads(done.out)["deleted"]) == 1
+
+
+def test_what_others_named_steers_no_terminal(run: Run, world: World) -> None:
+    evil = "a\nerror: b\x9b2J\u202e"
+    world.image("of nobody", evil)
+    used = world.image("red \x9b31m", "bee", age=timedelta(days=3), tags={"nodepkg:commit": evil})
+    world.image("old \x9b31m", "bee", age=timedelta(days=4))
+    world.launch_configuration("web \x9b5m", used)
+    for command in (
+        ["packer:list"],
+        ["packer:delete", "bee", "--yes"],
+        ["packer:clean", "-n", "0", "--dry-run"],
+        ["packer:clean", "-n", "0", "--yes"],
+    ):
+        done = run(*command)
+        assert not {"\x9b", "\u202e"} & {*done.out, *done.err}, command
+        assert "\nerror: b" not in done.out + done.err

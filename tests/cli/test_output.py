@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pexpect
@@ -248,3 +248,14 @@ def test_words_of_the_result_are_wrapped_on_a_terminal_only(monkeypatch: pytest.
         "     roles/bee.json,",
         r"     \x1b[31m",
     ]
+
+
+@pytest.mark.parametrize("tell", [Output().note, Output().warning, lambda text: Output().error(text, text, 6)])
+def test_nothing_that_is_quoted_steers_the_terminal(
+    tell: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell("packer said \x1b[2J\x9b1A\r\n\x07:\n    ^ here")
+    said = capsys.readouterr().err
+    assert "\\x1b[2J\\x9b1A" in said
+    assert not set(said) & set("\x1b\x9b\r\x07")
+    assert "\n    ^ here" in said

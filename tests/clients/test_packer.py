@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nodepkg.clients.packer import Packer, find
+from nodepkg.clients.packer import Packer, builds_on_this_machine, find
 from nodepkg.errors import ToolError
 from nodepkg.images.due import require_plugins
 
@@ -98,7 +98,7 @@ while :; do sleep 0.05; done"""
     program = f"""
 import os, signal
 from pathlib import Path
-from nodepkg.clients.packer import find
+from nodepkg.clients.packer import builds_on_this_machine, find
 find({environ!r}).start(Path("bee.json"), {{}}, open({output!r}, "wb"))
 while "begun" not in Path({output!r}).read_text():
     pass
@@ -176,3 +176,20 @@ def test_hcl2_wants_a_packer_that_knows_it(tmp_path: Path) -> None:
     packer.require("amazon-ebs")
     with pytest.raises(ToolError, match=r"hcl2, which wants 1\.7"):
         packer.require("amazon-ebs", hcl2=True)
+
+
+def test_the_builds_of_this_machine_are_seen_whoever_started_them() -> None:
+    command = [sys.executable, "-c", "print(flush=True); input()", "-var", "nodepkg_build=6b01c7bd973eb170"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout
+        assert running.stdout.readline() == b"\n"
+        assert "6b01c7bd973eb170" in builds_on_this_machine()
+        running.communicate(b"\n")
+    assert "6b01c7bd973eb170" not in builds_on_this_machine()
+
+
+def test_what_others_run_may_have_any_bytes_in_it() -> None:
+    command: list[str | bytes] = [sys.executable, "-c", "input()", b"nodepkg_build=\xff"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as running:
+        assert "\ufffd" in builds_on_this_machine()
+        running.communicate(b"\n")

@@ -26,6 +26,7 @@ from nodepkg.clients.packer_output import Line, Outcome, Tail, parse
         ("1700000000,,future-kind,a,b", Line("future-kind", ("a", "b"), "", 1700000000)),
         ("1700000000,,ui", Line("ui", (), "", 1700000000)),
         ("panic: runtime error, oh", Line("", ("panic: runtime error, oh",))),
+        ("999999999999,,ui,say,x", Line("", ("999999999999,,ui,say,x",))),
         ("²,,ui,say,x", Line("", ("²,,ui,say,x",))),
         ("1,2,3 files copied, one left", Line("", ("1,2,3 files copied, one left",))),
         ("", Line("", ("",))),
@@ -153,3 +154,10 @@ def test_the_reason_is_the_error_then_the_last_complaint_then_the_last_line() ->
     assert outcome.reason == "==> amazon-ebs: it broke"
     outcome.hear(parse("1,amazon-ebs,error,because\n"))
     assert outcome.reason == "because"
+
+
+def test_what_a_post_processor_makes_is_not_the_image() -> None:
+    outcome = Outcome()
+    for artifact in ("us-east-1:ami-1", "packer.box"):
+        outcome.hear(parse(f"1700000000,amazon-ebs,artifact,0,id,{artifact}"))
+    assert outcome.artifact == "us-east-1:ami-1"

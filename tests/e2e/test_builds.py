@@ -103,7 +103,7 @@ def test_what_is_up_to_date_is_not_built_again(package: Program) -> None:
     forced = package("packer:run", "12_04-base", "--sandbox", "--json", "--force")
     assert words(forced) == {"12_04-base": "built"}
     (status,) = json.loads(package("group:status", "ftp-listener", "--sandbox", "--json").stdout)
-    assert (status["image"]["base_changed"], status["next"]) == (True, "package packer:run ftp-listener")
+    assert (status["due"], status["next"]) == ("its base image has changed", "package packer:run ftp-listener")
     told = package("packer:run", "ftp-listener", "--sandbox", "--dry-run").stderr
     assert "would build an image of ftp-listener from packer/ftp-listener.json: its base image has changed" in told
 

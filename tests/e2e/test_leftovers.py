@@ -91,6 +91,25 @@ def test_a_killed_package_takes_packer_along_which_cleans_up(
 
 
 @each_packer
+def test_what_a_killed_packer_leaves_is_told_and_swept(
+    on_aws: Program, aws: process.Sandbox, tmp_path: Path, packer: str
+) -> None:
+    """Packer's child would go on for as long as the converge is silent, and keep the sweep waiting."""
+    seed(aws)
+    with node(tmp_path, address="127.0.0.1") as host:
+        reach(on_aws.folder, host, aws.endpoint)
+        with building(on_aws, host, packer) as running:
+            os.kill(packer_of(running), signal.SIGKILL)
+            _, told = running.communicate(timeout=SECONDS)
+    assert running.returncode == 6
+    assert "ended by signal 9" in told
+    build = re.search(r"package packer:sweep --build ([0-9a-f]{16})", told)
+    assert build
+    swept(on_aws, "--build", build[1])
+    assert left(client(aws)) == NOTHING
+
+
+@each_packer
 def test_what_is_left_when_both_are_killed_is_swept(
     on_aws: Program, aws: process.Sandbox, tmp_path: Path, packer: str
 ) -> None:

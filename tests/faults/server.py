@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import make_server
 
 from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.models import Models
 from nodepkg.sandbox import moto_seed
 from nodepkg.sandbox.front import Layer
 from nodepkg.sandbox.seed import Seed, SeedImage, SeedRegion
@@ -19,6 +21,18 @@ class Quiet(MotoRequestHandler):
 
     def log_request(self, *_: object) -> None:
         pass
+
+
+class QuickAccount(Account):
+    """One that after a throttled call does not slow down, and that reads botocore's models once for all tests."""
+
+    retry_mode = "standard"
+    _models = Models(None)
+
+    def _boto(self) -> Any:
+        session = super()._boto()
+        session.register_component("data_loader", self._models)
+        return session
 
 
 @contextmanager
@@ -33,7 +47,7 @@ def aws(*layers: Layer) -> Iterator[Account]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield Account(endpoint=f"http://127.0.0.1:{server.port}")
+        yield QuickAccount(endpoint=f"http://127.0.0.1:{server.port}")
     finally:
         server.shutdown()
         thread.join()

@@ -3,7 +3,7 @@
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from nodepkg.clients.aws.buckets import Bucket
 from nodepkg.clients.aws.images import Image
 from nodepkg.errors import AwsError, RefusedError, ToolError
 from nodepkg.images.build import Loop
+from nodepkg.images.build_log import BuildLog
 from nodepkg.images.interrupts import SAME_SECONDS, Interrupts
-from nodepkg.images.journal import Journal, Record, new_build_id
+from nodepkg.images.journal import BUILDS, Journal, Record, new_build_id
 from nodepkg.images.staging import Templates
 from nodepkg.images.workbench import Build, Order, Result, Workbench
 from tests.stub_packer import stub, template
@@ -23,24 +24,31 @@ from tests.stub_packer import stub, template
 IDS = iter(range(1, 1_000_000))
 
 
-def image(state: str = "available", name: str = "bee 1") -> Image:
-    return Image("ami-1", name, datetime(2026, 1, 1, tzinfo=UTC), state, {})
+def image(state: str = "available", name: str = "bee 1", **tags: str) -> Image:
+    """Of the tags, `_` stands for `:`."""
+    tagged = {key.replace("_", ":"): value for key, value in tags.items()}
+    return Image("ami-1", name, datetime(2026, 1, 1, tzinfo=UTC), state, tagged)
 
 
 @dataclass
 class Images:
-    """A registry in memory: what each look finds, the last for good. Every image is there by default."""
+    """A registry in memory: what each look finds, the last for good. Every image is there by default, and tagged after
+    `untagged` looks.
+    """
 
     finds: list[Image | Exception | None] = field(default_factory=lambda: [image()])
     asked: list[tuple[str | None, str | None]] = field(default_factory=list)
     adopted: list[tuple[str, Record]] = field(default_factory=list)
+    untagged: int = 0
 
     def find(self, build: Build, image: str | None, name: str | None) -> Image | None:
         self.asked.append((image, name))
         found = self.finds.pop(0) if len(self.finds) > 1 else self.finds[0]
         if isinstance(found, Exception):
             raise found
-        return found
+        if found is None or len(self.asked) <= self.untagged:
+            return found
+        return replace(found, tags={"group": build.group, "nodepkg:managed": "true", **found.tags})
 
     def adopt(self, build: Build, image: Image, record: Record) -> None:
         self.adopted.append((image.id, record))
@@ -166,6 +174,12 @@ def test_the_log_has_every_message_with_its_time_and_is_private(rig: Rig) -> Non
     assert (path.parent / ".gitignore").read_text() == "*\n"
 
 
+def test_the_log_has_also_what_is_shown_once_only(rig: Rig) -> None:
+    for does, last in ((GOOD, "artifact: 0, id, us-east-1:ami-1"), ([("fail", "boom")], "error: boom")):
+        path = rig.root / str(rig.run(rig.build("bee", *does))["bee"].log)
+        assert path.read_text().splitlines()[-1].endswith(f"Z {last}")
+
+
 def test_builds_run_side_by_side_but_not_more_than_were_asked_for(rig: Rig) -> None:
     """Each of two waits for the other to have begun; the third begins when a place is free."""
     one, two, three = (str(rig.root / name) for name in ("one", "two", "three"))
@@ -249,12 +263,12 @@ def test_an_image_that_appears_later_is_waited_for(rig: Rig) -> None:
     rig.images.finds = [None, image("pending"), image("pending"), image()]
     results = rig.run(rig.build("bee", *LOST))
     assert results["bee"].result == "adopted"
-    assert rig.images.asked == [("ami-1", "bee 1")] * 4
+    assert rig.images.asked == [("ami-1", "bee 1")] * 5  # the last one for its tags
 
 
 def test_an_image_of_which_packer_did_not_say_the_id_is_found_by_its_name(rig: Rig) -> None:
     rig.run(rig.build("bee", *LOST[:2], ("fail", "lost the connection")))
-    assert rig.images.asked == [(None, "bee 1")]
+    assert set(rig.images.asked) == {(None, "bee 1")}
     assert [adopted for adopted, _ in rig.images.adopted] == ["ami-1"]
 
 
@@ -262,6 +276,41 @@ def test_nothing_is_adopted_that_was_there_before(rig: Rig) -> None:
     results = rig.run(rig.build("bee", LOST[0], ("fail", "AMI Name: 'bee 1' is used by an existing AMI: ami-1")))
     assert results["bee"].result == "failed"
     assert rig.images.asked == []
+
+
+def test_nothing_is_adopted_that_another_build_has_made(rig: Rig) -> None:
+    """Two runs that begin in the same second give their images one name; EC2 takes the first."""
+    rig.images.finds = [image(nodepkg_build="0123456789abcdef")]
+    duplicate = ("fail", "InvalidAMIName.Duplicate: AMI name bee 1 is already in use by AMI ami-1")
+    assert rig.run(rig.build("bee", *LOST[:2], duplicate))["bee"].result == "failed"
+    rig.images.finds = [image(nodepkg_digest="another")]
+    assert rig.run(rig.build("bee", *LOST[:2], duplicate))["bee"].result == "failed"
+    assert rig.images.adopted == []
+
+
+@pytest.mark.parametrize("does", [GOOD, LOST], ids=["built", "adopted"])
+def test_what_is_built_on_a_base_begins_when_its_tags_are_seen(rig: Rig, does: tuple[tuple[str, ...], ...]) -> None:
+    """Packer finds the base by them, and takes an older one as long as it does not see those of the new one."""
+    rig.images.untagged = 3
+    looks: list[int] = []
+    rig.told.react = lambda _, line: looks.append(len(rig.images.asked)) if "now" in line else None
+    rig.run(rig.build("base", *does), rig.build("leaf", ("say", "now"), *GOOD), needs={"leaf": ["base"]})
+    assert looks == [4]
+    assert len(rig.images.adopted) == (does is LOST)
+
+
+def test_an_image_without_the_tags_of_its_group_is_not_waited_for_for_ever(rig: Rig) -> None:
+    seconds = iter(range(10**6))
+    rig.clock = lambda: float(next(seconds))
+    rig.images.untagged = 10**6
+    assert rig.run(rig.build("bee", *GOOD))["bee"].result == "built"
+    assert any("does not count" in note for note in rig.told.notes)
+
+
+def test_that_aws_does_not_answer_once_ends_no_waiting_for_an_image(rig: Rig) -> None:
+    rig.images.finds = [AwsError("cut"), image("pending"), AwsError("cut"), AwsError("cut"), image()]
+    assert rig.run(rig.build("bee", *LOST))["bee"].result == "adopted"
+    assert rig.told.notes.count("bee: cut") == 1
 
 
 def test_an_image_that_stays_pending_is_given_up_with_the_command_for_later(rig: Rig) -> None:
@@ -313,9 +362,68 @@ def test_garbage_is_kept_and_shown_and_harms_nothing(rig: Rig) -> None:
     assert {"panic: runtime error", "future: a, b"} <= set(said)
 
 
+def test_a_time_that_no_calendar_has_is_garbage_too(rig: Rig) -> None:
+    assert rig.run(rig.build("bee", ("raw", "999999999999,,ui,say,late\n"), *GOOD))["bee"].result == "built"
+
+
+def test_a_disk_that_is_full_ends_no_build(rig: Rig) -> None:
+    """The log goes to a device on which there is no room; of that is told once."""
+    build = rig.build("bee", *[("say", f"line {number}") for number in range(9)], *GOOD)
+    path = rig.root / BuildLog.path("bee", build.id)
+    path.parent.mkdir(parents=True)
+    path.symlink_to("/dev/full")
+    results = rig.run(build, rig.build("other", *GOOD))
+    assert {name: result.result for name, result in results.items()} == {"bee": "built", "other": "built"}
+    assert [note for note in rig.told.notes if "No space left" in note] == [
+        "bee: its log cannot be written: No space left on device"
+    ]
+
+
+def test_what_was_never_started_leaves_no_record(rig: Rig) -> None:
+    build = rig.build("bee", *GOOD)
+    (rig.root / BuildLog.path("bee", build.id)).mkdir(parents=True)
+    result = rig.run(build)["bee"]
+    assert isinstance(result.error, RefusedError)
+    assert [path.name for path in (rig.root / BUILDS).iterdir()] == [".gitignore"]
+
+
+def test_a_journal_that_cannot_be_written_starts_nothing(rig: Rig) -> None:
+    (rig.root / ".nodepkg").write_text("a file")
+    begun = rig.root / "begun"
+    result = rig.run(rig.build("bee", ("touch", str(begun)), *GOOD))["bee"]
+    assert isinstance(result.error, RefusedError)
+    assert "cannot be written" in result.error.message
+    assert not begun.exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "\xff"])
+def test_a_template_that_is_none_fails_its_group_only(rig: Rig, text: str) -> None:
+    build = rig.build("bee", *GOOD)
+    (rig.root / build.template).write_bytes(text.encode("latin-1"))
+    results = rig.run(build, rig.build("other", *GOOD))
+    assert isinstance(results["bee"].error, RefusedError)
+    assert results["other"].result == "built"
+
+
 def test_a_child_that_holds_the_output_open_is_not_waited_for(rig: Rig) -> None:
     results = rig.run(rig.build("bee", *GOOD, ("leaves a child",)))
     assert results["bee"].result == "built"
+
+
+def test_the_child_of_a_packer_that_was_killed_cleans_up_first(rig: Rig) -> None:
+    """Packer does its work in a child of its own."""
+    build = rig.build("bee", ("cleans up",), ("dies, and its child goes on",), ("await", "/never"))
+    result = rig.run(build)["bee"]
+    assert rig.told.lines[-1] == ("bee", "==> amazon-ebs: Terminating the source AWS instance...")
+    assert "ended by signal 9" in str(result.error)
+    assert not Journal(rig.root).lives(build.id)
+
+
+def test_a_child_that_does_not_end_is_killed(rig: Rig) -> None:
+    minutes = iter(range(10**6))
+    rig.clock = lambda: 60.0 * next(minutes)
+    build = rig.build("bee", ("ignores SIGINT",), ("dies, and its child goes on",), ("await", "/never"))
+    assert rig.run(build)["bee"].result == "failed"
 
 
 def test_names_are_written_down_while_the_build_runs(rig: Rig) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from nodepkg.clients.aws.images import Image, Snapshot
+from nodepkg.clients.aws.images import UNDATED, Image, Snapshot
 from nodepkg.images.clean import Judgement, Rules, judge, too_many, written
 from nodepkg.images.newest import belongs, newest_available
 from tests.images.pictures import REGION, START, image, snapshot, usage
@@ -61,6 +61,12 @@ def test_disabled_and_protected_images_count_only_if_they_are_available() -> Non
 
 def test_the_id_decides_between_two_of_one_moment() -> None:
     assert deleted([image(2, days=1), image(1, days=1)], keep=1) == ["ami-1"]
+
+
+def test_an_image_without_a_date_stays_and_a_failed_one_goes() -> None:
+    undated = replace(image(1), created=UNDATED)
+    assert why(undated).startswith("has no creation date")
+    assert why(replace(undated, state="failed")) == "deleted: failed"
 
 
 def test_each_group_keeps_its_own_newest() -> None:

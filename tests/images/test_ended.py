@@ -12,7 +12,8 @@ from nodepkg.images.ended import Ended, Fate, failure, image_in, judge
 
 
 def image(state: str, name: str = "bee 1") -> Image:
-    return Image("ami-1", name, datetime(2026, 1, 1, tzinfo=UTC), state, {})
+    tags = {"group": "bee", "nodepkg:managed": "true"}
+    return Image("ami-1", name, datetime(2026, 1, 1, tzinfo=UTC), state, tags)
 
 
 def ended(code: int = 1, **said: Any) -> Ended:
@@ -28,15 +29,16 @@ BAD = ended(image="ami-1")
     [
         (GOOD, image("available"), 0, Fate.BUILT),
         (GOOD, None, 0, Fate.WAIT),
-        (GOOD, None, 11, Fate.FAILED),
+        (GOOD, None, 29, Fate.WAIT),
+        (GOOD, None, 31, Fate.FAILED),
         (GOOD, image("failed"), 0, Fate.FAILED),
         (BAD, image("available"), 0, Fate.ADOPT),
         (BAD, image("available", "Xyz123"), 0, Fate.FAILED),
         (BAD, image("pending"), 1700, Fate.WAIT),
         (BAD, image("pending"), 1801, Fate.FAILED),
         (BAD, image("failed"), 0, Fate.FAILED),
-        (BAD, None, 9, Fate.WAIT),
-        (BAD, None, 11, Fate.FAILED),
+        (BAD, None, 29, Fate.WAIT),
+        (BAD, None, 31, Fate.FAILED),
         (ended(makes=False), None, 0, Fate.FAILED),
         (ended(0), None, 0, Fate.WAIT),
     ],

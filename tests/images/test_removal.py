@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
+from werkzeug.wrappers import Response
 
 from nodepkg.clients.aws.account import Account
 from nodepkg.errors import AwsError
@@ -15,9 +16,11 @@ from nodepkg.images.clean import Judgement, Rules
 from nodepkg.images.removal import Removal, kept_too, plan_removal
 from nodepkg.images.usage import Usage, picture
 from nodepkg.plan import Report, execute
+from nodepkg.sandbox.calls import Call
 from nodepkg.sandbox.front import Layer
 from nodepkg.sandbox.throttling import Throttling
 from tests.faults import aws, deny, empty_page, refuse, short_pages
+from tests.faults.layers import Onward, layer
 from tests.images.pictures import REGION
 from tests.worlds import World
 
@@ -226,6 +229,65 @@ def test_a_picture_is_renewed_before_it_is_sixty_seconds_old(account: Account) -
     assert left(world)[0] == set()
     assert len(taken) == 3
     assert all(min(now - at for at in taken if at <= now) <= 60 for now in at_deletion)
+
+
+def late(action: str, happens: Callable[[], object]) -> Layer:
+    """The first call of this action fails, and something happens before it is tried again."""
+    calls = [0]
+
+    def answer(call: Call, onward: Onward) -> Response:
+        calls[0] += call.action == action
+        if call.action != action or calls[0] > 1:
+            return onward()
+        happens()
+        return call.error("InternalError", "An internal error", 500)
+
+    return layer(answer)
+
+
+@pytest.mark.parametrize("seconds", [61, 10])
+def test_a_deletion_that_is_tried_again_late_rests_on_a_new_picture(seconds: float) -> None:
+    world, clock, image = World(), Clock(), list[str]()
+
+    def happens() -> None:
+        clock.now += seconds
+        world.instance(image[0])
+
+    with aws(late("DeregisterImage", happens)) as account:
+        image += world.images("bee", 1)
+        (report,) = carry_out(removal(account, world, clock=clock))
+        assert ("kept" in report) == (seconds > 60)
+        assert (left(world)[0] == set(image)) == (seconds > 60)
+
+
+def test_a_snapshot_that_is_tried_again_late_rests_on_a_new_picture() -> None:
+    world, clock = World(), Clock()
+
+    def happens() -> None:
+        clock.now += 61
+        world.image("being made", "bee", state="pending")
+
+    with aws(late("DeleteSnapshot", happens)) as account:
+        orphan = world.snapshot(age=timedelta(hours=2), tags=TAGS)
+        (report,) = carry_out(removal(account, world, clock=clock))
+        assert report["kept"] == "an image has it"
+        assert orphan in left(world)[1]
+
+
+def test_a_deletion_that_aws_never_takes_in_time_is_an_error() -> None:
+    world, clock = World(), Clock()
+
+    def answer(call: Call, onward: Onward) -> Response:
+        if call.action != "DeregisterImage":
+            return onward()
+        clock.now += 61
+        return call.error("InternalError", "An internal error", 500)
+
+    with aws(layer(answer)) as account:
+        (image,) = world.images("bee", 1)
+        with pytest.raises(AwsError, match="takes no deletion in us-east-1 within 60 s"):
+            carry_out(removal(account, world, clock=clock))
+        assert left(world)[0] == {image}
 
 
 def test_one_thread_takes_the_picture_while_the_others_wait(account: Account) -> None:

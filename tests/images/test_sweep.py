@@ -317,6 +317,19 @@ def test_tags_and_records_tell_whose_a_thing_is(folder: Path) -> None:
         assert world.left() == [strange]
 
 
+def test_a_key_pair_that_packer_named_itself_is_that_of_its_record(folder: Path) -> None:
+    """A template of the user's own need not take the name from packer:run."""
+    with aws() as account:
+        world = World(account, folder)
+        told, heard = world.build(1), world.build(2)
+        world.ended(told, key_pair="packer_1")
+        world.ended(heard)
+        line = "1700000000,,ui,say,==> amazon-ebs: Creating temporary keypair: packer_2\n"
+        (world.journal.folder / f"{heard}.out").write_text(line)
+        pairs = [world.key_pair(f"packer_{number}") for number in (1, 2, 3)]
+        assert set(world.swept()) == set(pairs[:2])
+
+
 def test_a_living_build_keeps_what_it_made(folder: Path) -> None:
     with aws() as account:
         world = World(account, folder)
@@ -482,7 +495,45 @@ def test_a_packer_that_winds_down_is_waited_for(folder: Path) -> None:
         told: list[str] = []
         broom = Broom(account, 1.0, clock=lambda: sum(world.waits), sleep=packer_goes_on)
         assert sweep.settle(verdicts, broom, told.append) == []
-        assert [build in line for line in told] == [True]
+        assert told
+        assert all(build in line for line in told)
+
+
+def test_what_ec2_does_not_show_yet_is_waited_for(folder: Path) -> None:
+    with aws() as account:
+        world = World(account, folder)
+        ended, silent = world.build(1), world.build(2)
+        for build in (ended, silent):
+            world.ended(build)
+        output = world.journal.folder / f"{ended}.out"
+        output.write_text("1700000000,,ui,say,==> amazon-ebs: Creating temporary keypair: x\n")
+        said = output.stat().st_mtime
+        moments = iter([said + 1, said + 1, said + 1, said + 11, said + 11, said + 11])
+        sweep = world.sweep(now=lambda: datetime.fromtimestamp(next(moments), UTC))
+        assert sweep.examine() == []
+
+        def appears(seconds: float) -> None:
+            world.waits.append(seconds)
+            world.key_pair(key_pair_name(ended))
+
+        broom = Broom(account, 1.0, clock=lambda: sum(world.waits), sleep=appears)
+        told: list[str] = []
+        assert [verdict.leftover.build for verdict in sweep.settle([], broom, told.append)] == [ended]
+        assert [ended in line for line in told] == [True]
+        assert sweep.settle([], broom, pytest.fail) == []
+
+
+def test_a_sweep_of_one_build_waits_for_no_other_and_forgets_none(folder: Path) -> None:
+    with aws() as account, program(folder) as (ours, _):
+        world = World(account, folder)
+        asked, other = world.build(1), world.build(2)
+        for build in (asked, other):
+            world.ended(build)
+        ours.kill()
+        ours.wait()
+        sweep = world.sweep(builds=[asked])
+        assert sweep.settle([], world.broom, pytest.fail) == []
+        assert sweep.forget() == [asked]
 
 
 def test_a_packer_that_has_made_nothing_yet_is_waited_for(folder: Path) -> None:

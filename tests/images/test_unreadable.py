@@ -1,5 +1,8 @@
 """A picture that is not complete is none: whichever page of whichever list cannot be read, nothing is deleted."""
 
+import threading
+from collections.abc import Callable
+
 import pytest
 from werkzeug.wrappers import Response
 
@@ -7,6 +10,7 @@ from nodepkg.errors import AwsError, ExitCode
 from nodepkg.images.usage import Usage, picture
 from nodepkg.sandbox.calls import Call
 from nodepkg.sandbox.front import Layer
+from tests.clients.test_odd_answers import without
 from tests.faults import Recorder, aws, cut_page, deny, empty_page, fail, short_pages, throttle
 from tests.faults.layers import Onward, layer
 from tests.worlds import World
@@ -78,11 +82,10 @@ def test_every_page_of_every_list_counts() -> None:
     assert [recorder.counts[action] for action in LISTS] == [6, 6, 3, 4, 3, 3]
 
 
-@pytest.mark.parametrize("number", [1, 3])
 @pytest.mark.parametrize("action", LISTS)
-def test_a_page_that_is_refused_is_an_error_that_says_what_is_missing(action: str, number: int) -> None:
+def test_a_last_page_that_is_refused_is_an_error_that_says_what_is_missing(action: str) -> None:
     with pytest.raises(AwsError, match="no image in us-east-1 is deleted") as missing:
-        taken(refuse(action, number))
+        taken(refuse(action, 3))
     assert f"{LISTS[action]} in us-east-1: UnauthorizedOperation" in missing.value.message
     assert missing.value.exit_code == ExitCode.AWS
     assert missing.value.code == "UnauthorizedOperation"
@@ -101,13 +104,24 @@ def test_an_empty_page_ends_no_list(action: str, page: int) -> None:
     assert len(usage.images) == len(usage.snapshots) == 11
 
 
-@pytest.mark.parametrize("page", [1, 3])
 @pytest.mark.parametrize("action", LISTS)
-def test_a_page_that_breaks_off_is_an_error(action: str, page: int) -> None:
+def test_a_last_page_that_breaks_off_is_an_error(action: str) -> None:
     with pytest.raises(AwsError, match="no image in us-east-1 is deleted") as missing:
-        taken(cut_page(action, page))
+        taken(cut_page(action, 3))
     (line,) = missing.value.message.splitlines()
     assert f"{LISTS[action]} in us-east-1: AWS's reply broke off" in line
+
+
+def test_an_answer_without_what_each_has_is_an_error() -> None:
+    with pytest.raises(AwsError, match=r"no image in us-east-1 is deleted while .*KeyError: 'ImageId'"):
+        taken(without("DescribeImages", "imageId"))
+
+
+def test_what_other_services_manage_counts_though_it_be_hidden() -> None:
+    recorder = Recorder()
+    taken(recorder)
+    asked = {call.action for call in recorder.calls if call.parameters.get("IncludeManagedResources") == "true"}
+    assert asked == {"DescribeInstances", "DescribeLaunchTemplateVersions", "DescribeAutoScalingGroups"}
 
 
 @pytest.mark.parametrize("action", LISTS)
@@ -135,3 +149,48 @@ def test_a_parameter_that_only_ec2_may_read_is_resolved_by_ec2() -> None:
         (image,) = world.images("bee", 1)
         world.template("bee", [world.parameter("/bee", image)])
         assert set(picture(account, REGION).references) == {image}
+
+
+def between(first: str, second: str, happens: Callable[[], object]) -> Layer:
+    """Something happens once `first` has been answered, and before `second` is."""
+    happened = threading.Event()
+
+    def answer(call: Call, onward: Onward) -> Response:
+        if call.action == second:
+            assert happened.wait(timeout=30)
+        reply = onward()
+        if call.action == first and not happened.is_set():
+            happens()
+            happened.set()
+        return reply
+
+    return layer(answer)
+
+
+def test_a_group_that_appears_with_its_configuration_between_two_lists_counts() -> None:
+    images: list[str] = []
+
+    def appear() -> None:
+        World().group("new", configuration=World().launch_configuration("new", images[0]))
+
+    with aws(between("DescribeLaunchConfigurations", "DescribeAutoScalingGroups", appear)) as account:
+        images += World().images("bee", 1)
+        assert "ASG new: launch configuration new" in picture(account, REGION).references[images[0]]
+
+
+def test_a_group_that_goes_with_its_configuration_between_two_lists_is_gone() -> None:
+    def go() -> None:
+        World().scaling.autoscaling_groups.clear()
+        World().scaling.launch_configurations.clear()
+
+    with aws(between("DescribeAutoScalingGroups", "DescribeLaunchConfigurations", go)) as account:
+        World().group("old", configuration=World().launch_configuration("old", *World().images("bee", 1)))
+        assert picture(account, REGION).references == {}
+
+
+def test_a_group_whose_configuration_is_not_listed_is_an_error() -> None:
+    with aws() as account:
+        World().group("web", configuration=World().launch_configuration("old", *World().images("bee", 1)))
+        World().scaling.launch_configurations.clear()
+        with pytest.raises(AwsError, match="missing: launch configuration old of ASG web"):
+            picture(account, REGION)

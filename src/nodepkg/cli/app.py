@@ -71,13 +71,15 @@ def run(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _interrupt)
+    answer: int = ExitCode.DONE
     try:
         code = app(arguments or ["--help"], prog_name="package", standalone_mode=False)
+        answer = code if isinstance(code, int) else ExitCode.DONE
         sys.stdout.flush()
-        return code if isinstance(code, int) else ExitCode.DONE
+        return answer
     except BrokenPipeError:
-        _forget_stdout()  # whoever read it has gone (`| head`)
-        return ExitCode.DONE
+        _forget_stdout()  # whoever read it has gone (`| head`); that something failed, it has all the same
+        return answer
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort, also for bugs
         if "--debug" in arguments:
             import traceback

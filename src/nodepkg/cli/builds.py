@@ -50,14 +50,16 @@ def run_builds(
         registry = AwsRegistry(place.account, {group.name: group.settings.tags for group in groups})
         loop = _build(call, place.stage, registry, order, packer=packer, root=nodes.root)
         results |= loop.results
-    _show(call, [results[need.group.name] for need in decided])
-    if loop:
-        _tell_leftovers(call, place.account, nodes.root, loop)
-    errors = {name: result.error for name, result in results.items() if result.error}
-    if loop and loop.interrupted:
-        _tell_errors(call, errors)
-        raise KeyboardInterrupt
-    _fail_if_any(call, errors)
+    try:
+        _show(call, [results[need.group.name] for need in decided])
+    finally:  # also if nobody reads the result any more
+        if loop:
+            _tell_leftovers(call, place.account, nodes.root, loop)
+        errors = {name: result.error for name, result in results.items() if result.error}
+        if loop and loop.interrupted:
+            _tell_errors(call, errors)
+            raise KeyboardInterrupt
+        _fail_if_any(call, errors)
 
 
 def _with_packer(

@@ -106,8 +106,8 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
 def status(call: Call, groups: Groups = None) -> None:
     """Show where each group stands: artefacts, newest image, running nodes, and the next command.
 
-    An image is current if nodes.json and the cookbooks would give the same one now; its base has changed if the group
-    that it is built on has a newer image. Without credentials only what is on disk is shown, and that is said.
+    An image is current if nodes.json and the cookbooks would give the same one now; if its base image has changed
+    meanwhile, that is said instead. Without credentials only what is on disk is shown, and that is said.
     """
     from datetime import UTC, datetime
 
@@ -124,7 +124,7 @@ def status(call: Call, groups: Groups = None) -> None:
     remote: dict[str, chain.Remote] = {}
     failed: AwsError | None = None
     try:
-        remote = chain.remote(cloud(call, nodes.root, found).account, found)
+        remote = chain.remote(cloud(call, nodes.root, found).account, templates, found)
     except CredentialsError as error:
         call.out.warning(f"only what is on disk is shown: {error.message}{error.hint and f' ({error.hint})'}")
     except AwsError as error:
@@ -137,10 +137,10 @@ def status(call: Call, groups: Groups = None) -> None:
         raise failed
 
 
-def _digest(image: dict[str, Any]) -> str:
-    if not image["current"]:
+def _digest(document: dict[str, Any]) -> str:
+    if not document["image"]["current"]:
         return "stale"
-    return "current, base changed" if image["base_changed"] else "current"
+    return "base changed" if document["due"] else "current"
 
 
 def _status_row(document: dict[str, Any]) -> tuple[str, ...]:
@@ -153,7 +153,7 @@ def _status_row(document: dict[str, Any]) -> tuple[str, ...]:
         document["state"],
         image["id"] if image else unknown,
         age(image["age_seconds"]) if image else unknown,
-        _digest(image) if image else unknown,
+        _digest(document) if image else unknown,
         ", ".join(running) or unknown,
         ", ".join(runs) or unknown,
         document["next"] or ("?" if unknown == "?" else ""),

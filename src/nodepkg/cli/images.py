@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from shlex import quote
 
-from nodepkg.cli.layout import age, count
+from nodepkg.cli.layout import age, count, printable
 from nodepkg.images.listing import ListedImage, Stranger
 from nodepkg.nodes.names import group_name_problem
 
@@ -50,7 +50,7 @@ def told(stranger: Stranger) -> str:
     """Of a group whose images packer:clean does not reach, what there is, and how it goes."""
     group, region = stranger.group, stranger.region
     where = f"nodes.json has it in {stranger.home}" if stranger.home else "it is not in nodes.json"
-    text = f"{group} has {count(stranger.images, 'image')} ({stranger.size_gb} GB) in {region}, but {where}"
+    text = f"{printable(group)} has {count(stranger.images, 'image')} ({stranger.size_gb} GB) in {region}, but {where}"
     if stranger.home or group_name_problem(group):
         return text
     return f"{text}; to delete them: package packer:delete {quote(group)} --region {quote(region)}"

@@ -72,6 +72,7 @@ POLL = {
             "--poll",
             envvar="NODEPKG_POLL_SECONDS",
             min=0.01,
+            max=3600,
             metavar="SECONDS",
             help="How often to look while waiting.",
         ),

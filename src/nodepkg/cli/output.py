@@ -111,7 +111,8 @@ class Output:
         if self.json:
             self._print(self._line("error", message, hint=hint, exit_code=code))
             return
-        lines = [printable(line) for line in message.split("\n")]
+        message, hint = _lines(message), _lines(hint)
+        lines = message.split("\n")
         several = len(lines) > 1 and not lines[1].startswith(" ")
         text = "\n".join(
             ["error:", *(f"  {line}" for line in lines)] if several else ["error: " + lines[0], *lines[1:]]
@@ -125,8 +126,7 @@ class Output:
         if self.json:
             self._print(self._line(level, text))
         else:
-            shown = "\n".join(map(printable, text.split("\n")))
-            told = f"warning: {shown}" if level == "warning" else shown
+            told = _lines(f"warning: {text}" if level == "warning" else text)
             self._print(self._fitted(told) if wrap else told)
 
     def _line(self, level: str, text: str, **more: Any) -> str:
@@ -190,6 +190,11 @@ class Output:
             table.add_row(*map(Text, row))
         # Without a height, too, rich takes TERM=dumb for 80 columns.
         Console(width=width, height=25, no_color=not self.wants_color, highlight=False).print(table)
+
+
+def _lines(text: str) -> str:
+    """The text without what would steer the terminal: it may quote another program, or a file."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _laid_out(columns: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO) -> list[str]:

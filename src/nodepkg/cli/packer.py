@@ -151,7 +151,7 @@ def clean(
     CHANGES,
     examples={
         "packer:delete ftp-listener --dry-run --profile ops": "show what would go",
-        "packer:delete old-web --region us-east-1 --profile ops": "a group that nodes.json no longer has",
+        "packer:delete old-web --region us-east-1 --sandbox": "a group that nodes.json no longer has",
     },
 )
 def delete(call: Call, group: Group) -> None:
@@ -251,8 +251,8 @@ def sweep(
     """Remove what builds left behind: temporary instances, key pairs and security groups.
 
     What belongs to a build whose process lives stays, and whatever carries neither tag nor name of a build. Of a
-    build that was started on another machine, or from another copy of the project, nobody here can tell whether it
-    lives: only its age counts. Shows what would go and asks.
+    build that was started on another machine nobody here can tell whether it lives: only its age counts. Shows what
+    would go and asks.
     """
     from nodepkg.cli.leftovers import sweep_leftovers
 

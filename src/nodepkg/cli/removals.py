@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from nodepkg.cli.layout import age, count
+from nodepkg.cli.layout import age, count, printable
 from nodepkg.cli.options import Call
 from nodepkg.cli.output import confirm
 from nodepkg.errors import RefusedError
@@ -173,7 +173,7 @@ def _remove(call: Call, stages: Iterable[Sequence[Action[Removal]]], world: Remo
         for plan in stages:
             for report in remove(plan, world, call.out.note):
                 if "kept" in report:
-                    call.out.note(f"kept {_id(report)}: {report['kept']}")
+                    call.out.note(printable(f"kept {_id(report)}: {report['kept']}"))
     except BaseException:
         if world.done:
             show()

@@ -26,6 +26,8 @@ AMAZON_PLUGIN = "packer-plugin-amazon"
 ANSWER_SECONDS = 20  # for a question, such as which version it is
 INSTALL = "apt-get install packer, or see developer.hashicorp.com/packer/install; NODEPKG_PACKER names another one"
 
+_BUILD = b"nodepkg_build="
+
 
 @dataclass(frozen=True)
 class Packer:
@@ -147,16 +149,18 @@ class Process:
         return self._process.wait()
 
     def interrupt(self) -> None:
-        """Tells it to remove its temporary instance, key pair and security group, and to end."""
+        """Tells it to remove its temporary instance, key pair and security group, and to end.
+
+        It also reaches its child, which does the work, if it was itself killed.
+        """
         self._signal(signal.SIGINT)
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
 
 
 def find(environ: Mapping[str, str]) -> Packer:
@@ -174,6 +178,16 @@ def find(environ: Mapping[str, str]) -> Packer:
     text, *parts = found.groups()
     major, minor, patch = map(int, parts)
     return Packer(path, (major, minor, patch), text, environ)
+
+
+def builds_on_this_machine() -> frozenset[str]:
+    """The ids of all builds whose Packer runs here, whoever started it; none where there is no /proc as on Linux."""
+    found = set[str]()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile, or is not for us to see
+            arguments = (process / "cmdline").read_bytes().split(b"\0")
+            found |= {one.removeprefix(_BUILD).decode(errors="replace") for one in arguments if one.startswith(_BUILD)}
+    return frozenset(found)
 
 
 def _output(command: list[str], environ: Mapping[str, str]) -> str:

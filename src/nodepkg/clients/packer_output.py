@@ -7,6 +7,7 @@ from typing import Any
 
 # Of these the lines for people say the same.
 _REPEATED = frozenset({"artifact", "artifact-count", "error", "error-count"})
+_AT = re.compile(r"[0-9]{1,11}")  # Unix seconds, until the year 5138
 _SOURCE = re.compile(r"(?:==> |    )(?P<builder>.+?): (?P<said>.*)", re.DOTALL)
 _NAMED = {
     "Creating temporary keypair: ": "key_pair",
@@ -15,6 +16,7 @@ _NAMED = {
     "Prevalidating AMI Name: ": "image_name",
 }
 _MAKES = re.compile(r"Creating AMI (.*) from instance i-[0-9a-f]+", re.DOTALL)
+_IMAGES = re.compile(r"[a-z0-9-]+:ami-[0-9a-z]+")
 _MADE = re.compile(r"AMI: (ami-[0-9a-z]+)")
 
 
@@ -33,8 +35,11 @@ class Line:
     @property
     def text(self) -> str:
         """What it says to people, "" if another line says it."""
-        if self.kind in _REPEATED:
-            return ""
+        return "" if self.kind in _REPEATED else self.whole
+
+    @property
+    def whole(self) -> str:
+        """What it says, also if another line says it."""
         if self.kind == "ui" and len(self.data) > 1:
             return self.data[1]
         return f"{self.kind}: {', '.join(self.data)}" if self.kind else self.data[0]
@@ -48,7 +53,7 @@ def parse(line: str) -> Line:
     """A line of machine-readable output: timestamp,target,type,data…"""
     line = line.removesuffix("\n").removesuffix("\r")
     fields = line.split(",", 3)
-    if len(fields) < 3 or not re.fullmatch(r"[0-9]{1,12}", fields[0]) or not re.fullmatch(r"[a-z0-9-]+", fields[2]):
+    if len(fields) < 3 or not _AT.fullmatch(fields[0]) or not re.fullmatch(r"[a-z0-9-]+", fields[2]):
         return Line("", (line,))
     data = fields[3].split(",") if len(fields) > 3 else []
     return Line(fields[2], tuple(map(_unescaped, data)), fields[1], int(fields[0]))
@@ -113,7 +118,9 @@ class Outcome:
                 for part in text.split("\n"):
                     self._hear_of_a_step(part)
             case Line("artifact", (_, "id", artifact, *_)):
-                self.artifact = artifact
+                # A post-processor's (a box, a manifest) comes after the image's own.
+                if _IMAGES.match(artifact) or self.artifact is None:
+                    self.artifact = artifact
             case Line("error", (text, *_)):
                 self.error = text
             case Line("", (text,)) if text.strip():

@@ -7,18 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nodepkg.clients.aws.account import CONSISTENCY_SECONDS
 from nodepkg.clients.aws.images import Image
 from nodepkg.clients.packer import Process
 from nodepkg.clients.packer_output import Line, Outcome, Tail
-from nodepkg.errors import AwsError, NodepkgError, RefusedError
+from nodepkg.errors import AwsError, CredentialsError, NodepkgError, RefusedError
 from nodepkg.images.build_log import BuildLog
 from nodepkg.images.ended import Ended, Fate, failure, judge
 from nodepkg.images.journal import Entry, Journal, Record
 from nodepkg.images.leftovers import key_pair_name
+from nodepkg.images.newest import belongs
 from nodepkg.images.workbench import Build, Order, Result, Workbench
 from nodepkg.pace import Progress, next_up, skipped
 
 TICK_SECONDS = 0.1
+WIND_DOWN_SECONDS = 60.0  # for the child of a Packer that was killed
 KILLED_SECONDS = 5.0  # how long the system may take to end a process that was killed
 
 
@@ -35,6 +38,10 @@ class _Running:
     ended: Ended | None = None
     ended_at: float = 0.0
     next_look: float = 0.0
+    seen: Image | None = None
+    adopted_at: float | None = None
+    complaint: str = ""
+    wound_down: float | None = None
 
     @property
     def image_name(self) -> str | None:
@@ -72,7 +79,8 @@ class Loop:
                     self._pause()
             finally:
                 for running in self._running.values():  # after a bug: Packer still gets to clean up
-                    running.process.interrupt()
+                    if running.ended is None:
+                        running.process.interrupt()
                     self._close(running)
         if self.interrupted:
             for name in self._builds:
@@ -136,8 +144,10 @@ class Loop:
                 tail = Tail(self._journal.folder / f"{build.id}.out")
                 opened.callback(tail.close)
                 process = bench.packer.start(template, variables, entry.output)
+                entry.output.close()  # from now on its lock says whether Packer has it open
             except (NodepkgError, OSError) as error:
                 told = error if isinstance(error, NodepkgError) else _refused(build, error)
+                self._journal.forget(build.id)
                 self._fail(build, told, log=None, seconds=None)
                 return
             running = _Running(build, entry, process, tail, readable, bench.clock(), opened.pop_all())
@@ -161,24 +171,47 @@ class Loop:
     def _follow(self, running: _Running) -> None:
         if running.ended is None:
             code = running.process.ended()
+            if code is not None and code < 0 and self._goes_on(running):
+                code = None
             if code is None and self._bench.clock() > self._kill_until:
                 code = -9  # it was killed, and the system does not let go of it
             for line in running.tail.read(ended=code is not None):
                 self._hear(running, line)
             if code is None:
                 return
-            running.ended = Ended(running.build.group, running.build.region, code, running.outcome)
+            running.ended = Ended.of(running.build, code, running.outcome)
             running.ended_at = running.next_look = self._bench.clock()
         self._look(running, running.ended)
 
+    def _goes_on(self, running: _Running) -> bool:
+        """Whether a Packer that somebody has killed works on in its child, which is told to end.
+
+        Packer's child dies with its first word after that; a build that prints nothing might take hours until then.
+        """
+        build, now = running.build, self._bench.clock()
+        if not self._journal.packs(build.id):
+            return False
+        if running.wound_down is None:
+            running.wound_down = now + WIND_DOWN_SECONDS
+            if not self.interrupted:
+                self._bench.watcher.note(f"{build.group}: Packer was killed: its child is told to end")
+                running.process.interrupt()
+        elif now > running.wound_down:
+            running.process.kill()
+            return False
+        return True
+
     def _hear(self, running: _Running, line: Line) -> None:
         changes = running.outcome.hear(line)
-        try:
+        try:  # a disk may be full: the build itself goes on
             if changes:
                 running.entry.note(**changes)
+        except NodepkgError as error:
+            self._complain(running, error.message)
+        try:
             running.log.write(line)
-        except (OSError, NodepkgError) as error:  # such as a full disk: the build itself goes on
-            self._bench.watcher.note(f"{running.build.group}: {error}")
+        except OSError as error:
+            self._complain(running, f"its log cannot be written: {error.strerror}")
         for part in line.text.splitlines():
             if part.strip():
                 self._bench.watcher.said(running.build.group, part, step=line.is_step)
@@ -193,6 +226,7 @@ class Loop:
         except NodepkgError as error:  # Packer reports an image, but of another region
             self._end_failed(running, error)
             return
+        running.seen = image
         fate = judge(ended, image, now - running.ended_at) if seen else _unseen(ended)
         if fate is Fate.WAIT and not self.interrupted:
             if image and image.state == "pending" and running.next_look == running.ended_at:
@@ -205,8 +239,11 @@ class Loop:
             known = image is not None or not self.interrupted
             self._end_failed(running, failure(ended, image, self._log(running)) if known else None)
         elif fate is Fate.ADOPT and image:
-            self._adopt(running, image)
+            self._adopt(running, image, now)
         else:
+            if image and not belongs(image, ended.group):
+                told = f"{ended.group}: {image.id} does not count, since it is not tagged as one of the group"
+                self._bench.watcher.note(f"{told}: package packer:adopt {ended.group} {image.id}")
             self._end(running, "built", ended.image, image.name if image else running.image_name)
 
     def _find(self, running: _Running, ended: Ended) -> tuple[Image | None, bool]:
@@ -220,20 +257,31 @@ class Loop:
             with self._bench.interrupts.at_once():
                 return self._bench.registry.find(running.build, wanted, running.image_name), True
         except KeyboardInterrupt:
-            return None, False
+            return running.seen, False
         except AwsError as error:
-            self._bench.watcher.note(f"{running.build.group}: {error.message}")
-            return None, False
+            self._complain(running, error.message)
+            return running.seen, not (ended.succeeded or isinstance(error, CredentialsError))
 
-    def _adopt(self, running: _Running, image: Image) -> None:
-        why = running.outcome.reason
-        try:
-            self._bench.registry.adopt(running.build, image, running.entry.record)
-        except NodepkgError as error:
-            self._end_failed(running, error)
-            return
-        self._bench.watcher.note(f"{running.build.group}: packer failed ({why}), but made {image.id}: it is adopted")
-        self._end(running, "adopted", image.id, image.name)
+    def _adopt(self, running: _Running, image: Image, now: float) -> None:
+        """It ends when the tags can be seen: what is built on the image finds it by them."""
+        build = running.build
+        if running.adopted_at is None:
+            try:
+                self._bench.registry.adopt(build, image, running.entry.record)
+            except NodepkgError as error:
+                self._end_failed(running, error)
+                return
+            running.adopted_at = now
+            why = running.outcome.reason
+            self._bench.watcher.note(f"{build.group}: packer failed ({why}), but made {image.id}: it is adopted")
+        elif belongs(image, build.group) or now - running.adopted_at > CONSISTENCY_SECONDS or self.interrupted:
+            self._end(running, "adopted", image.id, image.name)
+
+    def _complain(self, running: _Running, text: str) -> None:
+        """Once, of what comes again with every line, or look."""
+        if text != running.complaint:
+            running.complaint = text
+            self._bench.watcher.note(f"{running.build.group}: {text}")
 
     def _end(self, running: _Running, result: str, image: str | None, name: str | None) -> None:
         build = running.build
@@ -290,7 +338,10 @@ class Loop:
         return _shown(self._bench.root, BuildLog.path(running.build.group, running.build.id))
 
     def _close(self, running: _Running) -> None:
-        running.opened.close()
+        try:
+            running.opened.close()
+        except OSError as error:  # all is closed; of the log the end may be missing
+            self._complain(running, f"its log cannot be written: {error.strerror}")
 
 
 def _refused(build: Build, error: OSError) -> RefusedError:

@@ -35,9 +35,9 @@ class BuildLog:
             yield cls(file)
 
     def write(self, line: Line) -> None:
-        """Every line of the message; a message that another one repeats is left out. Raises OSError."""
+        """Every line of the message. Raises OSError."""
         at = datetime.fromtimestamp(time.time() if line.at is None else line.at, UTC)
-        for part in line.text.splitlines():
+        for part in line.whole.splitlines():
             if part.strip():
                 self._file.write(f"{at:%Y-%m-%dT%H:%M:%SZ} {part}\n")
         self._file.flush()

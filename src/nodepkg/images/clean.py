@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from nodepkg.clients.aws.images import Image, Snapshot
+from nodepkg.clients.aws.images import UNDATED, Image, Snapshot
 from nodepkg.images.newest import MANAGED, by_group
 from nodepkg.images.referrers import SERVED
 from nodepkg.images.usage import Usage
@@ -140,6 +140,8 @@ def judge(
         why = obstacle(image, usage.references.get(image.id, ()))
         if not why and image.id in newest:
             why = f"one of the newest {keep}"
+        if not why and image.created == UNDATED and image.state == "available":
+            why = "has no creation date: whether it is among the newest is not known"
         if not why and now - image.created < older_than:
             why = f"younger than {written(older_than)}"
         gone = "failed" if image.state == "failed" else f"not among the newest {keep}"

@@ -80,7 +80,7 @@ def _need(
     base = decided.get(group.settings.source_group or "")
     rebuilt = base.group.name if base and base.why else None
     newest = seen.newest if seen else None
-    why = "--force" if force else _reason(seen, digest, rebuilt)
+    why = "--force" if force else reason_to_build(seen, digest, rebuilt)
     return Need(group, digest, why, newest, _forbids(seen, rebuilt) if why else None, rebuilt)
 
 
@@ -89,7 +89,7 @@ def _base_in(decided: Mapping[str, Need], group: Group) -> str | None:
     return base.group.name if base and base.why else None
 
 
-def _reason(seen: Shown | None, digest: str, rebuilt: str | None) -> str:
+def reason_to_build(seen: Shown | None, digest: str, rebuilt: str | None) -> str:
     """Why a group is due; "" if it is up to date."""
     if seen is None:
         return "with credentials of its own it cannot be told whether it is up to date"
@@ -129,15 +129,16 @@ def show(account: Account, templates: PackerTemplates, groups: Sequence[Group]) 
         try:
             account.require_credentials()
             images = Images(account, region)
-            found |= _show_region(images, templates, here, images.owned())
+            found |= show_region(images, templates, here, images.owned())
         except AwsError as error:
             found |= {group.name: Shown(missing=error) for group in here}
     return found
 
 
-def _show_region(
+def show_region(
     images: Images, templates: PackerTemplates, groups: Sequence[Group], owned: Sequence[Image]
 ) -> dict[str, Shown]:
+    """What a region shows of its groups, of which all can be seen; `owned` are its images. Raises AwsError."""
     own = {group.name: newest_available(image for image in owned if belongs(image, group.name)) for group in groups}
     bases = _named(images, templates, groups) | _filtered(images, templates, groups) | _groups(groups, owned)
     return {name: replace(bases.get(name, Shown()), newest=newest) for name, newest in own.items()}

@@ -2,15 +2,19 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from nodepkg.clients.aws.account import CONSISTENCY_SECONDS
 from nodepkg.clients.aws.images import Image
+from nodepkg.clients.aws.tags import Tags
 from nodepkg.clients.packer_output import Outcome
 from nodepkg.errors import AwsError, NodepkgError, ToolError
+from nodepkg.images.newest import belongs
+from nodepkg.images.workbench import Build
 
 PENDING_SECONDS = 30 * 60.0
+APPEARS_SECONDS = 30.0
 # How Packer (the AWS SDKs in it) tells that AWS said no, that there are no credentials, or no source image.
 _AWS_SAID_NO = re.compile(
     r"status code: [45]\d\d\b|\bapi error [A-Z]\w+|AuthFailure|NoCredentialProviders|No valid credential sources"
@@ -29,12 +33,21 @@ class Fate(Enum):
 
 @dataclass(frozen=True)
 class Ended:
-    """A build that is over: Packer's exit code, negative for a signal, and what it said."""
+    """A build that is over: Packer's exit code, negative for a signal, and what it said.
+
+    `marks` are the tags by which its image, if it has them, differs from those of other builds.
+    """
 
     group: str
     region: str
     code: int
     outcome: Outcome
+    marks: Tags = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, build: Build, code: int, outcome: Outcome) -> "Ended":
+        marks = {"nodepkg:build": build.id, "nodepkg:digest": build.digest}
+        return cls(build.group, build.region, code, outcome, marks)
 
     @property
     def succeeded(self) -> bool:
@@ -51,22 +64,32 @@ class Ended:
     def may_have_made_one(self) -> bool:
         return self.succeeded or self.outcome.makes
 
+    def may_be_its_own(self, image: Image) -> bool:
+        """Whether the image can be that of a failed build: it has the name that Packer announced.
+
+        One of another name may be an intermediate step. Two builds of a group that begin in the same second give their
+        images the same name, of which EC2 takes the first only.
+        """
+        own = all(image.tags.get(key) in (None, value) for key, value in self.marks.items())
+        return own and image.name == self.outcome.image_name
+
 
 def judge(ended: Ended, image: Image | None, waited: float) -> Fate:
     """What becomes of the build, `waited` seconds after its end, when AWS shows this image (None: none).
 
-    An image that is new may be invisible for a while. One that a failed build left is adopted only if it has the name
-    that Packer announced: another may be an intermediate step, or somebody's else.
+    An image that is new may be invisible for a while, and its tags may, by which what is built on it finds it.
     """
     if image is None:
-        return Fate.WAIT if ended.may_have_made_one and waited < CONSISTENCY_SECONDS else Fate.FAILED
-    if not ended.succeeded and image.name != ended.outcome.image_name:
+        return Fate.WAIT if ended.may_have_made_one and waited < APPEARS_SECONDS else Fate.FAILED
+    if not ended.succeeded and not ended.may_be_its_own(image):
         return Fate.FAILED
     if image.state == "pending":
         return Fate.WAIT if waited < PENDING_SECONDS else Fate.FAILED
     if image.state != "available":
         return Fate.FAILED
-    return Fate.BUILT if ended.succeeded else Fate.ADOPT
+    if not ended.succeeded:
+        return Fate.ADOPT
+    return Fate.BUILT if belongs(image, ended.group) or waited >= CONSISTENCY_SECONDS else Fate.WAIT
 
 
 def failure(ended: Ended, image: Image | None, log: str) -> NodepkgError:

@@ -8,7 +8,7 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A closing terminal sends several at once, and a finger may slip: that is one wish.
-SAME_SECONDS = 1.0
+SAME_SECONDS = 0.5
 
 
 class Interrupts:
@@ -46,7 +46,7 @@ class Interrupts:
         now = self._clock()
         if now - self._last >= SAME_SECONDS:
             self.count += 1
-        self._last = now
+            self._last = now
         if self._raises:
             self._raises = False  # it may be on its way out of at_once
             raise KeyboardInterrupt

@@ -142,9 +142,21 @@ class Journal:
         """Whether our process or Packer runs; where the system does not tell, it does."""
         return self._held(build, ".lock") or self._held(build, ".out")
 
+    def packs(self, build: str) -> bool:
+        """Whether Packer, or anything that it has started, has the output open (or we have)."""
+        return self._held(build, ".out")
+
+    def last_word(self, build: str) -> float:
+        """When its Packer last said anything, in Unix seconds; 0 if it has not, or that is not known."""
+        try:
+            told = (self.folder / f"{build}.out").stat()
+        except OSError:
+            return 0.0
+        return told.st_mtime if told.st_size else 0.0
+
     def orphaned(self, build: str) -> bool:
         """Whether Packer runs, and the process that started it does not: it is winding down, or is going to."""
-        return not self._held(build, ".lock") and self._held(build, ".out")
+        return not self._held(build, ".lock") and self.packs(build)
 
     def forget(self, build: str) -> None:
         """Removes what is written of a build. What cannot be removed stays, and harms nobody."""
@@ -167,6 +179,7 @@ class Journal:
                 outcome.hear(line)
         return replace(
             record,
+            key_pair=record.key_pair or outcome.key_pair,
             security_groups=record.security_groups or outcome.security_groups,
             source=record.source or outcome.source,
             image_name=record.image_name or outcome.image_name,

@@ -65,7 +65,7 @@ def leftovers(
     found = [
         *_instances(instances, region),
         *_security_groups(machines.security_groups(), instances, known, region),
-        *_key_pairs(machines.key_pairs(), region),
+        *_key_pairs(machines.key_pairs(), known, region),
     ]
     wanted = [_with_record(one, known.get(one.build)) for one in found]
     return [one for one in wanted if builds is None or one.build in builds]
@@ -101,10 +101,12 @@ def _security_groups(
             )
 
 
-def _key_pairs(pairs: Sequence[KeyPair], region: str) -> Iterator[Leftover]:
+def _key_pairs(pairs: Sequence[KeyPair], known: Mapping[str, Record], region: str) -> Iterator[Leftover]:
+    # A template of the user's own may leave the name to Packer, which says it.
+    named = {record.key_pair: record.build for record in known.values()}
     for pair in pairs:
-        named = _KEY_PAIR.fullmatch(pair.name)
-        build = named[1] if named else _tagged(pair.tags)
+        ours = _KEY_PAIR.fullmatch(pair.name)
+        build = ours[1] if ours else _tagged(pair.tags) or named.get(pair.name)
         if build is not None:
             started = started_at(build) or pair.created
             yield Leftover("key pair", pair.name, pair.name, region, build, started=started)

@@ -1,9 +1,9 @@
 """Deleting images: the actions, and the world that they run in, which looks again before each of them."""
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -11,14 +11,19 @@ from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.images import Image, Images
 from nodepkg.errors import AwsError, CredentialsError, NodepkgError
 from nodepkg.images.clean import Judgement, Orphan, Verdict, shared
-from nodepkg.images.usage import Usage, picture
+from nodepkg.images.usage import Usage, picture, uptime
 from nodepkg.plan import Action, Report, execute
 
 # No deletion may rest on a picture that is older than 60 s, and it may have to wait for its turn in EC2's bucket.
-PICTURE_SECONDS = 55.0
+PICTURE_SECONDS, MOST_SECONDS = 55.0, 60.0
 AT_ONCE = 16
+TRIES = 3
 # One image that AWS will not delete keeps no other from going; so many are no accident.
 MOST_REFUSED = 3
+
+
+class OutdatedError(AwsError):
+    """What a deletion rests on became too old before AWS took it."""
 
 
 class Removal:
@@ -34,7 +39,7 @@ class Removal:
         look: Callable[[str], Usage],
         judge: Callable[[Usage], Judgement],
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = uptime,
     ) -> None:
         self.account = account
         self.done: list[Report] = []
@@ -100,6 +105,25 @@ class Removal:
             return replace(verdict, kept=True, why=shared(by))
         return self.judgement(region).of.get(image)  # the call may have waited for its turn
 
+    @contextmanager
+    def timely(self, region: str, goes: Callable[[Judgement], bool]) -> Iterator[None]:
+        """For a deletion that was just judged: raises OutdatedError before a try that the newest picture forbids.
+
+        It does if that is too old, or `goes` denies that it lets the thing go.
+        """
+        margin = MOST_SECONDS - PICTURE_SECONDS
+        allowed = self._clock() + margin  # also where it takes longer than a minute to take a picture
+
+        def check() -> None:
+            judgement = self._judgements[region]
+            if not goes(judgement) or self._clock() > max(judgement.usage.taken + MOST_SECONDS, allowed):
+                raise OutdatedError(
+                    f"AWS takes no deletion in {region} within {MOST_SECONDS:.0f} s", hint="run it again later"
+                )
+
+        with self.account.checked(check):
+            yield
+
     def unused(self, region: str, gone: str, snapshots: Iterable[str]) -> list[str]:
         """Those snapshots of an image which is gone that no other one has, as far as the picture shows."""
         self._gone.add(gone)
@@ -134,6 +158,9 @@ class DeregisterImage:
 
     def run(self, world: Removal, /) -> Report:
         """Reports `kept`, the reason, if it came into use since the plan was made, or AWS refuses."""
+        return _tried_again(lambda: self._try(world))
+
+    def _try(self, world: Removal) -> Report:
         told = {"image": self.image.id, "name": self.image.name, "region": self.region}
         verdict = world.verdict(self.region, self.image.id)
         if verdict is None:
@@ -142,13 +169,20 @@ class DeregisterImage:
             return world.report(**told, kept=verdict.why)
         images = Images(world.account, self.region)
         try:
-            seen_to = images.deregister_image(self.image.id)
+            with world.timely(self.region, self._goes):
+                seen_to = images.deregister_image(self.image.id)
+        except OutdatedError:
+            raise
         except AwsError as error:
             world.tolerate(error)
             return world.report(**told, kept=error.message)
         unused = world.unused(self.region, self.image.id, self.image.snapshots)
         gone = [one for one in unused if one in seen_to or _deleted(images, one, world)]
         return world.report(**told, snapshots=gone)
+
+    def _goes(self, judgement: Judgement) -> bool:
+        verdict = judgement.of.get(self.image.id)
+        return verdict is not None and not verdict.kept
 
 
 @dataclass(frozen=True)
@@ -162,18 +196,35 @@ class DeleteSnapshot:
 
     def run(self, world: Removal, /) -> Report:
         """Reports `kept`, the reason, if an image has it after all."""
+        return _tried_again(lambda: self._try(world))
+
+    def _try(self, world: Removal) -> Report:
         snapshot, region = self.orphan.snapshot.id, self.orphan.region
         told = {"snapshot": snapshot, "region": region}
         judgement = world.judgement(region)
-        listed = any(one.id == snapshot for one in judgement.usage.snapshots)
-        orphaned = any(one.snapshot.id == snapshot for one in judgement.orphans)
+        if all(one.id != snapshot for one in judgement.usage.snapshots):
+            return world.report(**told)
         try:
-            if listed and not (orphaned and Images(world.account, region).delete_snapshot(snapshot)):
-                return world.report(**told, kept="an image has it")
+            with world.timely(region, self._goes):
+                if self._goes(judgement) and Images(world.account, region).delete_snapshot(snapshot):
+                    return world.report(**told)
+        except OutdatedError:
+            raise
         except AwsError as error:
             world.tolerate(error)
             return world.report(**told, kept=error.message)
-        return world.report(**told)
+        return world.report(**told, kept="an image has it")
+
+    def _goes(self, judgement: Judgement) -> bool:
+        return any(one.snapshot.id == self.orphan.snapshot.id for one in judgement.orphans)
+
+
+def _tried_again(attempt: Callable[[], Report]) -> Report:
+    """Each time on a new picture, until AWS takes it."""
+    for _ in range(TRIES - 1):
+        with suppress(OutdatedError):
+            return attempt()
+    return attempt()
 
 
 def _deleted(images: Images, snapshot: str, world: Removal) -> bool:

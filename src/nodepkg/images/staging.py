@@ -10,6 +10,7 @@ from typing import Any
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.images import Image, Images
 from nodepkg.clients.aws.tags import Tags
+from nodepkg.errors import RefusedError
 from nodepkg.images.adopt import adopt
 from nodepkg.images.journal import Record
 from nodepkg.images.workbench import Build
@@ -44,8 +45,11 @@ class Templates:
 
 def packer_template(path: Path) -> dict[str, Any]:
     """A template on disk as JSON: one in HCL2 in HCL's JSON syntax, which Packer reads as well."""
-    text = path.read_text("utf-8")
-    return dict(json.loads(text)) if path.suffix == ".json" else hcltext.read(text)
+    try:
+        text = path.read_text("utf-8")
+        return dict(json.loads(text)) if path.suffix == ".json" else hcltext.read(text)
+    except (ValueError, TypeError) as error:
+        raise RefusedError(f"{path}: is no template: {error}", hint="package packer:create writes it anew") from error
 
 
 def _declared(document: dict[str, Any], path: Path) -> list[str]:

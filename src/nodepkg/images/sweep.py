@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.account import CONSISTENCY_SECONDS, Account
 from nodepkg.clients.aws.images import Images
 from nodepkg.clients.aws.machines import Machines
+from nodepkg.clients.packer import builds_on_this_machine
 from nodepkg.errors import AwsError
 from nodepkg.images.journal import Journal, Record
 from nodepkg.images.leftovers import BUILD_TAG, Leftover, leftovers
@@ -62,7 +63,7 @@ def sweep_plan(
     """A verdict on each leftover; what belongs to one build goes together.
 
     `knows` tells whether a build was started from here, `lives` whether its processes run: of one that was started
-    on another machine, or from another copy of the project, nobody here can tell, so only its age counts.
+    on another machine nobody here can tell, so only its age counts.
     """
     started: dict[str, datetime] = {}
     for one in found:
@@ -231,11 +232,13 @@ class Sweep:
         """The verdicts on all leftovers. Raises AwsError."""
         records = self.journal.records()
         found = [one for region in self.regions for one in leftovers(self.account, region, self.builds, records)]
-        # After the listing: the lock of a build is taken before there is anything of it.
+        # After the listing: a build lives, and its lock is taken, before there is anything of it. One that was started
+        # from another copy of the project is not in this journal, but its Packer runs.
+        here = builds_on_this_machine()
         return sweep_plan(
             found,
             knows=self.journal.knows,
-            lives=self.journal.lives,
+            lives=lambda build: self.journal.lives(build) or build in here,
             older_than=self.older_than,
             now=self.now(),
         )
@@ -244,12 +247,24 @@ class Sweep:
         """The verdicts as soon as no Packer is winding down whose `package` was killed: they remove things, too."""
         builds = {one.leftover.build for one in verdicts}
         # Also of those of which nothing is there yet: they may be about to make it.
-        builds |= {record.build for record in self.journal.records() if self._may_be_here(record)}
+        here = {record.build for record in self.journal.records() if self._may_be_here(record)}
+        builds |= here
         orphaned = [build for build in sorted(builds) if self.journal.orphaned(build)]
         for build in orphaned:
             say(f"Packer of build {build}, whose nodepkg was killed, is removing what it made: waiting for it")
             broom.wait_until(lambda: not self.journal.orphaned(build), WIND_DOWN_SECONDS)  # noqa: B023
-        return self.examine() if orphaned else verdicts
+        return self.examine() if self._wait_for_ec2(here, broom, say) or orphaned else verdicts
+
+    def _wait_for_ec2(self, builds: Collection[str], broom: Broom, say: Callable[[str], None]) -> bool:
+        """Whether it had to: what a build has made just before its end, EC2 may not show yet."""
+        ended = {build: self.journal.last_word(build) for build in builds if not self.journal.lives(build)}
+        last = max(ended, key=lambda build: ended[build], default="")
+        shown = ended.get(last, 0.0) + CONSISTENCY_SECONDS
+        if self.now().timestamp() >= shown:
+            return False
+        say(f"build {last} has only just ended: waiting until EC2 shows all that it made")
+        broom.wait_until(lambda: self.now().timestamp() >= shown, CONSISTENCY_SECONDS)
+        return True
 
     def forget(self) -> list[str]:
         """Forgets the builds of these regions, and of this account, that have ended and left nothing. Raises AwsError.
@@ -264,14 +279,17 @@ class Sweep:
             self.journal.forget(build)
         return done
 
+    def _is_asked_for(self, record: Record) -> bool:
+        return record.region in self.regions and (self.builds is None or record.build in self.builds)
+
     def _may_be_here(self, record: Record) -> bool:
-        return record.region in self.regions and record.account in ("", self._identity)
+        return self._is_asked_for(record) and record.account in ("", self._identity)
 
     def _is_here(self, record: Record) -> bool:
         """One of another account is not forgotten since nothing of it is seen in this one (the sandbox is one, too)."""
         known = record.account != "" and record.account == self._identity
         old = record.started < (self.now() - FORGOTTEN).timestamp()
-        return record.region in self.regions and (known or old)
+        return self._is_asked_for(record) and (known or old)
 
     @cached_property
     def _identity(self) -> str:

@@ -1,7 +1,7 @@
 """Who refers to an image: one complete picture of a region. What anything in it can reach must not be deleted."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ from nodepkg.images.referrers import ALIAS, Referrers, references
 
 SNAPSHOT_TAG = "nodepkg:image-snapshot"
 _AT_ONCE = 6
+# It goes on while the machine sleeps (elsewhere than on Linux the monotonic one does).
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 Read = TypeVar("Read")
 
@@ -43,13 +45,18 @@ class Usage:
         return ", ".join(f"{number} {noun if number != 1 else noun[:-1]}" for noun, number in self.counts.items())
 
 
+def uptime() -> float:
+    """The clock that pictures grow old by, in seconds."""
+    return time.clock_gettime(_CLOCK)
+
+
 def picture(
     account: Account,
     region: str,
     *,
     keep_served: int = 2,
     all_versions: bool = False,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] = uptime,
 ) -> Usage:
     """Reads every list to its end.
 
@@ -97,7 +104,7 @@ class _Reading:
 
     def finish(self) -> None:
         """Waits for all that was started; raises AwsError with what could not be read."""
-        failed = [error for future in self._started if (error := future.exception())]
+        failed = [_in_words(error) for future in self._started if (error := future.exception())]
         self._started.clear()
         wrong = [error for error in failed if isinstance(error, AwsError)]
         for error in failed:
@@ -105,6 +112,12 @@ class _Reading:
                 raise error
         if wrong:
             raise _incomplete(self._region, dict.fromkeys(error.message for error in wrong), wrong[0])
+
+
+def _in_words(error: BaseException) -> BaseException:
+    if isinstance(error, KeyError | TypeError | ValueError):  # what every answer has is missing, or of another kind
+        return AwsError(f"an answer of AWS that can be understood: {type(error).__name__}: {error}")
+    return error
 
 
 def _incomplete(region: str, missing: Iterable[str], error: AwsError | None = None) -> AwsError:
@@ -127,13 +140,24 @@ def _referrers(reading: _Reading, account: Account, region: str, *, all_versions
     groups, versions, configurations = grouped.result(), asked.result(), configured.result()
     if all_versions:
         versions = _all_versions(reading, templates, versions)
-    pinned = _pinned(reading, templates, groups, versions)
-    if {group.launch_configuration for group in groups} - {None, *configurations}:
-        # A group came into being, with its configuration, between the one list and the other.
-        again = reading.start(autoscaling.images_of_launch_configurations)
+    if _lacking(groups, configurations):
+        # A group came into being or went, with its configuration, between the one list and the other.
+        again, later = reading.start(autoscaling.images_of_launch_configurations), reading.start(autoscaling.groups)
         reading.finish()
-        configurations = {**configurations, **again.result()}
+        configurations, groups = {**configurations, **again.result()}, later.result()
+        if lacking := _lacking(groups, configurations):
+            raise _incomplete(region, lacking)
+    pinned = _pinned(reading, templates, groups, versions)
     return Referrers(running.result(), versions, pinned, configurations, groups)
+
+
+def _lacking(groups: Iterable[AutoScalingGroup], configurations: Container[str]) -> list[str]:
+    """The launch configurations that groups have and the list does not: AWS deletes none that is in use."""
+    return [
+        f"launch configuration {group.launch_configuration} of ASG {group.name}"
+        for group in groups
+        if group.launch_configuration and group.launch_configuration not in configurations
+    ]
 
 
 def _all_versions(

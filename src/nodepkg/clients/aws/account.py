@@ -16,6 +16,8 @@ Found = TypeVar("Found")
 
 CONSISTENCY_SECONDS = 10.0
 
+_MANAGED = "IncludeManagedResources"
+
 # The codes with which AWS's services say that they do not know the caller.
 _CREDENTIAL_CODES = frozenset(
     {
@@ -38,6 +40,8 @@ class Account:
     is refused before it is sent.
     """
 
+    retry_mode = "adaptive"
+
     def __init__(
         self,
         *,
@@ -53,15 +57,28 @@ class Account:
         self._session: Any = None
         self._clients: dict[tuple[str, str], Any] = {}
         self._making = threading.Lock()
+        self._thread = threading.local()
 
     def client(self, service: str, region: str) -> Any:
-        """A boto3 client with adaptive retries; one for each service and region, which threads may share."""
+        """A boto3 client that tries again by itself; one for each service and region, which threads may share."""
         key = (service, region)
         with self._making:  # a session is for one thread at a time
             if key not in self._clients:
                 with aws_errors(f"{service} in {region}"):
                     self._clients[key] = self._make(service, region)
             return self._clients[key]
+
+    @contextmanager
+    def checked(self, check: Callable[[], None]) -> Iterator[None]:
+        """Calls `check` before each try of every call that this thread makes here; what it raises ends the call.
+
+        A call may have waited long for its turn, and again before it is tried another time.
+        """
+        self._thread.check = check
+        try:
+            yield
+        finally:
+            del self._thread.check
 
     def require_credentials(self) -> None:
         """Raises CredentialsError if there are none; asks AWS nothing."""
@@ -84,13 +101,18 @@ class Account:
     def pages(self, service: str, region: str, operation: str, key: str, **arguments: Any) -> list[Any]:
         """Everything that a list call has under `key`, read to its last page."""
         with aws_errors(f"{operation.replace('_', ' ')} in {region}"):
-            paginator = self.client(service, region).get_paginator(operation)
+            client = self.client(service, region)
+            # An account may have set what other services of AWS manage for it to be hidden.
+            action = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[operation])
+            if _MANAGED in action.input_shape.members:
+                arguments = {_MANAGED: True, **arguments}
+            paginator = client.get_paginator(operation)
             return [item for page in paginator.paginate(**arguments) for item in page.get(key, [])]
 
     def _make(self, service: str, region: str) -> Any:
         from botocore.config import Config
 
-        retries = {"mode": "adaptive", "total_max_attempts": 10}
+        retries = {"mode": self.retry_mode, "total_max_attempts": 10}
         options: dict[str, Any] = {"retries": retries, "user_agent_extra": f"nodepkg/{__version__}"}
         options |= {"connect_timeout": 5, "read_timeout": 30}
         settings: dict[str, Any] = {}
@@ -110,6 +132,7 @@ class Account:
             client.meta.events.register_first(
                 "request-created.ec2", lambda operation_name, **_: buckets.take(operation_name)
             )
+        client.meta.events.register_last("before-send", self._check)  # behind botocore's own waiting
         client.meta.events.register("needs-retry", self._tell_a_retry)
         if self._trace:
             client.meta.events.register("before-call", self._tell)
@@ -133,8 +156,14 @@ class Account:
         if urlsplit(request.url).netloc != urlsplit(str(self.endpoint)).netloc:
             raise AssertionError(f"a sandbox command was about to call {request.url}")
 
+    def _check(self, **_: Any) -> None:
+        if check := getattr(self._thread, "check", None):
+            check()
+
     def _tell_a_retry(self, operation: Any, attempts: int, caught_exception: Exception | None, **_: Any) -> None:
-        if self._say and attempts > 1 and caught_exception is not None:
+        from botocore.exceptions import BotoCoreError
+
+        if self._say and attempts > 1 and isinstance(caught_exception, BotoCoreError):
             self._say(f"AWS does not answer {operation.name}, try {attempts}: {caught_exception}")
 
     def _tell(self, model: Any, **_: Any) -> None:

@@ -81,15 +81,14 @@ class AutoScaling:
 
     def groups(self, tags: Tags | None = None) -> list[AutoScalingGroup]:
         """Those with all these tags, by name."""
-        pages = self._pages(
-            "describe_auto_scaling_groups", "AutoScalingGroups", Filters=filters(tags), PaginationConfig=PAGE
-        )
+        wanted = {"Filters": filters(tags)} if tags else {}
+        pages = self._pages("describe_auto_scaling_groups", "AutoScalingGroups", **wanted, PaginationConfig=PAGE)
         return sorted((_group(raw) for raw in pages), key=lambda group: group.name)
 
     def images_of_launch_configurations(self) -> dict[str, str]:
         """Name -> image."""
         pages = self._pages("describe_launch_configurations", "LaunchConfigurations", PaginationConfig=PAGE)
-        return {raw["LaunchConfigurationName"]: raw["ImageId"] for raw in pages}
+        return {raw["LaunchConfigurationName"]: raw.get("ImageId", "") for raw in pages}
 
     def create_group(self, new: NewGroup) -> None:
         """Raises AwsError with code `AlreadyExists` if the name is taken."""

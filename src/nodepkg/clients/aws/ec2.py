@@ -33,13 +33,13 @@ class Ec2:
     region: str
 
     def instances(self) -> list[Instance]:
-        """Those that are not terminated, by id."""
+        """Those that are not terminated, by id; one of which EC2 tells no state counts."""
         # Not filtered by state: a state that is not known here has to count, too.
         pages = self._pages("describe_instances", "Reservations", PaginationConfig=PAGE)
         found = [
-            Instance(raw["InstanceId"], raw["State"]["Name"], raw.get("ImageId", ""))
+            Instance(raw["InstanceId"], raw.get("State", {}).get("Name", "unknown"), raw.get("ImageId", ""))
             for page in pages
-            for raw in page["Instances"]
+            for raw in page.get("Instances", [])
         ]
         return sorted((one for one in found if one.state != "terminated"), key=lambda instance: instance.id)
 

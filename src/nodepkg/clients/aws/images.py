@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from nodepkg.clients.aws.account import Account, aws_errors
@@ -10,12 +10,13 @@ from nodepkg.clients.aws.tags import Tags, filters, tag_list, tags_of
 
 PAGE = {"PageSize": 1000}  # the most that EC2 gives of images and snapshots
 FILTER_VALUES = 200  # the most that one filter may have
+UNDATED = datetime.fromtimestamp(0, UTC)  # stands for the date of an image of which EC2 tells none
 _GONE = frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"})
 
 
 @dataclass(frozen=True)
 class Image:
-    """A machine image. `created` is aware (UTC); `size_gb` is the sum of its volumes.
+    """A machine image. `created` is aware (UTC), or UNDATED; `size_gb` is the sum of its volumes.
 
     `protected`: EC2 refuses to deregister it (DeregistrationProtection).
     """
@@ -97,7 +98,8 @@ class Images:
         found = self._pages(
             "describe_snapshots", "Snapshots", OwnerIds=["self"], Filters=filters(tags), PaginationConfig=PAGE
         )
-        return sorted((_snapshot(raw) for raw in found), key=lambda snapshot: (snapshot.started, snapshot.id))
+        unique = {raw["SnapshotId"]: _snapshot(raw) for raw in found}
+        return sorted(unique.values(), key=lambda snapshot: (snapshot.started, snapshot.id))
 
     def deregister_image(self, image: str) -> set[str]:
         """Deletes the image, with its snapshots as far as EC2 does that itself; one that is gone already is as good.
@@ -137,7 +139,9 @@ class Images:
         pages = self._pages(
             "describe_images", "Images", **asked, Filters=list(wanted), IncludeDisabled=True, PaginationConfig=PAGE
         )
-        return sorted((_image(raw) for raw in pages), key=lambda image: image.order)
+        # What changes between two pages may be on both of them, and must not count twice among the newest.
+        unique = {raw["ImageId"]: _image(raw) for raw in pages}
+        return sorted(unique.values(), key=lambda image: image.order)
 
     def _pages(self, operation: str, key: str, **arguments: Any) -> list[Any]:
         return self.account.pages("ec2", self.region, operation, key, **arguments)
@@ -167,13 +171,18 @@ def _image(raw: Mapping[str, Any]) -> Image:
     return Image(
         id=raw["ImageId"],
         name=raw.get("Name", ""),
-        created=datetime.fromisoformat(raw.get("CreationDate") or "1970-01-01T00:00:00+00:00"),
-        state=raw.get("State", ""),
+        created=_date(raw.get("CreationDate")),
+        state=raw.get("State") or "unknown",
         tags=tags_of(raw),
         snapshots=tuple(volume["SnapshotId"] for volume in volumes if volume.get("SnapshotId")),
         size_gb=sum(volume.get("VolumeSize") or 0 for volume in volumes),
         protected=raw.get("DeregistrationProtection", "disabled") != "disabled",
     )
+
+
+def _date(told: str | None) -> datetime:
+    date = datetime.fromisoformat(told) if told else UNDATED
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _snapshot(raw: Mapping[str, Any]) -> Snapshot:
