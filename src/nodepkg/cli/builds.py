@@ -54,7 +54,7 @@ def run_builds(
         _show(call, [results[need.group.name] for need in decided])
     finally:  # also if nobody reads the result any more
         if loop:
-            _tell_leftovers(call, place.account, nodes.root, loop.failed_builds)
+            _tell_leftovers(call, place.account, nodes.root, loop)
         errors = {name: result.error for name, result in results.items() if result.error}
         if loop and loop.interrupted:
             _tell_errors(call, errors)
@@ -156,9 +156,9 @@ def _show(call: Call, results: Sequence[Result]) -> None:
     call.out.table({"images": [result.document() for result in results]}, COLUMNS, rows)
 
 
-def _tell_leftovers(call: Call, account: Account, root: Path, builds: Sequence[Build]) -> None:
+def _tell_leftovers(call: Call, account: Account, root: Path, loop: Loop) -> None:
     """What failed builds left in EC2, and how to remove it. That it cannot be read changes nothing of what was done."""
-    records = Journal(root).records()
+    builds, records = loop.failed_builds, Journal(root).records()
     found: list[Leftover] = []
     for region in sorted({build.region for build in builds if build.visible}):
         try:
@@ -168,9 +168,11 @@ def _tell_leftovers(call: Call, account: Account, root: Path, builds: Sequence[B
     left = [one for one in found if one.state != "shutting-down"]
     for one in left:
         call.out.warning(f"{one.group or one.build} left behind: {one.line}")
-    if left:
-        named = " ".join(f"--build {build}" for build in sorted({one.build for one in left}))
-        call.out.note(f"to remove that: package packer:sweep {named}")
+    # A Packer that was killed has removed nothing, and EC2 may show only later what it had just made.
+    if swept := sorted({one.build for one in left} | set(loop.killed)):
+        named = " ".join(f"--build {build}" for build in swept)
+        what = "that" if left else "what EC2 may show later of a build that was killed"
+        call.out.note(f"to remove {what}: package packer:sweep {named}")
 
 
 def _tell_errors(call: Call, errors: Mapping[str, NodepkgError]) -> list[NodepkgError]:

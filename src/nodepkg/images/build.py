@@ -63,6 +63,7 @@ class Loop:
         self._kill_until = float("inf")
         self.results: dict[str, Result] = {}
         self.failed_builds: list[Build] = []
+        self.killed: list[str] = []
 
     @property
     def interrupted(self) -> bool:
@@ -301,6 +302,8 @@ class Loop:
         if error and not error.hint:
             error = type(error)(error.message, hint=f"its log: {self._log(running)}")
         self.failed_builds.append(running.build)
+        if running.ended and running.ended.code < 0:
+            self.killed.append(running.build.id)
         self._fail(running.build, error, log=self._log(running), seconds=self._bench.clock() - running.since)
 
     def _fail(self, build: Build, error: NodepkgError | None, *, log: str | None, seconds: float | None) -> None:
