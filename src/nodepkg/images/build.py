@@ -267,6 +267,10 @@ class Loop:
         if running.adopted_at is None:
             try:
                 self._bench.registry.adopt(build, image, running.entry.record)
+            except AwsError as error:
+                told = f"{build.group}: packer failed, but made {image.id}, which cannot be adopted: {error.message}"
+                self._end_failed(running, type(error)(told, hint=f"package packer:adopt {build.group} {image.id}"))
+                return
             except NodepkgError as error:
                 self._end_failed(running, error)
                 return
