@@ -1,6 +1,7 @@
 """group:status on the command line: its next command is what packer:run would do."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def rows(run: Run) -> dict[str, Any]:
 
 def current(chain: World, run: Run, group: str, source: str) -> str:
     digest = rows(run)[group]["digest"]
-    return chain.image(f"{group} 1", group, tags={"nodepkg:digest": digest, "nodepkg:source_ami": source})
+    tags = {"nodepkg:digest": digest, "nodepkg:source_ami": source}
+    return chain.image(f"{group} 1", group, age=timedelta(days=1), tags=tags)
 
 
 def test_what_is_built_on_another_base_now_is_due(chain: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
