@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +43,22 @@ def test_each_group_says_what_became_of_it(run: Run, world: World, monkeypatch: 
     told = {image["group"]: image["error"] for image in json.loads(done.out)["images"]}
     assert "there-is-none" in told["bee"]
     assert "packer/wasp.json" in told["wasp"]
+
+
+def test_of_a_build_that_was_killed_it_is_told_what_removes_it(
+    run: Run, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """EC2 shows nothing of it yet."""
+    assert world
+    packer = tmp_path / "packer-stub"
+    packer.write_text(
+        '#!/bin/sh\n[ "$1" = version ] && echo Packer v1.16.0 && exit\n[ "$1" = build ] || exec echo '
+        "/x/packer-plugin-amazon_v1.8.3_x5.0_linux_amd64\nkill -9 $$\n"
+    )
+    packer.chmod(0o755)
+    monkeypatch.setenv("NODEPKG_PACKER", str(packer))
+    assert run("role:create").code == run("packer:create").code == 0
+    done = run("packer:run", "bee")
+    assert done.code == 6
+    (build,) = [path.stem for path in (tmp_path / ".nodepkg" / "builds").glob("*.json")]
+    assert f"package packer:sweep --build {build}" in done.err

@@ -58,9 +58,11 @@ def building(package: Program, host: Node, packer: str) -> "Iterator[subprocess.
             assert time.monotonic() < deadline, "the converge never began"
             assert running.poll() is None
             time.sleep(0.1)
-        yield running
-        if running.poll() is None:
-            running.kill()
+        try:
+            yield running
+        finally:
+            if running.poll() is None:
+                running.kill()
 
 
 def packer_of(running: "subprocess.Popen[str]") -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from nodepkg.clients.aws.buckets import Bucket
 from nodepkg.clients.aws.images import Image
-from nodepkg.errors import AwsError, RefusedError, ToolError
+from nodepkg.errors import AwsError, NodepkgError, RefusedError, ToolError
 from nodepkg.images.build import Loop
 from nodepkg.images.build_log import BuildLog
 from nodepkg.images.interrupts import SAME_SECONDS, Interrupts
@@ -40,6 +40,7 @@ class Images:
     asked: list[tuple[str | None, str | None]] = field(default_factory=list)
     adopted: list[tuple[str, Record]] = field(default_factory=list)
     untagged: int = 0
+    adopts: NodepkgError | None = None
 
     def find(self, build: Build, image: str | None, name: str | None) -> Image | None:
         self.asked.append((image, name))
@@ -51,6 +52,8 @@ class Images:
         return replace(found, tags={"group": build.group, "nodepkg:managed": "true", **found.tags})
 
     def adopt(self, build: Build, image: Image, record: Record) -> None:
+        if self.adopts:
+            raise self.adopts
         self.adopted.append((image.id, record))
 
 
@@ -297,6 +300,15 @@ def test_what_is_built_on_a_base_begins_when_its_tags_are_seen(rig: Rig, does: t
     rig.run(rig.build("base", *does), rig.build("leaf", ("say", "now"), *GOOD), needs={"leaf": ["base"]})
     assert looks == [4]
     assert len(rig.images.adopted) == (does is LOST)
+
+
+def test_an_image_that_cannot_be_adopted_now_can_be_later(rig: Rig) -> None:
+    rig.images.adopts = AwsError("tag ami-1: no answer")
+    build = rig.build("bee", *LOST)
+    error = rig.run(build)["bee"].error
+    assert isinstance(error, AwsError)
+    assert error.hint == "package packer:adopt bee ami-1"
+    assert [record.build for record in Journal(rig.root).records()] == [build.id]
 
 
 def test_an_image_without_the_tags_of_its_group_is_not_waited_for_for_ever(rig: Rig) -> None:

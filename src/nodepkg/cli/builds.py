@@ -167,15 +167,18 @@ def _tell_leftovers(call: Call, account: Account, root: Path, loop: Loop) -> Non
         except NodepkgError as error:
             call.out.warning(f"what was left behind in {region} cannot be listed: {error.message}")
             continue
+        remembered = {one.build for one in found} | set(loop.killed)
         for build in here:
-            if loop.results[build.group].result == "adopted" and build.id not in {one.build for one in found}:
+            if loop.results[build.group].result == "adopted" and build.id not in remembered:
                 journal.forget(build.id)  # its image counts, and nothing is left: nobody will ask for it
     left = [one for one in found if one.state != "shutting-down"]
     for one in left:
         call.out.warning(f"{one.group or one.build} left behind: {one.line}")
-    if left:
-        named = " ".join(f"--build {build}" for build in sorted({one.build for one in left}))
-        call.out.note(f"to remove that: package packer:sweep {named}")
+    # A Packer that was killed has removed nothing, and EC2 may show only later what it had just made.
+    if swept := sorted({one.build for one in left} | set(loop.killed)):
+        named = " ".join(f"--build {build}" for build in swept)
+        what = "that" if left else "what EC2 may show later of a build that was killed"
+        call.out.note(f"to remove {what}: package packer:sweep {named}")
 
 
 def _tell_errors(call: Call, errors: Mapping[str, NodepkgError]) -> list[NodepkgError]:

@@ -65,6 +65,7 @@ class Loop:
         self._kill_until = float("inf")
         self.results: dict[str, Result] = {}
         self.failed_builds: list[Build] = []
+        self.killed: list[str] = []
 
     @property
     def interrupted(self) -> bool:
@@ -268,6 +269,10 @@ class Loop:
         if running.adopted_at is None:
             try:
                 self._bench.registry.adopt(build, image, running.entry.record)
+            except AwsError as error:
+                told = f"{build.group}: packer failed, but made {image.id}, which cannot be adopted: {error.message}"
+                self._end_failed(running, type(error)(told, hint=f"package packer:adopt {build.group} {image.id}"))
+                return
             except NodepkgError as error:
                 self._end_failed(running, error)
                 return
@@ -306,6 +311,8 @@ class Loop:
         if error and not error.hint:
             error = type(error)(error.message, hint=f"its log: {self._log(running)}")
         self.failed_builds.append(running.build)
+        if running.ended and running.ended.code < 0:
+            self.killed.append(running.build.id)
         self._fail(running.build, error, log=self._log(running), seconds=self._bench.clock() - running.since)
 
     def _fail(self, build: Build, error: NodepkgError | None, *, log: str | None, seconds: float | None) -> None:
