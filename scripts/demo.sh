@@ -26,4 +26,5 @@ step config:check
 step group:create
 step packer:run 12_04-base 12_04-bee ftp-processor
 step autoscale:run 12_04-bee ftp-processor
+step packer:list 12_04-base
 step group:status

@@ -286,3 +286,4 @@ def test_an_image_that_comes_after_packer_gave_up_is_adopted_by_the_build(
         )
         assert tags["nodepkg:source_ami"] == "ami-1ebb2077"
         assert left(ec2) == NOTHING
+        assert list((example / ".nodepkg" / "builds").glob("*.json")) == []

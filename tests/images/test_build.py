@@ -251,6 +251,14 @@ def test_an_image_that_a_failed_build_left_is_adopted(rig: Rig) -> None:
     assert any("exceeded wait attempts" in note and "adopted" in note for note in rig.told.notes)
 
 
+def test_of_an_adopted_build_it_is_asked_what_it_left_behind(rig: Rig) -> None:
+    build = rig.build("bee", *LOST)
+    assert rig.run(build)["bee"].result == "adopted"
+    assert rig.loop is not None
+    assert [failed.id for failed in rig.loop.failed_builds] == [build.id]
+    assert [record.build for record in Journal(rig.root).records()] == [build.id]
+
+
 def test_an_image_that_appears_later_is_waited_for(rig: Rig) -> None:
     rig.images.finds = [None, image("pending"), image("pending"), image()]
     results = rig.run(rig.build("bee", *LOST))

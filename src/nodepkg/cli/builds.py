@@ -54,7 +54,7 @@ def run_builds(
         _show(call, [results[need.group.name] for need in decided])
     finally:  # also if nobody reads the result any more
         if loop:
-            _tell_leftovers(call, place.account, nodes.root, loop.failed_builds)
+            _tell_leftovers(call, place.account, nodes.root, loop)
         errors = {name: result.error for name, result in results.items() if result.error}
         if loop and loop.interrupted:
             _tell_errors(call, errors)
@@ -156,15 +156,20 @@ def _show(call: Call, results: Sequence[Result]) -> None:
     call.out.table({"images": [result.document() for result in results]}, COLUMNS, rows)
 
 
-def _tell_leftovers(call: Call, account: Account, root: Path, builds: Sequence[Build]) -> None:
+def _tell_leftovers(call: Call, account: Account, root: Path, loop: Loop) -> None:
     """What failed builds left in EC2, and how to remove it. That it cannot be read changes nothing of what was done."""
-    records = Journal(root).records()
-    found: list[Leftover] = []
-    for region in sorted({build.region for build in builds if build.visible}):
+    journal, found = Journal(root), list[Leftover]()
+    records = journal.records()
+    for region in sorted({build.region for build in loop.failed_builds if build.visible}):
+        here = [build for build in loop.failed_builds if build.region == region]
         try:
-            found += leftovers(account, region, {build.id for build in builds if build.region == region}, records)
+            found += leftovers(account, region, {build.id for build in here}, records)
         except NodepkgError as error:
             call.out.warning(f"what was left behind in {region} cannot be listed: {error.message}")
+            continue
+        for build in here:
+            if loop.results[build.group].result == "adopted" and build.id not in {one.build for one in found}:
+                journal.forget(build.id)  # its image counts, and nothing is left: nobody will ask for it
     left = [one for one in found if one.state != "shutting-down"]
     for one in left:
         call.out.warning(f"{one.group or one.build} left behind: {one.line}")

@@ -49,7 +49,9 @@ class _Running:
 
 
 class Loop:
-    """Carries out an order."""
+    """Carries out an order. `failed_builds` are those whose Packer failed, so that they may have left something behind:
+    also those of which the image was adopted.
+    """
 
     def __init__(self, bench: Workbench, order: Order) -> None:
         self._bench = bench
@@ -284,7 +286,10 @@ class Loop:
     def _end(self, running: _Running, result: str, image: str | None, name: str | None) -> None:
         build = running.build
         self._close(running)
-        self._journal.forget(build.id)
+        if result == "adopted":
+            self.failed_builds.append(build)
+        else:
+            self._journal.forget(build.id)
         seconds = self._bench.clock() - running.since
         self._progress = _with(
             self._progress,
