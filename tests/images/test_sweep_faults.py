@@ -17,7 +17,7 @@ from nodepkg.sandbox.environment import child_environment
 from nodepkg.sandbox.front import Layer
 from tests.e2e.program import CLEAN
 from tests.faults import aws, cut_page, fail, kill_at, lose_replies, slow_termination, throttle
-from tests.images.test_sweep import World, tags_of
+from tests.images.test_sweep import World
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -56,7 +56,7 @@ class Fleet:
         self.gone = set(self.world.everything_of(ended))
         self.world.everything_of(living)
         self.world.key_pair("theirs")
-        self.world.instance(self.world.group("theirs"), **tags_of("built by hand"))
+        self.world.instance(self.world.group("theirs"), **{"nodepkg:build": "by hand, and not managed"})
         self.kept = set(self.world.left()) - self.gone
 
     def close(self) -> None:
