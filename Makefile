@@ -14,7 +14,7 @@ test:
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 4 --dist worksteal
 
 # What is generated: pages of docs/ and nodes.schema.json from models and help, and the example's artefacts.
 docs:

@@ -8,7 +8,7 @@ from typing import Any
 from nodepkg.clients.packer import Packer, find
 
 _PROGRAM = """#!{python} -IS
-import json, os, signal, sys, time
+import json, os, pathlib, signal, sys, time
 if sys.argv[1] == "version":
     sys.exit(print("Packer v1.6.6"))
 sys.stdout.reconfigure(line_buffering=True)
@@ -30,8 +30,10 @@ for what, *values in json.load(open(sys.argv[-1]))["does"]:
     elif what == "ignores SIGINT":
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     elif what == "leaves a child":
-        if os.fork() == 0:
+        child = os.fork()
+        if child == 0:
             time.sleep(600)
+        pathlib.Path(values[0]).write_text(str(child))
     elif what == "dies, and its child goes on":
         if os.fork():
             os.kill(os.getpid(), signal.SIGKILL)

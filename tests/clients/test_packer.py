@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -178,18 +180,23 @@ def test_hcl2_wants_a_packer_that_knows_it(tmp_path: Path) -> None:
         packer.require("amazon-ebs", hcl2=True)
 
 
+@contextmanager
+def running(*arguments: str | bytes) -> Iterator[None]:
+    """A process with these arguments, which has begun: right after it was started Linux may show none yet."""
+    command = [sys.executable, "-c", "print(flush=True); input()", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"\n"
+        yield
+        process.communicate(b"\n")
+
+
 def test_the_builds_of_this_machine_are_seen_whoever_started_them() -> None:
-    command = [sys.executable, "-c", "print(flush=True); input()", "-var", "nodepkg_build=6b01c7bd973eb170"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
-        assert running.stdout
-        assert running.stdout.readline() == b"\n"
+    with running("-var", "nodepkg_build=6b01c7bd973eb170"):
         assert "6b01c7bd973eb170" in builds_on_this_machine()
-        running.communicate(b"\n")
     assert "6b01c7bd973eb170" not in builds_on_this_machine()
 
 
 def test_what_others_run_may_have_any_bytes_in_it() -> None:
-    command: list[str | bytes] = [sys.executable, "-c", "input()", b"nodepkg_build=\xff"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as running:
+    with running(b"nodepkg_build=\xff"):
         assert "\ufffd" in builds_on_this_machine()
-        running.communicate(b"\n")

@@ -29,6 +29,7 @@ class Terminal:
             shell, ["-i"], cwd=str(folder), env={**environ, "TERM": "xterm"}, dimensions=(LINES, COLUMNS)
         )
         self._process.delaybeforesend = None
+        self._process.ptyproc.delayafterterminate = 5  # seconds, on a machine that has other things to do
         self.run(PREPARE[shell])
 
     def run(self, command: str) -> None:

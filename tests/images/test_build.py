@@ -1,5 +1,7 @@
 """Several builds at a time: their order, their output, and what becomes of those that fail, hang or are interrupted."""
 
+import os
+import signal
 import stat
 import time
 from collections.abc import Callable
@@ -418,7 +420,9 @@ def test_a_template_that_is_none_fails_its_group_only(rig: Rig, text: str) -> No
 
 
 def test_a_child_that_holds_the_output_open_is_not_waited_for(rig: Rig) -> None:
-    results = rig.run(rig.build("bee", *GOOD, ("leaves a child",)))
+    child = rig.root / "child"
+    results = rig.run(rig.build("bee", *GOOD, ("leaves a child", str(child))))
+    os.kill(int(child.read_text()), signal.SIGKILL)
     assert results["bee"].result == "built"
 
 
