@@ -1,7 +1,6 @@
 """A plan: a list of frozen actions, each of which says itself in one line and does itself."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, Protocol, TypeVar
 
 World = TypeVar("World", contravariant=True)  # noqa: PLC0105 - what it is says more than how it varies
@@ -39,6 +38,9 @@ def execute(
 def _side_by_side(
     plan: Sequence[Action[World]], world: World, say: Callable[[str], None], at_once: int
 ) -> Iterator[Report]:
+    # Here, since it takes some 20 ms, and most plans have one action after the other.
+    from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
     waiting, running = list(reversed(plan)), set[Future[Report]]()
     ended_by: BaseException | None = None
     with ThreadPoolExecutor(at_once) as pool:
