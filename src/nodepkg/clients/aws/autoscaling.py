@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nodepkg.clients.aws.account import Account, aws_errors
+from nodepkg.clients.aws.regional import Regional
 from nodepkg.clients.aws.tags import Tags, filters, tags_of
 from nodepkg.clients.aws.templates import TemplatePin
 from nodepkg.errors import AwsError
@@ -68,26 +69,20 @@ class NewGroup:
     health_check_grace_period: int = 300
 
 
-@dataclass
-class AutoScaling:
+class AutoScaling(Regional):
     """One region's Auto Scaling."""
 
-    account: Account
-    region: str
-
-    @property
-    def client(self) -> Any:
-        return self.account.client("autoscaling", self.region)
+    service = "autoscaling"
 
     def groups(self, tags: Tags | None = None) -> list[AutoScalingGroup]:
         """Those with all these tags, by name."""
         wanted = {"Filters": filters(tags)} if tags else {}
-        pages = self._pages("describe_auto_scaling_groups", "AutoScalingGroups", **wanted, PaginationConfig=PAGE)
+        pages = self.pages("describe_auto_scaling_groups", "AutoScalingGroups", **wanted, PaginationConfig=PAGE)
         return sorted((_group(raw) for raw in pages), key=lambda group: group.name)
 
     def images_of_launch_configurations(self) -> dict[str, str]:
         """Name -> image."""
-        pages = self._pages("describe_launch_configurations", "LaunchConfigurations", PaginationConfig=PAGE)
+        pages = self.pages("describe_launch_configurations", "LaunchConfigurations", PaginationConfig=PAGE)
         return {raw["LaunchConfigurationName"]: raw.get("ImageId", "") for raw in pages}
 
     def create_group(self, new: NewGroup) -> None:
@@ -112,9 +107,6 @@ class AutoScaling:
             arguments["TargetGroupARNs"] = list(new.target_group_arns)
         with aws_errors(f"create {new.name}"):
             self.client.create_auto_scaling_group(**arguments)
-
-    def _pages(self, operation: str, key: str, **arguments: Any) -> list[Any]:
-        return self.account.pages("autoscaling", self.region, operation, key, **arguments)
 
 
 def target_group_arns(account: Account, region: str, names: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.regional import Regional
 
 PAGE = {"PageSize": 1000}  # the most that EC2 gives of instances
 
@@ -25,17 +25,13 @@ class Subnet:
     vpc: str
 
 
-@dataclass
-class Ec2:
+class Ec2(Regional):
     """One region's EC2."""
-
-    account: Account
-    region: str
 
     def instances(self) -> list[Instance]:
         """Those that are not terminated, by id; one of which EC2 tells no state counts."""
         # Not filtered by state: a state that is not known here has to count, too.
-        pages = self._pages("describe_instances", "Reservations", PaginationConfig=PAGE)
+        pages = self.pages("describe_instances", "Reservations", PaginationConfig=PAGE)
         found = [
             Instance(raw["InstanceId"], raw.get("State", {}).get("Name", "unknown"), raw.get("ImageId", ""))
             for page in pages
@@ -44,7 +40,7 @@ class Ec2:
         return sorted((one for one in found if one.state != "terminated"), key=lambda instance: instance.id)
 
     def zones_offering(self, instance_type: str) -> set[str]:
-        pages = self._pages(
+        pages = self.pages(
             "describe_instance_type_offerings",
             "InstanceTypeOfferings",
             LocationType="availability-zone",
@@ -54,20 +50,17 @@ class Ec2:
 
     def default_subnets(self) -> list[Subnet]:
         """The default subnet of each zone."""
-        pages = self._pages("describe_subnets", "Subnets", Filters=[{"Name": "default-for-az", "Values": ["true"]}])
+        pages = self.pages("describe_subnets", "Subnets", Filters=[{"Name": "default-for-az", "Values": ["true"]}])
         return sorted((_subnet(raw) for raw in pages), key=lambda subnet: subnet.zone)
 
     def subnets(self, ids: Sequence[str]) -> list[Subnet]:
-        return [_subnet(raw) for raw in self._pages("describe_subnets", "Subnets", SubnetIds=list(ids))]
+        return [_subnet(raw) for raw in self.pages("describe_subnets", "Subnets", SubnetIds=list(ids))]
 
     def security_groups(self, names: Iterable[str], vpc: str) -> dict[str, str]:
         """Name -> id, of those that the VPC has."""
         wanted = [{"Name": "group-name", "Values": list(names)}, {"Name": "vpc-id", "Values": [vpc]}]
-        pages = self._pages("describe_security_groups", "SecurityGroups", Filters=wanted)
+        pages = self.pages("describe_security_groups", "SecurityGroups", Filters=wanted)
         return {raw["GroupName"]: raw["GroupId"] for raw in pages}
-
-    def _pages(self, operation: str, key: str, **arguments: Any) -> list[Any]:
-        return self.account.pages("ec2", self.region, operation, key, **arguments)
 
 
 def _subnet(raw: Mapping[str, Any]) -> Subnet:

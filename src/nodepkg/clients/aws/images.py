@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from nodepkg.clients.aws.account import Account, aws_errors
+from nodepkg.clients.aws.account import aws_errors
+from nodepkg.clients.aws.regional import Regional, unless
 from nodepkg.clients.aws.tags import Tags, filters, tag_list, tags_of
 
 PAGE = {"PageSize": 1000}  # the most that EC2 gives of images and snapshots
 FILTER_VALUES = 200  # the most that one filter may have
 UNDATED = datetime.fromtimestamp(0, UTC)  # stands for the date of an image of which EC2 tells none
-_GONE = frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"})
+_GONE = ("InvalidAMIID.NotFound", "InvalidAMIID.Unavailable")
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,8 @@ class Snapshot:
     description: str
 
 
-@dataclass
-class Images:
+class Images(Regional):
     """The images of one region."""
-
-    account: Account
-    region: str
-
-    @property
-    def client(self) -> Any:
-        return self.account.client("ec2", self.region)
 
     def owned(self, tags: Tags | None = None) -> list[Image]:
         """The account's own images with all these tags, oldest first; disabled ones too."""
@@ -84,18 +77,14 @@ class Images:
 
     def launch_permissions(self, image: str) -> list[str]:
         """Whom the image is shared with, for people; nobody if it is gone."""
-        with aws_errors(f"launch permissions of {image}"):
-            try:
-                told = self.client.describe_image_attribute(ImageId=image, Attribute="launchPermission")
-            except self.client.exceptions.ClientError as error:
-                if _code(error) not in _GONE:
-                    raise
-                return []
-        return sorted(_shared_with(raw) for raw in told.get("LaunchPermissions", []))
+        with unless(f"launch permissions of {image}", *_GONE):
+            told = self.client.describe_image_attribute(ImageId=image, Attribute="launchPermission")
+            return sorted(_shared_with(raw) for raw in told.get("LaunchPermissions", []))
+        return []
 
     def snapshots(self, tags: Tags) -> list[Snapshot]:
         """The account's own snapshots with all these tags, oldest first."""
-        found = self._pages(
+        found = self.pages(
             "describe_snapshots", "Snapshots", OwnerIds=["self"], Filters=filters(tags), PaginationConfig=PAGE
         )
         unique = {raw["SnapshotId"]: _snapshot(raw) for raw in found}
@@ -106,27 +95,19 @@ class Images:
 
         Gives the snapshots that EC2 has seen to: deleted, or left since another image has them, too.
         """
-        with aws_errors(f"deregister {image}"):
-            try:
-                told = self.client.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
-            except self.client.exceptions.ClientError as error:
-                if _code(error) not in _GONE:
-                    raise
-                return set()
-        results = told.get("DeleteSnapshotResults", [])
-        return {raw["SnapshotId"] for raw in results if raw.get("ReturnCode") in ("success", "skipped")}
+        with unless(f"deregister {image}", *_GONE):
+            told = self.client.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
+            results = told.get("DeleteSnapshotResults", [])
+            return {raw["SnapshotId"] for raw in results if raw.get("ReturnCode") in ("success", "skipped")}
+        return set()
 
     def delete_snapshot(self, snapshot: str) -> bool:
         """False if another image uses it, and it stays; one that is gone already is as good as deleted."""
-        with aws_errors(f"delete {snapshot}"):
-            try:
+        with unless(f"delete {snapshot}", "InvalidSnapshot.InUse"):
+            with unless(f"delete {snapshot}", "InvalidSnapshot.NotFound"):
                 self.client.delete_snapshot(SnapshotId=snapshot)
-            except self.client.exceptions.ClientError as error:
-                if _code(error) == "InvalidSnapshot.InUse":
-                    return False
-                if _code(error) != "InvalidSnapshot.NotFound":
-                    raise
-        return True
+            return True
+        return False
 
     def add_tags(self, ids: Sequence[str], tags: Tags) -> None:
         """To images and snapshots; a tag that is there already gets the new value."""
@@ -136,15 +117,12 @@ class Images:
     def _listed(self, owners: Sequence[str], wanted: Sequence[Mapping[str, Any]]) -> list[Image]:
         """Oldest first, disabled ones too; no owners: of everybody."""
         asked: dict[str, Any] = {"Owners": list(owners)} if owners else {}
-        pages = self._pages(
+        pages = self.pages(
             "describe_images", "Images", **asked, Filters=list(wanted), IncludeDisabled=True, PaginationConfig=PAGE
         )
         # What changes between two pages may be on both of them, and must not count twice among the newest.
         unique = {raw["ImageId"]: _image(raw) for raw in pages}
         return sorted(unique.values(), key=lambda image: image.order)
-
-    def _pages(self, operation: str, key: str, **arguments: Any) -> list[Any]:
-        return self.account.pages("ec2", self.region, operation, key, **arguments)
 
 
 def _wanted(name: str, *values: str) -> list[dict[str, Any]]:
@@ -160,10 +138,6 @@ def _shared_with(raw: Mapping[str, str]) -> str:
         if raw.get(key):
             return f"{word} {raw[key]}"
     return "everybody"  # the only group that there is: all
-
-
-def _code(error: Any) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _image(raw: Mapping[str, Any]) -> Image:

@@ -1,17 +1,17 @@
 """EC2's build machines, and what Packer makes for them: key pairs and security groups. Lists are read to their end."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from nodepkg.clients.aws.account import Account, aws_errors
+from nodepkg.clients.aws.account import aws_errors
+from nodepkg.clients.aws.regional import Regional, unless
 from nodepkg.clients.aws.tags import Tags, filters, tag_list, tags_of
 
 PAGE = {"PageSize": 1000}  # the most that EC2 gives of instances and security groups
 NO_SUCH_GROUP = ("InvalidGroup.NotFound", "InvalidGroupId.NotFound")
-STILL_IN_USE = frozenset({"DependencyViolation", "InvalidGroup.InUse"})
+STILL_IN_USE = ("DependencyViolation", "InvalidGroup.InUse")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,6 @@ class Machine:
     state: str
     tags: Tags
     launched: datetime
-    key_pair: str | None
     security_groups: tuple[str, ...]
 
 
@@ -43,27 +42,19 @@ class SecurityGroup:
     tags: Tags
 
 
-@dataclass
-class Machines:
+class Machines(Regional):
     """Those of one region."""
-
-    account: Account
-    region: str
-
-    @property
-    def client(self) -> Any:
-        return self.account.client("ec2", self.region)
 
     def instances(self, tags: Tags, *, tagged: str) -> list[Machine]:
         """Those with all these tags and one of the key `tagged`, by id; terminated ones are left out."""
         wanted = [*filters(tags), {"Name": "tag-key", "Values": [tagged]}]
-        pages = self._pages("describe_instances", "Reservations", Filters=wanted, PaginationConfig=PAGE)
+        pages = self.pages("describe_instances", "Reservations", Filters=wanted, PaginationConfig=PAGE)
         found = [_machine(raw) for page in pages for raw in page["Instances"]]
         return sorted((one for one in found if one.state != "terminated"), key=lambda machine: machine.id)
 
     def state(self, instance: str) -> str:
         """The state of an instance; one that EC2 knows no more is `terminated`."""
-        with aws_errors(f"look at {instance}"), _gone_is_done(self.client, "InvalidInstanceID.NotFound"):
+        with unless(f"look at {instance}", "InvalidInstanceID.NotFound"):
             told = self.client.describe_instances(InstanceIds=[instance])
             return str(told["Reservations"][0]["Instances"][0]["State"]["Name"]) if told["Reservations"] else ""
         return "terminated"
@@ -76,50 +67,31 @@ class Machines:
 
     def security_groups(self) -> list[SecurityGroup]:
         """All of the account, by id."""
-        found = self._pages("describe_security_groups", "SecurityGroups", PaginationConfig=PAGE)
+        found = self.pages("describe_security_groups", "SecurityGroups", PaginationConfig=PAGE)
         return sorted((_security_group(raw) for raw in found), key=lambda group: group.id)
 
     def terminate_instance(self, instance: str) -> None:
         """One that is gone already is as good."""
-        with aws_errors(f"terminate {instance}"), _gone_is_done(self.client, "InvalidInstanceID.NotFound"):
+        with unless(f"terminate {instance}", "InvalidInstanceID.NotFound"):
             self.client.terminate_instances(InstanceIds=[instance])
 
     def delete_security_group(self, group: str) -> bool:
         """False if something uses it still, and it stays; one that is gone already is as good as deleted."""
-        with aws_errors(f"delete {group}"), _gone_is_done(self.client, *NO_SUCH_GROUP):
-            try:
+        with unless(f"delete {group}", *STILL_IN_USE):
+            with unless(f"delete {group}", *NO_SUCH_GROUP):
                 self.client.delete_security_group(GroupId=group)
-            except self.client.exceptions.ClientError as error:
-                if _code(error) not in STILL_IN_USE:
-                    raise
-                return False
-        return True
+            return True
+        return False
 
     def tag_security_group(self, group: str, tags: Tags) -> None:
         """One that is gone already is as good."""
-        with aws_errors(f"tag {group}"), _gone_is_done(self.client, *NO_SUCH_GROUP):
+        with unless(f"tag {group}", *NO_SUCH_GROUP):
             self.client.create_tags(Resources=[group], Tags=tag_list(tags))
 
     def delete_key_pair(self, name: str) -> None:
         """One that is gone already is as good."""
-        with aws_errors(f"delete key pair {name}"), _gone_is_done(self.client, "InvalidKeyPair.NotFound"):
+        with unless(f"delete key pair {name}", "InvalidKeyPair.NotFound"):
             self.client.delete_key_pair(KeyName=name)
-
-    def _pages(self, operation: str, key: str, **arguments: Any) -> list[Any]:
-        return self.account.pages("ec2", self.region, operation, key, **arguments)
-
-
-@contextmanager
-def _gone_is_done(client: Any, *codes: str) -> Iterator[None]:
-    try:
-        yield
-    except client.exceptions.ClientError as error:
-        if _code(error) not in codes:
-            raise
-
-
-def _code(error: Any) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _machine(raw: Mapping[str, Any]) -> Machine:
@@ -128,7 +100,6 @@ def _machine(raw: Mapping[str, Any]) -> Machine:
         state=raw["State"]["Name"],
         tags=tags_of(raw),
         launched=raw["LaunchTime"],
-        key_pair=raw.get("KeyName"),
         security_groups=tuple(group["GroupId"] for group in raw.get("SecurityGroups", [])),
     )
 

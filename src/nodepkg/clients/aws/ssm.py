@@ -1,25 +1,19 @@
 """Systems Manager's parameters, as far as they name images."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from nodepkg.clients.aws.account import Account, aws_errors
+from nodepkg.clients.aws.account import aws_errors
+from nodepkg.clients.aws.regional import Regional
 from nodepkg.errors import AwsError
 
 PARAMETERS_OF_ONE = 10  # the most that one GetParameters may name
 
 
-@dataclass
-class Parameters:
+class Parameters(Regional):
     """The parameters that one region sees."""
 
-    account: Account
-    region: str
-
-    @property
-    def client(self) -> Any:
-        return self.account.client("ssm", self.region)
+    service = "ssm"
 
     def values(self, names: Iterable[str]) -> dict[str, str]:
         """The value of each parameter (`name`, `name:3`, `name:label`, or an ARN); what is not told is left out.

@@ -4,16 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nodepkg.clients.aws.account import Account, aws_errors
+from nodepkg.clients.aws.account import aws_errors
+from nodepkg.clients.aws.regional import Regional
 from nodepkg.clients.aws.tags import Tags, tag_list, tags_of
 from nodepkg.errors import AwsError
 
-NO_SUCH_TEMPLATE = frozenset(
-    {
-        "InvalidLaunchTemplateId.NotFound",
-        "InvalidLaunchTemplateId.VersionNotFound",
-        "InvalidLaunchTemplateName.NotFoundException",
-    }
+NO_SUCH_TEMPLATE = (
+    "InvalidLaunchTemplateId.NotFound",
+    "InvalidLaunchTemplateId.VersionNotFound",
+    "InvalidLaunchTemplateName.NotFoundException",
 )
 VERSIONS_OF_ONE = 200  # the most versions that one call may name
 LARGE_PAGES = {"PageSize": 200}  # the most that EC2 gives of launch templates and versions
@@ -40,23 +39,13 @@ class TemplatePin:
     version: str
 
 
-@dataclass
-class LaunchTemplates:
+class LaunchTemplates(Regional):
     """The launch templates of one region."""
-
-    account: Account
-    region: str
-
-    @property
-    def client(self) -> Any:
-        return self.account.client("ec2", self.region)
 
     def tags(self, template: str) -> dict[str, str] | None:
         """The tags of a launch template; None if there is none of this name."""
         wanted = [{"Name": "launch-template-name", "Values": [template]}]
-        found = self._pages(
-            "describe_launch_templates", "LaunchTemplates", Filters=wanted, PaginationConfig=LARGE_PAGES
-        )
+        found = self.pages("describe_launch_templates", "LaunchTemplates", Filters=wanted, PaginationConfig=LARGE_PAGES)
         return tags_of(found[0]) if found else None
 
     def versions(self, template: str) -> list[TemplateVersion]:
@@ -106,7 +95,7 @@ class LaunchTemplates:
 
     def _read(self, **wanted: Any) -> list[TemplateVersion]:
         key = "LaunchTemplateVersions"
-        pages = self._pages("describe_launch_template_versions", key, **wanted, PaginationConfig=LARGE_PAGES)
+        pages = self.pages("describe_launch_template_versions", key, **wanted, PaginationConfig=LARGE_PAGES)
         return [_version(raw) for raw in pages]
 
     def create_version(
@@ -123,9 +112,6 @@ class LaunchTemplates:
                 return int(made["LaunchTemplate"]["LatestVersionNumber"])
             made = self.client.create_launch_template_version(**given, LaunchTemplateData=data)
             return int(made["LaunchTemplateVersion"]["VersionNumber"])
-
-    def _pages(self, operation: str, key: str, **arguments: Any) -> list[Any]:
-        return self.account.pages("ec2", self.region, operation, key, **arguments)
 
 
 def _by(pin: TemplatePin) -> dict[str, str | None]:

@@ -1,0 +1,36 @@
+"""What the client of every service has: an account, a region, lists that are read to their last page."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from nodepkg.clients.aws.account import Account, aws_errors
+from nodepkg.errors import AwsError
+
+
+@dataclass
+class Regional:
+    """A part of AWS in one region; `service` is botocore's name of it."""
+
+    account: Account
+    region: str
+    service: ClassVar[str] = "ec2"
+
+    @property
+    def client(self) -> Any:
+        return self.account.client(self.service, self.region)
+
+    def pages(self, operation: str, key: str, **arguments: Any) -> list[Any]:
+        return self.account.pages(self.service, self.region, operation, key, **arguments)
+
+
+@contextmanager
+def unless(what: str, *codes: str) -> Iterator[None]:
+    """As aws_errors(what), but that an error of one of AWS's codes ends the block and is none."""
+    try:
+        with aws_errors(what):
+            yield
+    except AwsError as error:
+        if error.code not in codes:
+            raise
