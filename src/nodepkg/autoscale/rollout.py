@@ -102,30 +102,28 @@ def decide(view: View, now: float, *, region: str) -> Step:
     if new is None or record is None:
         return _without_new(view, now)
     if new.deleting:
-        return Wait(_state(view), f"AWS is deleting {new.name}")
+        return Wait("rollback", f"AWS is deleting {new.name}")
     if view.old is None:
-        if not view.steady("old gone", now):
-            return Wait("retire", f"{record.old or 'the old group'} is gone: looking again", now + view.terms.window)
-        return _done(view, new, record, region, now)
+        return _without_old(view, new, record, region, now)
     pair = Pair(view.old, new, record, view, region, now)
-    if view.old.sizes == EMPTY or view.old.deleting:
-        if view.goal is Goal.ROLLBACK and record.phase is not Phase.ROLLBACK:
-            return Refuse(f"{view.old.name} is at size 0 already: from here it only goes forward")
-        return _retired(pair)
-    if record.phase is Phase.ROLLBACK:
-        return _first(_UNDO, pair)
-    if view.goal is Goal.ROLLBACK:
-        return pair.roll_back("rollback", "asked for")
-    severed = record.phase is not Phase.CLAIM and not (record.old_targets and record.old_targets <= view.old.targets)
-    return _first(_SEVERED if severed else _JOINED, pair)
+    return next(step for row in _rows(pair) if (step := row(pair)))
 
 
-def _first(rows: Sequence[Row], pair: Pair) -> Step:
-    return next(step for row in rows if (step := row(pair)))
+def _rows(pair: Pair) -> Sequence[Row]:
+    """Which rows of the table a rollout is in."""
+    old, record = pair.old, pair.record
+    if old.sizes == EMPTY or old.deleting:
+        return _FORWARD
+    if record.phase is Phase.ROLLBACK or pair.view.goal is Goal.ROLLBACK:
+        return _UNDO
+    severed = record.phase is not Phase.CLAIM and not (record.old_targets and record.old_targets <= old.targets)
+    return _SEVERED if severed else _JOINED
 
 
-def _state(view: View) -> str:
-    return "rollback" if view.record and view.record.phase is Phase.ROLLBACK else "claim"
+def _without_old(view: View, new: Asg, record: Record, region: str, now: float) -> Step:
+    if not view.steady("old gone", now):
+        return Wait("retire", f"{record.old or 'the old group'} is gone: looking again", now + view.terms.window)
+    return _done(view, new, record, region, now)
 
 
 def _without_new(view: View, now: float) -> Step:
@@ -263,8 +261,14 @@ def _retire(pair: Pair) -> Step | None:
     return Act("retire", Resize(pair.region, old.name, 0, 0, 0))
 
 
-def _retired(pair: Pair) -> Step:
+def _too_late(pair: Pair) -> Step | None:
     """O is at 0/0/0: only forward from here, whatever the tags say."""
+    if pair.view.goal is Goal.ROLLBACK and pair.record.phase is not Phase.ROLLBACK:
+        return Refuse(f"{pair.old.name} is at size 0 already: from here it only goes forward")
+    return None
+
+
+def _retired(pair: Pair) -> Step:
     old = pair.old
     if old.deleting:
         return Wait("retire", f"AWS is deleting {old.name}")
@@ -291,6 +295,11 @@ def _done(view: View, new: Asg, record: Record, region: str, now: float) -> Step
     if view.housekeeping:
         return Act("done", view.housekeeping[0])
     return Act("done", Serve(region, new.name, tuple(leftover_keys(new.tags)), now))
+
+
+def _recorded(pair: Pair) -> Step | None:
+    """A rollback is recorded before it begins, and stays one until it is done."""
+    return None if pair.record.phase is Phase.ROLLBACK else pair.roll_back("rollback", "asked for")
 
 
 def _old_attached(pair: Pair) -> Step | None:
@@ -348,4 +357,14 @@ def _new_gone(pair: Pair) -> Step:
 
 _JOINED: tuple[Row, ...] = (_claim, _pin, _grow, _attach, _bake, _match, _cut, _hold, _retire)
 _SEVERED: tuple[Row, ...] = (_sick, _cut, _hold, _retire)
-_UNDO: tuple[Row, ...] = (_old_attached, _old_whole, _old_scales, _new_detached, _new_empty, _old_unpinned, _new_gone)
+_FORWARD: tuple[Row, ...] = (_too_late, _retired)
+_UNDO: tuple[Row, ...] = (
+    _recorded,
+    _old_attached,
+    _old_whole,
+    _old_scales,
+    _new_detached,
+    _new_empty,
+    _old_unpinned,
+    _new_gone,
+)

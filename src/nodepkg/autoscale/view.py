@@ -118,10 +118,10 @@ class View:
     """One observation, with what this process remembers.
 
     `old` is the serving group, or the one that the record names; `new` the one of a rollout; `kept` older generations
-    at size 0, oldest first. `claim` is the action that begins what is wanted: None if nothing differs. `aim` is the name
-    of the new group that this process has worked on, "" before. The rest are changes that are still to be made where
-    the state of the rollout calls for them, in their order, none where it does not: `carry` copies to N what O has,
-    `alarms` points O's alarms to N's policies (in a rollback: back), `housekeeping` is what done leaves in order.
+    at size 0, oldest first. `claim` is the action that begins what is wanted: None if nothing differs. `aim` is the
+    name of the new group that this process has worked on, "" before. The rest are changes that are still to be made
+    where the state of the rollout calls for them, in their order, none where it does not: `carry` copies to N what O
+    has, `alarms` points O's alarms to N's policies (in a rollback: back), `housekeeping` is what done leaves in order.
     """
 
     goal: Goal
