@@ -36,8 +36,8 @@ class Override:
 class AutoScalingGroup:
     """It starts nodes from a launch template or a launch configuration, and some as its overrides say.
 
-    `suspended` are processes in AWS's words (Launch, AZRebalance, …), `target_groups` ARNs; `status` is "" but while AWS
-    deletes the group.
+    `suspended` are processes in AWS's words (Launch, AZRebalance, …), `target_groups` ARNs; `status` is "" but
+    while AWS deletes the group.
     """
 
     name: str
