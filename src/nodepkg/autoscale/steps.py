@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from nodepkg.autoscale.journal import Phase, Record, Sizes
 from nodepkg.autoscale.view import Asg, View
@@ -11,7 +11,13 @@ from nodepkg.plan import Report
 
 
 class Change(Protocol):
-    """An action of a plan (plan.Action) that can tell whether an observation shows it."""
+    """An action of a plan (plan.Action) that can tell whether an observation shows it.
+
+    `changes` names what it changes: of two that change the same, the later undoes or replaces the earlier.
+    """
+
+    @property
+    def changes(self) -> tuple[str, str]: ...
 
     def __str__(self) -> str: ...
 
@@ -28,6 +34,11 @@ class OfAsg:
 
     region: str
     asg: str
+    aspect: ClassVar[str] = ""
+
+    @property
+    def changes(self) -> tuple[str, str]:
+        return self.asg, self.aspect
 
     def found(self, view: View) -> Asg | None:
         return next((asg for asg in (view.old, view.new, *view.kept) if asg and asg.name == self.asg), None)
@@ -35,6 +46,7 @@ class OfAsg:
 
 @dataclass(frozen=True)
 class SuspendProcesses(OfAsg):
+    aspect = "processes"
     processes: frozenset[str]
 
     def __str__(self) -> str:
@@ -50,6 +62,7 @@ class SuspendProcesses(OfAsg):
 
 @dataclass(frozen=True)
 class ResumeProcesses(OfAsg):
+    aspect = "processes"
     processes: frozenset[str]
 
     def __str__(self) -> str:
@@ -67,6 +80,7 @@ class ResumeProcesses(OfAsg):
 class RecordSizes(OfAsg):
     """Writes O's own sizes, and the size that it is pinned to, down on N (`asg`)."""
 
+    aspect = "own sizes"
     old: str
     own: Sizes
 
@@ -84,6 +98,7 @@ class RecordSizes(OfAsg):
 class Resize(OfAsg):
     """Sets min and max, and desired if it is given; AWS itself moves a desired size that is outside of them."""
 
+    aspect = "sizes"
     min: int
     max: int
     desired: int | None = None
@@ -104,6 +119,7 @@ class Resize(OfAsg):
 class Grow(OfAsg):
     """Gives N its nodes; until when they have to be ready is written down first."""
 
+    aspect = "sizes"
     size: int
     max: int
     deadline: float
@@ -120,6 +136,7 @@ class Grow(OfAsg):
 
 @dataclass(frozen=True)
 class AttachTargets(OfAsg):
+    aspect = "targets"
     targets: frozenset[str]
 
     def __str__(self) -> str:
@@ -135,6 +152,7 @@ class AttachTargets(OfAsg):
 
 @dataclass(frozen=True)
 class DetachTargets(OfAsg):
+    aspect = "targets"
     targets: frozenset[str]
 
     def __str__(self) -> str:
@@ -152,6 +170,7 @@ class DetachTargets(OfAsg):
 class Enter(OfAsg):
     """Records a phase of the rollout on N, with its moment (seconds since the epoch) and, of a rollback, the reason."""
 
+    aspect = "phase"
     phase: Phase
     now: float
     reason: str = ""
@@ -171,6 +190,7 @@ class Enter(OfAsg):
 class RememberKept(OfAsg):
     """Writes down on a group that is kept at 0/0/0 what it is to have again: its sizes, what its user had suspended."""
 
+    aspect = "kept sizes"
     sizes: Sizes
     suspended: frozenset[str] = frozenset()
 
@@ -189,6 +209,8 @@ class RememberKept(OfAsg):
 class DeleteAsg(OfAsg):
     """Without force: AWS refuses one that has nodes."""
 
+    aspect = "life"
+
     def __str__(self) -> str:
         return f"delete {self.asg}"
 
@@ -204,6 +226,7 @@ class DeleteAsg(OfAsg):
 class Serve(OfAsg):
     """Ends the rollout: what only it needed is taken off N, and then N is the serving group. `keys` are those tags."""
 
+    aspect = "phase"
     keys: tuple[str, ...]
     now: float
 
@@ -222,6 +245,7 @@ class Serve(OfAsg):
 class TakeKept(OfAsg):
     """Claims a kept group as the new one of a rollout: back to an older generation."""
 
+    aspect = "phase"
     record: Record
 
     def __str__(self) -> str:
