@@ -415,7 +415,7 @@ def test_who_was_taken_over_and_released_since_changes_nothing() -> None:
     with world() as there:
         lease = there.claim()
         there.take_over().release()
-        with pytest.raises(LostLeaseError, match="released again by"), lease.fenced():
+        with pytest.raises(LostLeaseError, match="claimed and released again by"), lease.fenced():
             there.change()
 
 
@@ -497,6 +497,22 @@ def test_a_heartbeat_is_stale_by_whichever_clock_says_older(stands: str) -> None
         account = QuickAccount(endpoint=served.endpoint, uptime=local)
         lease = claim(account, REGION, "bee", command=COMMAND, run="run-1", window=10.0)
         (remote if stands == "the local clock" else local).sleep(65)
+        with pytest.raises(StaleHeartbeatError), lease.fenced():
+            account.client("ec2", REGION).create_tags(Resources=["ami-1ebb2077"], Tags=[])
+
+
+def test_where_aws_tells_no_time_the_local_clock_counts() -> None:
+    local = Clock()
+
+    def undated(call: Call, onward: Onward) -> Response:
+        reply = onward()
+        reply.headers["Date"] = "some day"
+        return reply
+
+    with aws(layer(undated)) as served:
+        account = QuickAccount(endpoint=served.endpoint, uptime=local)
+        lease = claim(account, REGION, "bee", command=COMMAND, run="run-1", window=10.0)
+        local.sleep(61)
         with pytest.raises(StaleHeartbeatError), lease.fenced():
             account.client("ec2", REGION).create_tags(Resources=["ami-1ebb2077"], Tags=[])
 
