@@ -49,6 +49,7 @@ class CreateNext(OfAsg):
     `hooks` are as Scaling.lifecycle_hooks gives them; `token` is one run's.
     """
 
+    aspect = "life"
     launch: Launch
     settings: Autoscale
     record: Record
@@ -108,6 +109,7 @@ class CreateNext(OfAsg):
 class TakeKept(OfAsg):
     """Claims a kept group as the new one of a rollout: back to an older generation."""
 
+    aspect = "phase"
     record: Record
 
     def __str__(self) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from nodepkg.autoscale.journal import (
     OWN_SUSPENDED,
@@ -12,7 +12,6 @@ from nodepkg.autoscale.journal import (
     entered,
     joined,
     kept_sizes,
-    moment,
     own_sizes,
 )
 from nodepkg.autoscale.view import Asg, View
@@ -22,7 +21,13 @@ from nodepkg.plan import Report
 
 
 class Change(Protocol):
-    """An action of a plan (plan.Action) that can tell whether an observation shows it."""
+    """An action of a plan (plan.Action) that can tell whether an observation shows it.
+
+    `changes` names what it changes: of two that change the same, the later undoes or replaces the earlier.
+    """
+
+    @property
+    def changes(self) -> tuple[str, str]: ...
 
     def __str__(self) -> str: ...
 
@@ -39,6 +44,11 @@ class OfAsg:
 
     region: str
     asg: str
+    aspect: ClassVar[str] = ""
+
+    @property
+    def changes(self) -> tuple[str, str]:
+        return self.asg, self.aspect
 
     def found(self, view: View) -> Asg | None:
         return next((asg for asg in (view.old, view.new, *view.kept) if asg and asg.name == self.asg), None)
@@ -52,6 +62,7 @@ class OfAsg:
 
 @dataclass(frozen=True)
 class SuspendProcesses(OfAsg):
+    aspect = "processes"
     processes: frozenset[str]
 
     def __str__(self) -> str:
@@ -68,6 +79,7 @@ class SuspendProcesses(OfAsg):
 
 @dataclass(frozen=True)
 class ResumeProcesses(OfAsg):
+    aspect = "processes"
     processes: frozenset[str]
 
     def __str__(self) -> str:
@@ -86,6 +98,7 @@ class ResumeProcesses(OfAsg):
 class RecordSizes(OfAsg):
     """Writes O's own sizes, and the size that it is pinned to, down on N (`asg`)."""
 
+    aspect = "own sizes"
     old: str
     own: Sizes
 
@@ -104,6 +117,7 @@ class RecordSizes(OfAsg):
 class Resize(OfAsg):
     """Sets min and max, and desired if it is given; AWS itself moves a desired size that is outside of them."""
 
+    aspect = "sizes"
     min: int
     max: int
     desired: int | None = None
@@ -127,6 +141,7 @@ class Resize(OfAsg):
 class Grow(OfAsg):
     """Gives N its nodes; until when they have to be ready is written down first."""
 
+    aspect = "sizes"
     size: int
     max: int
     deadline: float
@@ -141,14 +156,12 @@ class Grow(OfAsg):
         return self._done()
 
     def shows_in(self, view: View) -> bool:
-        if view.new is None or view.record is None:
-            return True
-        known = view.record.deadline is not None and moment(view.record.deadline) >= moment(self.deadline)
-        return known and view.new.min >= self.size and view.new.desired >= self.size
+        return view.new is None or (view.new.min >= self.size and view.new.desired >= self.size)
 
 
 @dataclass(frozen=True)
 class AttachTargets(OfAsg):
+    aspect = "targets"
     targets: frozenset[str]
 
     def __str__(self) -> str:
@@ -165,6 +178,7 @@ class AttachTargets(OfAsg):
 
 @dataclass(frozen=True)
 class DetachTargets(OfAsg):
+    aspect = "targets"
     targets: frozenset[str]
 
     def __str__(self) -> str:
@@ -183,6 +197,7 @@ class DetachTargets(OfAsg):
 class Enter(OfAsg):
     """Records a phase of the rollout on N, with its moment (seconds since the epoch) and, of a rollback, the reason."""
 
+    aspect = "phase"
     phase: Phase
     now: float
     reason: str = ""
@@ -196,13 +211,14 @@ class Enter(OfAsg):
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
-        return asg is None or entered(self.phase, self.now, self.reason).items() <= asg.tags.items()
+        return asg is None or asg.phase == self.phase
 
 
 @dataclass(frozen=True)
 class RememberKept(OfAsg):
     """Writes down on a group that is kept at 0/0/0 what it is to have again: its sizes, what its user had suspended."""
 
+    aspect = "kept sizes"
     sizes: Sizes
     suspended: frozenset[str] = frozenset()
 
@@ -223,6 +239,8 @@ class RememberKept(OfAsg):
 class DeleteAsg(OfAsg):
     """Without force: AWS refuses one that has nodes."""
 
+    aspect = "life"
+
     def __str__(self) -> str:
         return f"delete {self.asg}"
 
@@ -239,6 +257,7 @@ class DeleteAsg(OfAsg):
 class Serve(OfAsg):
     """Ends the rollout: what only it needed is taken off N, and then N is the serving group. `keys` are those tags."""
 
+    aspect = "phase"
     keys: tuple[str, ...]
     now: float
 
