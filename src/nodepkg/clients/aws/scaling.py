@@ -42,8 +42,9 @@ class ScheduledAction:
 
 @dataclass(frozen=True)
 class Extras:
-    """All of that of one group. `notifications` are (topic, type)."""
+    """All of that of one group, which is named. `notifications` are (topic, type)."""
 
+    group: str
     policies: tuple[Policy, ...] = ()
     schedules: tuple[ScheduledAction, ...] = ()
     notifications: frozenset[tuple[str, str]] = field(default_factory=frozenset)
@@ -58,7 +59,7 @@ class Scaling(Regional):
         """Of each of the groups; one that is not there has none."""
         policies, schedules = self.policies(groups), self.scheduled_actions(groups)
         notifications = self.notifications(groups)
-        return {name: Extras(policies[name], schedules[name], notifications[name]) for name in groups}
+        return {name: Extras(name, policies[name], schedules[name], notifications[name]) for name in groups}
 
     def policies(self, groups: Collection[str]) -> dict[str, tuple[Policy, ...]]:
         """By group, each group's by name."""
