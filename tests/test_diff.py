@@ -143,6 +143,15 @@ def test_the_base_counts_also_where_only_the_leaf_is_asked_for(tmp_path: Path) -
     assert list(two(tmp_path, CHAIN, after, "leaf")) == ["leaf"]
 
 
+@pytest.mark.parametrize(
+    "keys", [{"health_url": "http://{private_ip}/"}, {"health_timeout": 9}, {"unhealthy_after": 9}, {"keep_old": 1}]
+)
+def test_how_a_rollout_judges_and_what_it_keeps_replaces_no_nodes(tmp_path: Path, keys: dict[str, Any]) -> None:
+    (change,) = two(tmp_path, {"bee": {"autoscale": {}}}, {"bee": {"autoscale": keys}}).values()
+    assert [one.key for one in change.changes]
+    assert not change.follows
+
+
 def test_an_instance_type_drives_the_build_and_replaces_the_nodes(tmp_path: Path) -> None:
     found = two(tmp_path, {"bee": {"autoscale": {}}}, {"bee": {"autoscale": {}, "instance_type": "m5.large"}})
     assert follows(found["bee"]) == (False, "replace", {"packer/bee.json": "changed"})
