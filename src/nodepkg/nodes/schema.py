@@ -299,7 +299,7 @@ class Autoscale(Model):
     )
     unhealthy_after: Seconds = Field(
         60,
-        description="How long new nodes may be too few, while the old ones are still there, before a rollout goes back.",
+        description="How long new nodes may be too few, with the old ones still there, before a rollout goes back.",
         examples=[60],
         json_schema_extra=_unit("seconds"),
     )
