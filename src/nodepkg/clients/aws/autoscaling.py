@@ -20,6 +20,8 @@ class Member:
     id: str
     lifecycle: str
     health: str
+    zone: str = ""
+    protected: bool = False  # from scale-in
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,11 @@ class Override:
 
 @dataclass(frozen=True)
 class AutoScalingGroup:
-    """It starts nodes from a launch template or a launch configuration, and some as its overrides say."""
+    """It starts nodes from a launch template or a launch configuration, and some as its overrides say.
+
+    `suspended` are processes in AWS's words (Launch, AZRebalance, …), `target_groups` ARNs; `status` is "" but
+    while AWS deletes the group.
+    """
 
     name: str
     tags: Tags
@@ -43,6 +49,14 @@ class AutoScalingGroup:
     template: TemplatePin | None
     launch_configuration: str | None = None
     overrides: tuple[Override, ...] = ()
+    suspended: frozenset[str] = frozenset()
+    target_groups: tuple[str, ...] = ()
+    subnets: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
+    health_check_type: str = "EC2"
+    health_check_grace_period: int = 0
+    status: str = ""
+    warm_pool: bool = False
 
     @property
     def pins(self) -> list[TemplatePin]:
@@ -147,12 +161,26 @@ def _group(raw: Mapping[str, Any]) -> AutoScalingGroup:
         max=raw["MaxSize"],
         desired=raw["DesiredCapacity"],
         members=tuple(
-            Member(member["InstanceId"], member["LifecycleState"], member["HealthStatus"])
+            Member(
+                member["InstanceId"],
+                member["LifecycleState"],
+                member["HealthStatus"],
+                member.get("AvailabilityZone", ""),
+                bool(member.get("ProtectedFromScaleIn")),
+            )
             for member in raw.get("Instances", [])
         ),
         template=_pin(raw.get("LaunchTemplate") or mixed.get("LaunchTemplateSpecification")),
         launch_configuration=raw.get("LaunchConfigurationName"),
         overrides=tuple(override for override in overrides if override != Override()),
+        suspended=frozenset(process["ProcessName"] for process in raw.get("SuspendedProcesses", [])),
+        target_groups=tuple(raw.get("TargetGroupARNs", [])),
+        subnets=tuple(subnet for subnet in raw.get("VPCZoneIdentifier", "").split(",") if subnet),
+        zones=tuple(raw.get("AvailabilityZones", [])),
+        health_check_type=raw.get("HealthCheckType", ""),
+        health_check_grace_period=raw.get("HealthCheckGracePeriod", 0),
+        status=raw.get("Status") or "",
+        warm_pool=bool(raw.get("WarmPoolConfiguration")),
     )
 
 

@@ -1,0 +1,186 @@
+"""What one observation of a group's Auto Scaling groups shows: plain values, which rollout.py decides on."""
+
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from nodepkg.autoscale.journal import Phase, Record, Sizes, kept_in, read, split
+from nodepkg.clients.aws.tags import Tags
+
+if TYPE_CHECKING:
+    from nodepkg.autoscale.steps import Change
+
+EMPTY = Sizes(0, 0, 0)
+
+# Since when each fact has been observed without a break, with its value: seconds by AWS's clock.
+Seen = Mapping[str, tuple[Hashable, float]]
+
+
+@dataclass(frozen=True)
+class Node:
+    """An instance of a group. `lifecycle` in AWS's words; `targets` are (target group, state) where it is registered.
+
+    `healthy` is what Auto Scaling says, `checks` that EC2's status checks passed, `answers` that its health_url does
+    (true where there is none). `why` says what it lacks, for people; "" if it is ready.
+    """
+
+    id: str
+    lifecycle: str = "InService"
+    healthy: bool = True
+    checks: bool = True
+    answers: bool = True
+    targets: tuple[tuple[str, str], ...] = ()
+    protected: bool = False
+    why: str = ""
+
+    @property
+    def up(self) -> bool:
+        """Ready but for its health_url, which the settings of an older generation may not have known."""
+        return self.lifecycle == "InService" and self.healthy and self.checks
+
+    @property
+    def ready(self) -> bool:
+        return self.up and self.answers
+
+    def serves(self, targets: Collection[str]) -> bool:
+        """Healthy in each of these target groups."""
+        return all((target, "healthy") in self.targets for target in targets)
+
+
+@dataclass(frozen=True)
+class Asg:
+    """One Auto Scaling group. `targets` are the ARNs of the target groups attached to it.
+
+    `nodes` are all that AWS lists, those that come and go as well. `deleting`: AWS is at it.
+    """
+
+    name: str
+    min: int
+    max: int
+    desired: int
+    tags: Tags = field(default_factory=dict)
+    suspended: frozenset[str] = frozenset()
+    targets: frozenset[str] = frozenset()
+    nodes: tuple[Node, ...] = ()
+    deleting: bool = False
+
+    @property
+    def sizes(self) -> Sizes:
+        return Sizes(self.min, self.max, self.desired)
+
+    @property
+    def record(self) -> Record | None:
+        return read(self.tags)
+
+    @property
+    def kept(self) -> Sizes | None:
+        return kept_in(self.tags)
+
+    @property
+    def phase(self) -> str:
+        return self.tags.get("nodepkg:phase", "")
+
+    @property
+    def own_suspended(self) -> frozenset[str]:
+        """Of a kept group: the processes that its user had suspended."""
+        return split(self.tags.get("nodepkg:own-suspended", ""))
+
+    @property
+    def registered(self) -> int:
+        """How many of its nodes some target group lists still, draining ones too."""
+        return sum(any(state != "unused" for _, state in node.targets) for node in self.nodes)
+
+
+class Goal(Enum):
+    """What a process wants of the group it holds: a recorded rollback comes first either way."""
+
+    UPDATE = "update"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What nodes.json and the environment say: sizes in nodes, everything else in seconds; `keep_old` in groups."""
+
+    min: int = 1
+    max: int = 1
+    ready_timeout: float = 900
+    bake_time: float = 60
+    timeout: float = 120
+    unhealthy_after: float = 60
+    keep_old: int = 0
+    window: float = 10
+
+
+@dataclass(frozen=True)
+class View:
+    """One observation, with what this process remembers.
+
+    `old` is the serving group, or the one that the record names; `new` the one of a rollout; `kept` older generations
+    at size 0, oldest first. `claim` is the action that begins what is wanted: None if nothing differs. `aim` is the
+    name of the new group that this process has worked on, "" before. The rest are changes that are still to be made
+    where the state of the rollout calls for them, in their order, none where it does not: `carry` copies to N what O
+    has, `alarms` points O's alarms to N's policies (in a rollback: back), `housekeeping` is what done leaves in order.
+    """
+
+    goal: Goal
+    terms: Terms
+    old: Asg | None
+    new: Asg | None
+    kept: tuple[Asg, ...] = ()
+    claim: "Change | None" = None
+    aim: str = ""
+    carry: tuple["Change", ...] = ()
+    alarms: tuple["Change", ...] = ()
+    housekeeping: tuple["Change", ...] = ()
+    seen: Seen = field(default_factory=dict)
+
+    @property
+    def record(self) -> Record | None:
+        return self.new.record if self.new else None
+
+    def steady(self, fact: str, now: float) -> bool:
+        """Whether the fact holds, and held in an observation that is a consistency window older."""
+        return self.held(fact, now) >= self.terms.window
+
+    def held(self, fact: str, now: float) -> float:
+        """For how long the fact has held, in seconds; -1 if it does not, or was not observed before."""
+        value, since = self.seen.get(fact, (None, now))
+        return now - since if value is not None else -1.0
+
+
+def whole(asg: Asg, targets: Collection[str], *, answering: bool) -> frozenset[str] | None:
+    """The ids of the group's nodes if they are exactly as many as desired and all ready; None otherwise."""
+    ready = all((node.ready if answering else node.up) and node.serves(targets) for node in asg.nodes)
+    return frozenset(node.id for node in asg.nodes) if ready and len(asg.nodes) == asg.desired else None
+
+
+def facts(view: View) -> dict[str, Hashable]:
+    """What has to be observed more than once before it is believed, or for some time; None where it does not hold."""
+    old, new, record = view.old, view.new, view.record
+    told: dict[str, Hashable] = {"no new": True if new is None else None}
+    if old:
+        told["old sizes"] = (old.sizes, "ScheduledActions" in old.suspended)
+        told["old at rest"] = old.desired if "AlarmNotification" in old.suspended else None
+    if new and record:
+        told["old gone"] = True if old is None else None
+        told["new whole"] = whole(new, record.targets & new.targets, answering=True)
+        if old:
+            told["old whole"] = whole(old, record.old_targets, answering=False)
+            ready = sum(node.ready and node.serves(record.targets) for node in new.nodes)
+            told["sick"] = True if ready < old.desired else None
+            carries = new.desired >= old.desired and record.targets <= new.targets
+            told["new carries"] = told["new whole"] if carries else None
+    return told
+
+
+def remember(seen: Seen, view: View, now: float) -> Seen:
+    """What is known after this observation, which ended `now`: facts that changed, or are new, hold since then."""
+    told = facts(view)
+    return {
+        fact: seen[fact] if fact in seen and seen[fact][0] == value else (value, now) for fact, value in told.items()
+    }
+
+
+__all__ = ["EMPTY", "Asg", "Goal", "Node", "Phase", "Seen", "Sizes", "Terms", "View", "facts", "remember", "whole"]
