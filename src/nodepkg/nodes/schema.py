@@ -393,7 +393,7 @@ class Settings(Model):
     packer: Packer = Field(Packer(), description="How the image is built.")
     user_data: Text | None = Field(
         None,
-        description="User data of the nodes, at most 16 KB.",
+        description="User data of the nodes, at most 16 KB; default: a script that writes the dna and runs Chef.",
         examples=["#!/bin/sh\necho hello\n"],
         json_schema_extra={"maxLength": MOST_USER_DATA},
     )
