@@ -132,9 +132,11 @@ def _without_new(view: View, now: float) -> Step:
         return Done()
     if not view.steady("no new", now):
         return Wait("claim", "making sure that no rollout is under way", now + view.terms.window)
-    if view.goal is Goal.ROLLBACK and view.claim is None:
-        return Act("rollback", view.housekeeping[0]) if view.housekeeping else Done(rolled_back=True)
-    return Act("claim", view.claim) if view.claim else Done()
+    if view.claim and not view.aim:
+        return Act("claim", view.claim)
+    # What this process worked on is gone: it was rolled back.
+    rolled_back = bool(view.aim) or view.goal is Goal.ROLLBACK
+    return Act("done", view.housekeeping[0]) if view.housekeeping else Done(rolled_back)
 
 
 def _claim(pair: Pair) -> Step | None:

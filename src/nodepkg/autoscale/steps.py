@@ -2,16 +2,32 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from nodepkg.autoscale.journal import Phase, Record, Sizes
+from nodepkg.autoscale.journal import (
+    OWN_SUSPENDED,
+    Phase,
+    Sizes,
+    deadline,
+    entered,
+    joined,
+    kept_sizes,
+    own_sizes,
+)
 from nodepkg.autoscale.view import Asg, View
 from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.plan import Report
 
 
 class Change(Protocol):
-    """An action of a plan (plan.Action) that can tell whether an observation shows it."""
+    """An action of a plan (plan.Action) that can tell whether an observation shows it.
+
+    `changes` names what it changes: of two that change the same, the later undoes or replaces the earlier.
+    """
+
+    @property
+    def changes(self) -> tuple[str, str]: ...
 
     def __str__(self) -> str: ...
 
@@ -28,20 +44,33 @@ class OfAsg:
 
     region: str
     asg: str
+    aspect: ClassVar[str] = ""
+
+    @property
+    def changes(self) -> tuple[str, str]:
+        return self.asg, self.aspect
 
     def found(self, view: View) -> Asg | None:
         return next((asg for asg in (view.old, view.new, *view.kept) if asg and asg.name == self.asg), None)
 
+    def _scaling(self, account: Account) -> AutoScaling:
+        return AutoScaling(account, self.region)
+
+    def _done(self) -> Report:
+        return {"asg": self.asg, "action": str(self)}
+
 
 @dataclass(frozen=True)
 class SuspendProcesses(OfAsg):
+    aspect = "processes"
     processes: frozenset[str]
 
     def __str__(self) -> str:
         return f"suspend {_listed(self.processes)} of {self.asg}"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        self._scaling(account).suspend_processes(self.asg, self.processes)
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
@@ -50,13 +79,15 @@ class SuspendProcesses(OfAsg):
 
 @dataclass(frozen=True)
 class ResumeProcesses(OfAsg):
+    aspect = "processes"
     processes: frozenset[str]
 
     def __str__(self) -> str:
         return f"resume {_listed(self.processes)} of {self.asg}"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        self._scaling(account).resume_processes(self.asg, self.processes)
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
@@ -67,6 +98,7 @@ class ResumeProcesses(OfAsg):
 class RecordSizes(OfAsg):
     """Writes O's own sizes, and the size that it is pinned to, down on N (`asg`)."""
 
+    aspect = "own sizes"
     old: str
     own: Sizes
 
@@ -74,7 +106,8 @@ class RecordSizes(OfAsg):
         return f"note on {self.asg} that {self.old} has {self.own.min} to {self.own.max} nodes, {self.own.desired} now"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        self._scaling(account).create_or_update_tags(self.asg, own_sizes(self.own))
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         return view.record is None or view.record.own == self.own
@@ -84,6 +117,7 @@ class RecordSizes(OfAsg):
 class Resize(OfAsg):
     """Sets min and max, and desired if it is given; AWS itself moves a desired size that is outside of them."""
 
+    aspect = "sizes"
     min: int
     max: int
     desired: int | None = None
@@ -93,17 +127,21 @@ class Resize(OfAsg):
         return f"set {self.asg} to {self.min} to {self.max} nodes{desired}"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        self._scaling(account).update_sizes(self.asg, min=self.min, max=self.max, desired=self.desired)
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
-        return asg is None or (asg.min, asg.max) == (self.min, self.max)
+        if asg is None or (asg.min, asg.max) != (self.min, self.max):
+            return asg is None
+        return self.desired in (None, asg.desired)
 
 
 @dataclass(frozen=True)
 class Grow(OfAsg):
     """Gives N its nodes; until when they have to be ready is written down first."""
 
+    aspect = "sizes"
     size: int
     max: int
     deadline: float
@@ -112,7 +150,10 @@ class Grow(OfAsg):
         return f"grow {self.asg} to {self.size} nodes"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        scaling = self._scaling(account)
+        scaling.create_or_update_tags(self.asg, deadline(self.deadline))
+        scaling.update_sizes(self.asg, min=self.size, max=self.max, desired=self.size)
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         return view.new is None or (view.new.min >= self.size and view.new.desired >= self.size)
@@ -120,13 +161,15 @@ class Grow(OfAsg):
 
 @dataclass(frozen=True)
 class AttachTargets(OfAsg):
+    aspect = "targets"
     targets: frozenset[str]
 
     def __str__(self) -> str:
         return f"attach {_listed(map(_name, self.targets))} to {self.asg}"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        self._scaling(account).attach_target_groups(self.asg, self.targets)
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
@@ -135,13 +178,15 @@ class AttachTargets(OfAsg):
 
 @dataclass(frozen=True)
 class DetachTargets(OfAsg):
+    aspect = "targets"
     targets: frozenset[str]
 
     def __str__(self) -> str:
         return f"detach {_listed(map(_name, self.targets))} from {self.asg}"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        self._scaling(account).detach_target_groups(self.asg, self.targets)
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
@@ -152,6 +197,7 @@ class DetachTargets(OfAsg):
 class Enter(OfAsg):
     """Records a phase of the rollout on N, with its moment (seconds since the epoch) and, of a rollback, the reason."""
 
+    aspect = "phase"
     phase: Phase
     now: float
     reason: str = ""
@@ -160,7 +206,8 @@ class Enter(OfAsg):
         return f"note on {self.asg}: {self.phase}" + (f" ({self.reason})" if self.reason else "")
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        self._scaling(account).create_or_update_tags(self.asg, entered(self.phase, self.now, self.reason))
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
@@ -171,6 +218,7 @@ class Enter(OfAsg):
 class RememberKept(OfAsg):
     """Writes down on a group that is kept at 0/0/0 what it is to have again: its sizes, what its user had suspended."""
 
+    aspect = "kept sizes"
     sizes: Sizes
     suspended: frozenset[str] = frozenset()
 
@@ -178,22 +226,27 @@ class RememberKept(OfAsg):
         return f"note on {self.asg} its sizes: {self.sizes.min} to {self.sizes.max}, {self.sizes.desired} desired"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        facts = kept_sizes(self.sizes) | {OWN_SUSPENDED: joined(self.suspended)}
+        self._scaling(account).create_or_update_tags(self.asg, facts)
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
-        return asg is None or asg.kept == self.sizes
+        return asg is None or (asg.kept == self.sizes and asg.own_suspended == self.suspended)
 
 
 @dataclass(frozen=True)
 class DeleteAsg(OfAsg):
     """Without force: AWS refuses one that has nodes."""
 
+    aspect = "life"
+
     def __str__(self) -> str:
         return f"delete {self.asg}"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        self._scaling(account).delete_group(self.asg)
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
@@ -204,6 +257,7 @@ class DeleteAsg(OfAsg):
 class Serve(OfAsg):
     """Ends the rollout: what only it needed is taken off N, and then N is the serving group. `keys` are those tags."""
 
+    aspect = "phase"
     keys: tuple[str, ...]
     now: float
 
@@ -211,27 +265,14 @@ class Serve(OfAsg):
         return f"note on {self.asg}: serving"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        scaling = self._scaling(account)
+        scaling.delete_tags(self.asg, self.keys)
+        scaling.create_or_update_tags(self.asg, entered(Phase.SERVING, self.now))
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
-        return asg is None or asg.phase == Phase.SERVING
-
-
-@dataclass(frozen=True)
-class TakeKept(OfAsg):
-    """Claims a kept group as the new one of a rollout: back to an older generation."""
-
-    record: Record
-
-    def __str__(self) -> str:
-        return f"bring back {self.asg} in place of {self.record.old}"
-
-    def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
-
-    def shows_in(self, view: View) -> bool:
-        return view.new is not None and view.new.name == self.asg
+        return asg is None or (asg.phase == Phase.SERVING and not set(self.keys) & asg.tags.keys())
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nodepkg.autoscale.journal import Phase, Record, Sizes, kept_in, read, split
@@ -69,7 +70,7 @@ class Asg:
     def sizes(self) -> Sizes:
         return Sizes(self.min, self.max, self.desired)
 
-    @property
+    @cached_property
     def record(self) -> Record | None:
         return read(self.tags)
 
