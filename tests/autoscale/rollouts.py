@@ -9,7 +9,7 @@ from nodepkg.autoscale.journal import Phase, Record
 from nodepkg.autoscale.observe import Observation, Subject, observe
 from nodepkg.autoscale.rollout import Act, Done, Step, Wait, decide
 from nodepkg.autoscale.steps import Change
-from nodepkg.autoscale.view import Goal, Terms, View, remember
+from nodepkg.autoscale.view import Goal, Seen, Terms, View, remember
 from nodepkg.autoscale.writes import Writes
 from nodepkg.clients.aws.autoscaling import AutoScaling, NewGroup
 from nodepkg.clients.aws.scaling import Scaling
@@ -31,7 +31,7 @@ def no_web(urls: Collection[str], *, timeout: float) -> Mapping[str, str]:
 def begun(
     rig: Rig, desired: int = 2, *, targets: Collection[str] = (), hooks: Sequence[Mapping[str, Any]] = ()
 ) -> Launch:
-    """A group of nodepkg's that serves, of launch template version 1; what the next generation is to be started with."""
+    """A group of nodepkg's serves, of launch template version 1; this is what the next one is to be started with."""
     rig.world()  # looks on from here
     made = launch(rig.account, group(), STOCK_IMAGE, "")
     CreateTemplateVersion(made, "first").run(rig.account)
@@ -89,7 +89,8 @@ class Drive:
 
     def ticks(self) -> Iterator[tuple[View, Step]]:
         """What is observed, and the step that follows; the step is done when the next tick is asked for."""
-        clock, seen, writes = self.rig.clock, {}, Writes()
+        clock, writes = self.rig.clock, Writes()
+        seen: Seen = {}
         for _ in range(2000):
             began = clock.now()
             view = self.observe().view
@@ -117,9 +118,10 @@ class Drive:
     def end(self, until: Callable[[View], bool] = lambda _: False) -> Step | None:
         """The last step; None if the process was ended before: `until` saw what it waited for."""
         step: Step | None = None
-        for view, step in self.ticks():
+        for view, last in self.ticks():
             if until(view):
                 return None
+            step = last
         return step
 
 
