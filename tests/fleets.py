@@ -174,13 +174,16 @@ def fleet(
     notice: float = 15,
     retry: float = 60,
     delete: float = 20,
-    start: float | None = None,
+    remembers: float = 0,
+    clock: VirtualClock | None = None,
 ) -> Iterator[Rig]:
     """A rig of which each of these takes so many (virtual) seconds, behind the layers, the last outermost.
 
+    A layer that needs the clock gets the same one: `fleet(Throttling(clock=clock.now), clock=clock)`. For
+    `tests.faults.stale` it has to remember as many seconds as replies may be old.
     It has the image STOCK_IMAGE and the type m1.large in REGION.
     """
-    clock = VirtualClock(start)
+    clock = clock or VirtualClock()
     realistic = Realistic(
         clock,
         Realism(
@@ -193,6 +196,7 @@ def fleet(
             retry_seconds=retry,
             delete_seconds=delete,
         ),
+        remembers=remembers,
     )
     app = front(layers=layers, realistic=realistic)
     moto_seed.forget_everything()
