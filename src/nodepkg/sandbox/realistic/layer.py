@@ -81,6 +81,11 @@ class Realistic:
             self.catch_up()
             return self._worlds[region]
 
+    @property
+    def worlds(self) -> list[World]:
+        """The regions that were used."""
+        return list(self._worlds.values())
+
     def whenever_made(self, tell: Callable[[World], None]) -> None:
         """`tell` is called with each region when it is used first."""
         self._made.append(tell)
