@@ -1,5 +1,6 @@
 """Whole rollouts on the rig: there, and back from wherever they were left."""
 
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from nodepkg.clients.aws.images import Images
 from nodepkg.clients.aws.scaling import Scaling
 from nodepkg.clients.aws.templates import LaunchTemplates
 from tests.autoscale.rollouts import GROUP, HOOK, NEW, OLD, TERMS, Drive, alarm, begun, extras, hung_on, quick, standing
+from tests.faults import stale
 from tests.fleets import REGION, Rig
 
 
@@ -169,3 +171,30 @@ def test_of_the_kept_generations_the_oldest_goes() -> None:
         left = AutoScaling(rig.account, REGION).groups()
         assert [(asg.name, asg.tags["nodepkg:phase"]) for asg in left] == [(NEW, "kept"), (f"{GROUP}-v003", "serving")]
         assert [version.number for version in LaunchTemplates(rig.account, REGION).versions(GROUP)] == [2, 3]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("goal", [Goal.UPDATE, Goal.ROLLBACK])
+def test_reads_that_are_old_make_no_step_wrong(seed: int, goal: Goal) -> None:
+    """No read is older than a window, and none is as old as another."""
+    ages = random.Random(seed)
+    with quick(stale(lambda _: ages.choice((0.0, 0.0, 2.0, 4.0))), remembers=10) as rig:
+        targets = targets_of(rig, balanced=True)
+        made = begun(rig, 2, targets=targets)
+        hung_on(rig)
+        rig.wait(10)
+        before, since = standing(rig, alarmed=True), rig.clock.now()
+        drive = Drive(rig, made, targets, poll=2)
+        if goal is Goal.UPDATE:
+            assert drive.end() == Done()
+        else:
+            assert drive.end(ages.choice((GROWN, CUT, DETACHED, CARRIED))) is None
+            assert Drive(rig, made, targets, Goal.ROLLBACK, poll=2).end() == Done(rolled_back=True)
+        rig.wait(60)
+        assert rig.world().low_water(GROUP, since) == 2
+        after = standing(rig, alarmed=True)
+        if goal is Goal.ROLLBACK:
+            assert after == before
+        else:
+            assert after.asgs == {NEW: (1, 4, frozenset(), tuple(targets))}
+            assert after.versions == (2,)
