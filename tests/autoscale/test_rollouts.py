@@ -120,6 +120,17 @@ def test_a_new_group_that_never_gets_ready_is_undone_with_the_reason() -> None:
         assert rig.world().low_water(GROUP, since) == 2
 
 
+class Back(Drive):
+    """Brings the last kept generation back."""
+
+    def claim(self, view: View) -> Change | None:
+        old = view.old
+        if self.goal is Goal.ROLLBACK or not (old and view.kept):
+            return None
+        record = Record("run-2", Phase.CLAIM, old.name, old.targets, old.suspended, self.targets, 1, from_kept=True)
+        return TakeKept(REGION, view.kept[-1].name, record)
+
+
 def test_an_old_group_is_kept_and_brought_back() -> None:
     with quick() as rig:
         targets = targets_of(rig, balanced=True)
@@ -132,22 +143,6 @@ def test_an_old_group_is_kept_and_brought_back() -> None:
         assert (kept.min, kept.max, kept.desired, kept.tags["nodepkg:phase"]) == (0, 0, 0, "kept")
         assert [version.number for version in LaunchTemplates(rig.account, REGION).versions(GROUP)] == [1, 2]
 
-        class Back(Drive):
-            def claim(self, view: View) -> Change | None:
-                if not (view.old and view.kept):
-                    return None
-                back = Record(
-                    "run-2",
-                    Phase.CLAIM,
-                    view.old.name,
-                    view.old.targets,
-                    view.old.suspended,
-                    targets,
-                    1,
-                    from_kept=True,
-                )
-                return TakeKept(REGION, view.kept[-1].name, back)
-
         since = rig.clock.now()
         assert Back(rig, made, targets, terms=terms).end() == Done()
         rig.wait(30)
@@ -156,6 +151,27 @@ def test_an_old_group_is_kept_and_brought_back() -> None:
         assert asg.suspended == {"AZRebalance"}
         assert rig.world().low_water(GROUP, since) == 2
         assert [version.number for version in LaunchTemplates(rig.account, REGION).versions(GROUP)] == [1]
+
+
+@pytest.mark.parametrize("after", [1, 7, 12])
+def test_bringing_a_kept_group_back_can_be_undone_and_done_again(after: int) -> None:
+    with quick() as rig:
+        targets = targets_of(rig, balanced=True)
+        terms = replace(TERMS, keep_old=1)
+        made = begun(rig, 2, targets=targets)
+        hung_on(rig)
+        assert Drive(rig, made, targets, terms=terms).end() == Done()
+        before, since = standing(rig, alarmed=True), rig.clock.now()
+        assert Back(rig, made, targets, terms=terms).end(after) is None
+        assert Back(rig, made, targets, Goal.ROLLBACK, terms).end() == Done(rolled_back=True)
+        after_all, scaling = standing(rig, alarmed=True), AutoScaling(rig.account, REGION)
+        kept = scaling.group(OLD)
+        assert kept
+        assert (after_all.asgs[NEW], after_all.alarm) == (before.asgs[NEW], before.alarm)
+        assert (kept.min, kept.max, kept.desired, kept.tags["nodepkg:phase"]) == (0, 0, 0, "kept")
+        assert Back(rig, made, targets, terms=terms).end() == Done()
+        assert [(asg.name, asg.desired) for asg in scaling.groups() if not asg.status] == [(OLD, 2)]
+        assert rig.world().low_water(GROUP, since) == 2
 
 
 def test_of_the_kept_generations_the_oldest_goes() -> None:
