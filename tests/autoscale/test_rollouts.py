@@ -69,10 +69,20 @@ def test_what_hangs_on_a_group_hangs_on_the_next_one_before_the_old_one_goes() -
 
 
 # After how many changes the update is left: those of a group with target groups and all that can hang on it.
-CLAIMED, PINNED, GROWN, ATTACHED, MATCHED, CUT, DETACHED, HELD, CARRIED, ALARMED = 1, 5, 6, 7, 8, 9, 10, 12, 16, 17
+CLAIMED, PINNED, GROWN, ATTACHED, CUT, DETACHED, CARRIED, ALARMED = 1, 5, 6, 7, 9, 10, 16, 17
+LAST = {
+    CLAIMED: "claim: create",
+    PINNED: f"pin: set {OLD}",
+    GROWN: "grow: grow",
+    ATTACHED: "attach: attach",
+    CUT: "cut: note",
+    DETACHED: "cut: detach",
+    CARRIED: "hold: copy",
+    ALARMED: "retire: point alarm",
+}
 
 
-@pytest.mark.parametrize("after", [CLAIMED, PINNED, GROWN, ATTACHED, MATCHED, CUT, DETACHED, HELD, CARRIED, ALARMED])
+@pytest.mark.parametrize("after", LAST)
 def test_a_rollback_restores_what_was_there(after: int) -> None:
     with quick() as rig:
         targets = targets_of(rig, balanced=True)
@@ -82,6 +92,7 @@ def test_a_rollback_restores_what_was_there(after: int) -> None:
         before, since = standing(rig, alarmed=True), rig.clock.now()
         update = Drive(rig, made, targets)
         assert update.end(after) is None
+        assert update.steps[-1].startswith(LAST[after])
         assert standing(rig, alarmed=True) != before
         rollback = Drive(rig, made, targets, Goal.ROLLBACK)
         assert rollback.end() == Done(rolled_back=True)
@@ -90,7 +101,7 @@ def test_a_rollback_restores_what_was_there(after: int) -> None:
         assert rig.world().low_water(GROUP, since) == 2
 
 
-@pytest.mark.parametrize("after", [CLAIMED, GROWN, CUT, DETACHED, ALARMED, ALARMED + 1, ALARMED + 3, ALARMED + 7])
+@pytest.mark.parametrize("after", [CLAIMED, GROWN, DETACHED, ALARMED + 1, ALARMED + 3, ALARMED + 7])
 def test_another_process_goes_on_where_one_was_left(after: int) -> None:
     with quick() as rig:
         targets = targets_of(rig, balanced=True)
@@ -189,7 +200,7 @@ def test_of_the_kept_generations_the_oldest_goes() -> None:
         assert [version.number for version in LaunchTemplates(rig.account, REGION).versions(GROUP)] == [2, 3]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("goal", [Goal.UPDATE, Goal.ROLLBACK])
 def test_reads_that_are_old_make_no_step_wrong(seed: int, goal: Goal) -> None:
     """No read is older than a window, and none is as old as another."""
