@@ -91,11 +91,10 @@ class Waiting:
         web: Web,
         poll: float,
         sleep: Callable[[float], None],
-        standings: dict[str, Standing] | None = None,
     ) -> None:
         self._account, self._leases, self._watcher = account, leases, watcher
         self._web, self._poll, self._sleep = web, poll, sleep
-        self.standings = {} if standings is None else standings
+        self.standings: dict[str, Standing] = {}
         self._blind = 0
         self._failures: dict[str, str] = {}
 
