@@ -35,7 +35,11 @@ class Answers:
         running = {node.id for node in group.nodes.values() if node.ec2 == "running"}
         with self._lock:
             for node in running - self._sockets.keys():
-                self._sockets[node] = [self._listen(address, node) for address in _addresses(world, node)]
+                self._sockets[node] = []
+                for address in _addresses(world, node):
+                    # moto may give a public address twice; the first node keeps it.
+                    with contextlib.suppress(OSError):
+                        self._sockets[node].append(self._listen(address, node))
             others = {node.id for other in world.groups.values() for node in other.nodes.values() if other is not group}
             for node in self._sockets.keys() - running - others:
                 for listener in self._sockets.pop(node):
@@ -89,7 +93,7 @@ class Answers:
 
 
 @contextmanager
-def answering(realistic: Realistic) -> Iterator[Answers]:
+def answers_of(realistic: Realistic) -> Iterator[Answers]:
     """Answers, from a thread of their own."""
     answers = Answers(realistic)
     thread = threading.Thread(target=answers.serve, daemon=True)
