@@ -28,7 +28,15 @@ class Answers:
         self._selector = selectors.DefaultSelector()
         self._ended = threading.Event()
         self._lock = threading.Lock()
-        realistic.whenever_made(lambda world: world.listeners.append(self._follow))
+        with realistic.lock:
+            realistic.whenever_made(self._listen_to)
+            for world in realistic.worlds:
+                self._listen_to(world)
+
+    def _listen_to(self, world: World) -> None:
+        world.listeners.append(self._follow)
+        for group in world.groups.values():
+            self._follow(world, group)
 
     def _follow(self, world: World, group: Group) -> None:
         """Whoever runs listens, nobody else."""

@@ -6,7 +6,7 @@ and `rig.world(region)`: what a test may do to a region, and what it has seen of
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,7 @@ class FleetAccount(QuickAccount):
 
     def __init__(self, endpoint: str, clock: Clock) -> None:
         super().__init__(endpoint=endpoint)
+        self.uptime = clock.now  # what ages are counted by
         self._rig_clock = clock
         self.sent: list[str] = []
         self._stop: tuple[int, str] | None = None
@@ -100,16 +101,18 @@ class FleetAccount(QuickAccount):
 class Rig:
     """An embedded AWS on a virtual clock."""
 
-    def __init__(self, realistic: Realistic, clock: Clock, account: FleetAccount, answers: Answers | None) -> None:
+    def __init__(self, realistic: Realistic, clock: Clock, account: FleetAccount, until_the_end: ExitStack) -> None:
         self.realistic, self.clock, self.account = realistic, clock, account
-        self._answers = answers
+        self._answers: Answers | None = None
+        self._until_the_end = until_the_end
         self._regions: dict[str, Region] = {}
         realistic.whenever_made(lambda world: world.listeners.append(self.world(world.region).note))
 
     @property
     def answers(self) -> Answers:
-        """What the nodes answer to HTTP, at their addresses, on `answers.port`; of a fleet with `answering`."""
-        assert self._answers, "fleet(answering=True)"
+        """What the nodes answer to HTTP, at their addresses, on `answers.port`; before it is asked for, they do not."""
+        if self._answers is None:
+            self._answers = self._until_the_end.enter_context(answers_of(self.realistic))
         return self._answers
 
     @property
@@ -189,14 +192,13 @@ def fleet(
     retry: float = 60,
     delete: float = 20,
     remembers: float = 0,
-    answering: bool = False,
     clock: Clock | None = None,
 ) -> Iterator[Rig]:
     """A rig of which each of these takes so many (virtual) seconds, behind the layers, the last outermost.
 
     The clock is a VirtualClock of its own. A layer that needs it gets the same: `fleet(Throttling(clock=clock.now),
     clock=clock)`; a program in a process of its own needs a RealClock, and short times. For `tests.faults.stale` the
-    rig has to remember as many seconds as replies may be old. With `answering` its nodes listen.
+    rig has to remember as many seconds as replies may be old.
     It has the image STOCK_IMAGE and the type m1.large in REGION.
     """
     clock = clock or VirtualClock()
@@ -224,8 +226,8 @@ def fleet(
     thread.start()
     account = FleetAccount(f"http://127.0.0.1:{server.port}", clock)
     try:
-        with answers_of(realistic) if answering else nullcontext() as answers:
-            yield Rig(realistic, clock, account, answers)
+        with ExitStack() as until_the_end:
+            yield Rig(realistic, clock, account, until_the_end)
     finally:
         server.shutdown()
         thread.join()

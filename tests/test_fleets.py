@@ -30,7 +30,7 @@ def addresses(rig: Rig) -> list[tuple[str, str, str]]:
 
 
 def test_running_nodes_answer_as_they_are_told() -> None:
-    with fleet(pending=30, answering=True) as rig:
+    with fleet(pending=30) as rig:
         image = rig.world().image()
         rig.group("bee-v001", 2, image=image)
         (one, private, public), (_, other, _) = addresses(rig)
