@@ -11,8 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nodepkg.sandbox.front import Front, Layer
+
+if TYPE_CHECKING:
+    from nodepkg.sandbox.realistic import Realistic
 
 # moto reads these when it is imported. Its 1301 stock images make every DescribeImages slow; without the checks it
 # launches images, types and keys that do not exist; with its CORS headers any web page could read the answers.
@@ -25,7 +29,13 @@ MOTO_SETTINGS = {
 }
 
 
-def front(*, sandbox_id: str = "", stop: Callable[[], None] | None = None, layers: Sequence[Layer] = ()) -> Front:
+def front(
+    *,
+    sandbox_id: str = "",
+    stop: Callable[[], None] | None = None,
+    layers: Sequence[Layer] = (),
+    realistic: "Realistic | None" = None,
+) -> Front:
     """moto with the sandbox's settings behind a Front. What of moto is imported already keeps the settings it read."""
     os.environ.update(MOTO_SETTINGS)
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -33,27 +43,40 @@ def front(*, sandbox_id: str = "", stop: Callable[[], None] | None = None, layer
     from nodepkg.sandbox import moto_repairs
 
     moto_repairs.install()
-    return Front(DomainDispatcherApplication(create_backend_app), sandbox_id=sandbox_id, stop=stop, layers=layers)
+    moto = DomainDispatcherApplication(create_backend_app)
+    return Front(moto, sandbox_id=sandbox_id, stop=stop, layers=layers, realistic=realistic)
 
 
-def serve(state: Path) -> None:
+def serve(state: Path, *, realistic: bool = False) -> None:
     """Serve until SIGTERM or a stop request; DIR/sandbox.json tells where for as long as it lasts."""
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     sandbox_id = secrets.token_hex(16)
-    app = front(sandbox_id=sandbox_id, stop=lambda: _in_background(server.shutdown))
+    app = front(
+        sandbox_id=sandbox_id,
+        stop=lambda: _in_background(server.shutdown),
+        realistic=_realistic() if realistic else None,
+    )
     from moto.moto_server.werkzeug_app import MotoRequestHandler
 
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
     signal.signal(signal.SIGTERM, lambda *_: _in_background(server.shutdown))
     place = state / "sandbox.json"
-    _write(place, {"pid": os.getpid(), "port": server.port, "id": sandbox_id, "started": time.time()})
+    about = {"pid": os.getpid(), "port": server.port, "id": sandbox_id, "started": time.time()}
+    _write(place, about | {"realistic": realistic})
     try:
         server.serve_forever(poll_interval=0.05)
     finally:
         server.server_close()
         _remove(place, sandbox_id)
+
+
+def _realistic() -> "Realistic":
+    os.environ.update(MOTO_SETTINGS)
+    from nodepkg.sandbox.realistic import Realistic
+
+    return Realistic()
 
 
 def _in_background(shutdown: Callable[[], None]) -> None:
@@ -77,8 +100,10 @@ def _remove(place: Path, sandbox_id: str) -> None:
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="nodepkg.sandbox.server")
     parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--realistic", action="store_true")
     os.umask(0o077)
-    serve(parser.parse_args(arguments).state)
+    given = parser.parse_args(arguments)
+    serve(given.state, realistic=given.realistic)
 
 
 if __name__ == "__main__":
