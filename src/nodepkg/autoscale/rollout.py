@@ -222,6 +222,9 @@ def _cut(pair: Pair) -> Step | None:
     attached = pair.record.old_targets & pair.old.targets
     if pair.record.phase is not Phase.CLAIM and not attached:
         return None
+    if others := pair.old.targets - pair.record.old_targets:
+        told = ", ".join(sorted(others))
+        return pair.roll_back("cut", f"{pair.old.name} was attached to {told} meanwhile, where {pair.new.name} is not")
     if not pair.view.steady("new carries", pair.now):
         return Wait("cut", f"{pair.new.name} has to be whole in two observations", pair.now + pair.view.terms.window)
     if pair.record.phase is Phase.CLAIM:
