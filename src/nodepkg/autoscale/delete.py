@@ -1,0 +1,129 @@
+"""autoscale:delete: all generations of a group that nodepkg manages, and its launch template."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from nodepkg.autoscale.operations import Site
+from nodepkg.autoscale.generations import Role, obstacle, role
+from nodepkg.autoscale.rollout import SCHEDULED, Act, Done, Refuse, Step, Wait
+from nodepkg.autoscale.steps import Change, DeleteAsg, DetachTargets, Resize, SuspendProcesses
+from nodepkg.autoscale.view import EMPTY, Asg, Goal, Terms, View
+from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
+from nodepkg.clients.aws.templates import LaunchTemplates
+from nodepkg.launch import MANAGED
+from nodepkg.plan import Report
+
+
+@dataclass(frozen=True)
+class DeleteGroup:
+    """Ends a group. `asgs` are the generations that were shown: what is not among them does not go.
+
+    `template`: its launch template was shown to go, too.
+    """
+
+    region: str
+    group: str
+    asgs: tuple[str, ...]
+    template: bool
+    window: float
+    timeout: None = None
+    done: list[Report] = field(default_factory=list, compare=False)
+
+    def __str__(self) -> str:
+        things = [*self.asgs, *([f"launch template {self.group}"] if self.template else [])]
+        return f"delete {', '.join(things)} in {self.region}"
+
+    def run(self, site: Site, /) -> Report:
+        site.begin(self)
+        return {"claimed": self.group}
+
+    def view(self, asgs: Sequence[Asg]) -> View:
+        """Those that go as `new` and `kept`: that there is no new one is believed only in two observations."""
+        ours = [asg for asg in asgs if role(asg) is not Role.FOREIGN]
+        first, *others = ours or [None]
+        return View(Goal.UPDATE, Terms(window=self.window), None, first, tuple(asg for asg in others if asg))
+
+    def next(self, view: View, now: float) -> Step:
+        asgs = [asg for asg in (view.new, *view.kept) if asg]
+        if why := obstacle(asgs, removing=True):
+            return Refuse(why)
+        if strangers := sorted({asg.name for asg in asgs} - {*self.asgs}):
+            return Refuse(f"{', '.join(strangers)} came into being meanwhile: run it again")
+        if asgs:
+            steps = [next_of_delete(asg, region=self.region) for asg in asgs]
+            return next((step for step in steps if isinstance(step, Act)), steps[0])
+        if not view.steady("no new", now):
+            return Wait("delete", "making sure that they are gone", now + view.terms.window)
+        if self.template and not any("template" in report for report in self.done):
+            return Act("delete", DeleteTemplate(self.region, self.group))
+        return Done()
+
+    def did(self, change: Change, report: Report) -> None:  # noqa: ARG002 - of a Operation
+        self.done.append(report)
+
+    def report(self, view: View) -> Report:  # noqa: ARG002 - of a Operation
+        template = next((report for report in self.done if "template" in report), {})
+        return {"group": self.group, "region": self.region, "asgs": list(self.asgs), **template}
+
+
+@dataclass(frozen=True)
+class DeleteTemplate:
+    """A launch template that nodepkg manages, unless something has come to use it."""
+
+    region: str
+    template: str
+
+    @property
+    def changes(self) -> tuple[str, str]:
+        return self.template, "launch template"
+
+    def __str__(self) -> str:
+        return f"delete launch template {self.template}"
+
+    def run(self, account: Account, /) -> Report:
+        if why := template_stays(account, self.region, self.template):
+            return {"template": self.template, "kept": why}
+        LaunchTemplates(account, self.region).delete_template(self.template)
+        return {"template": self.template}
+
+    def shows_in(self, view: View) -> bool:  # noqa: ARG002 - an observation of groups cannot show it
+        return True
+
+
+def next_of_delete(asg: Asg, *, region: str) -> Step:
+    """The next step towards one generation's end: out of its target groups first, then its nodes, then itself."""
+    if asg.deleting:
+        return Wait("delete", f"AWS is deleting {asg.name}")
+    if SCHEDULED not in asg.suspended:
+        return Act("delete", SuspendProcesses(region, asg.name, frozenset({SCHEDULED})))
+    if asg.targets:
+        return Act("delete", DetachTargets(region, asg.name, asg.targets))
+    if draining := asg.registered:
+        return Wait("delete", f"{draining} nodes of {asg.name} drain")
+    if asg.sizes != EMPTY:
+        return Act("delete", Resize(region, asg.name, 0, 0, 0))
+    if asg.nodes:
+        return Wait("delete", f"{len(asg.nodes)} nodes of {asg.name} are being terminated")
+    return Act("delete", DeleteAsg(region, asg.name))
+
+
+def template_stays(account: Account, region: str, template: str) -> str | None:
+    """Why a group's launch template is not deleted; "" if it can be, None if there is none."""
+    tags = LaunchTemplates(account, region).tags(template)
+    if tags is None:
+        return None
+    if tags.get(MANAGED) != "true":
+        return f"it has no tag {MANAGED}=true"
+    users = template_users(AutoScaling(account, region).groups(), template)
+    return f"it is used by {', '.join(users)}" if users else ""
+
+
+def template_users(asgs: Sequence[AutoScalingGroup], template: str, group: str = "") -> list[str]:
+    """The Auto Scaling groups that start nodes from a launch template, but for those of `group` that nodepkg manages."""
+    return [
+        asg.name
+        for asg in asgs
+        if any(pin.name == template for pin in asg.pins)
+        and not (group and asg.tags.get("group") == group and asg.tags.get(MANAGED) == "true")
+    ]
