@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from nodepkg.autoscale.operations import Site
 from nodepkg.autoscale.generations import Role, obstacle, role
+from nodepkg.autoscale.operations import Site
 from nodepkg.autoscale.rollout import SCHEDULED, Act, Done, Refuse, Step, Wait
 from nodepkg.autoscale.steps import Change, DeleteAsg, DetachTargets, Resize, SuspendProcesses
+from nodepkg.autoscale.stop import stays
 from nodepkg.autoscale.view import EMPTY, Asg, Goal, Terms, View
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
+from nodepkg.clients.aws.tags import Tags
 from nodepkg.clients.aws.templates import LaunchTemplates
+from nodepkg.errors import RefusedError
 from nodepkg.launch import MANAGED
 from nodepkg.plan import Report
 
@@ -41,12 +44,11 @@ class DeleteGroup:
     def view(self, asgs: Sequence[Asg]) -> View:
         """Those that go as `new` and `kept`: that there is no new one is believed only in two observations."""
         ours = [asg for asg in asgs if role(asg) is not Role.FOREIGN]
-        first, *others = ours or [None]
-        return View(Goal.UPDATE, Terms(window=self.window), None, first, tuple(asg for asg in others if asg))
+        return View(Goal.UPDATE, Terms(window=self.window), None, ours[0] if ours else None, tuple(ours[1:]))
 
     def next(self, view: View, now: float) -> Step:
         asgs = [asg for asg in (view.new, *view.kept) if asg]
-        if why := obstacle(asgs, removing=True):
+        if why := obstacle(asgs):
             return Refuse(why)
         if strangers := sorted({asg.name for asg in asgs} - {*self.asgs}):
             return Refuse(f"{', '.join(strangers)} came into being meanwhile: run it again")
@@ -82,9 +84,11 @@ class DeleteTemplate:
         return f"delete launch template {self.template}"
 
     def run(self, account: Account, /) -> Report:
-        if why := template_stays(account, self.region, self.template):
-            return {"template": self.template, "kept": why}
-        LaunchTemplates(account, self.region).delete_template(self.template)
+        templates = LaunchTemplates(account, self.region)
+        asgs = AutoScaling(account, self.region).groups()
+        if why := template_stays(templates.tags(self.template), asgs, self.template):
+            return {"template": None, "kept": f"launch template {self.template} stays: {why}"}
+        templates.delete_template(self.template)
         return {"template": self.template}
 
     def shows_in(self, view: View) -> bool:  # noqa: ARG002 - an observation of groups cannot show it
@@ -101,29 +105,46 @@ def next_of_delete(asg: Asg, *, region: str) -> Step:
         return Act("delete", DetachTargets(region, asg.name, asg.targets))
     if draining := asg.registered:
         return Wait("delete", f"{draining} nodes of {asg.name} drain")
+    return _emptied(asg, region) or Act("delete", DeleteAsg(region, asg.name))
+
+
+def _emptied(asg: Asg, region: str) -> Step | None:
     if asg.sizes != EMPTY:
         return Act("delete", Resize(region, asg.name, 0, 0, 0))
     if asg.nodes:
         return Wait("delete", f"{len(asg.nodes)} nodes of {asg.name} are being terminated")
-    return Act("delete", DeleteAsg(region, asg.name))
+    return None
 
 
-def template_stays(account: Account, region: str, template: str) -> str | None:
-    """Why a group's launch template is not deleted; "" if it can be, None if there is none."""
-    tags = LaunchTemplates(account, region).tags(template)
+@dataclass(frozen=True)
+class Doomed:
+    """What there is of a group in a region: what goes, and in words what stays and why."""
+
+    asgs: tuple[AutoScalingGroup, ...]
+    template: bool
+    staying: tuple[str, ...]
+
+
+def doomed(account: Account, region: str, group: str) -> Doomed:
+    """What autoscale:delete would end; raises RefusedError if it may not, or AWS would not let it."""
+    everything = AutoScaling(account, region).groups()
+    tagged = [asg for asg in everything if asg.tags.get("group") == group]
+    ours = tuple(asg for asg in tagged if role(asg) is not Role.FOREIGN)
+    if why := obstacle(ours) or next(filter(None, map(stays, ours)), ""):
+        raise RefusedError(f"{group}: {why}", hint=f"package autoscale:status {group} shows what there is")
+    staying = [f"{asg.name} stays: it has no tag {MANAGED}=true" for asg in tagged if asg not in ours]
+    others = [asg for asg in everything if asg not in ours]
+    why_template = template_stays(LaunchTemplates(account, region).tags(group), others, group)
+    if why_template:
+        staying.append(f"launch template {group} stays: {why_template}")
+    return Doomed(ours, why_template == "", tuple(staying))
+
+
+def template_stays(tags: Tags | None, asgs: Sequence[AutoScalingGroup], template: str) -> str | None:
+    """Why a launch template with these tags does not go, with all groups that stay; "" if it does, None without one."""
     if tags is None:
         return None
     if tags.get(MANAGED) != "true":
         return f"it has no tag {MANAGED}=true"
-    users = template_users(AutoScaling(account, region).groups(), template)
+    users = [asg.name for asg in asgs if any(pin.name == template for pin in asg.pins)]
     return f"it is used by {', '.join(users)}" if users else ""
-
-
-def template_users(asgs: Sequence[AutoScalingGroup], template: str, group: str = "") -> list[str]:
-    """The Auto Scaling groups that start nodes from a launch template, but for those of `group` that nodepkg manages."""
-    return [
-        asg.name
-        for asg in asgs
-        if any(pin.name == template for pin in asg.pins)
-        and not (group and asg.tags.get("group") == group and asg.tags.get(MANAGED) == "true")
-    ]

@@ -85,11 +85,8 @@ def continuing(group: str, record: Record) -> str:
     return f"package autoscale:{'rollback' if record.phase is Phase.ROLLBACK else 'update'} {group}"
 
 
-def obstacle(asgs: Iterable[Listed], *, removing: bool = False) -> str:
-    """Why a command other than an update or a rollback has to leave the group alone; "" if it need not.
-
-    With `removing` nodes are to go, which AWS does not do to all of them.
-    """
+def obstacle(asgs: Iterable[Listed]) -> str:
+    """Why a command other than an update or a rollback has to leave the group alone; "" if it need not."""
     asgs = list(asgs)
     if under_way := rollout(asgs):
         asg, record = under_way

@@ -140,7 +140,7 @@ class _Held:
     site: Site
     operation: Operation
     lease: Lease
-    writes: Writes = Writes()
+    writes: Writes = field(default_factory=Writes)
     seen: Seen = field(default_factory=dict)
     deadline: float | None = None
     lost: int = 0

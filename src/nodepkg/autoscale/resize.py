@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from nodepkg.autoscale.operations import Site
-from nodepkg.autoscale.generations import Role, obstacle, role, serving
+from nodepkg.autoscale.generations import Role, is_half_stopped, is_stopped, obstacle, role, serving
 from nodepkg.autoscale.journal import Sizes
+from nodepkg.autoscale.operations import Site
 from nodepkg.autoscale.rollout import Act, Done, Refuse, Step
 from nodepkg.autoscale.steps import Change, Resize
-from nodepkg.autoscale.stop import sized
+from nodepkg.autoscale.stop import HINT, Running, sized, the_serving
 from nodepkg.autoscale.view import Asg, Goal, Terms, View
-from nodepkg.errors import UsageError
+from nodepkg.errors import RefusedError, UsageError
 from nodepkg.nodes.schema import Autoscale
 from nodepkg.plan import Report
 
@@ -85,16 +85,26 @@ class ResizeGroup:
         self._done.append(change)
 
     def report(self, view: View) -> Report:
-        asg = view.old
-        assert asg is not None
-        wanted = self.wish.of(asg.sizes)
-        return {"group": self.group, "asg": asg.name, "min": wanted.min, "max": wanted.max, "desired": wanted.desired}
+        sizes = self.wish.of(view.old.sizes if view.old else self.before)
+        return {"group": self.group, "asg": self.asg, "min": sizes.min, "max": sizes.max, "desired": sizes.desired}
 
 
 def set_back(sizes: Sizes, settings: Autoscale | None) -> str:
     """What the next autoscale:update does about these sizes; "" if nodes.json says the same."""
     if settings is None or (sizes.min, sizes.max) == (settings.node_min, max(settings.most, sizes.desired)):
         return ""
-    return (
-        f"nodes.json says {settings.node_min} to {settings.most} nodes: the next autoscale:update sets min and max so again"
-    )
+    return f"nodes.json says {settings.node_min} to {settings.most} nodes: the next autoscale:update sets min and max so again"
+
+
+def plan_resize(running: Running, region: str, group: str, wish: Wish, window: float) -> ResizeGroup:
+    """What resizes the group; raises RefusedError if it may not be, UsageError for sizes that contradict each other."""
+    asg, why = the_serving(group, running.get((region, group), ()))
+    if asg is None:
+        raise RefusedError(why, hint=HINT)
+    if is_stopped(asg):
+        raise RefusedError(f"{group} is stopped", hint=f"package autoscale:start {group}")
+    if is_half_stopped(asg):
+        raise RefusedError(f"{group}: a stop or a start of it broke off", hint=f"package autoscale:start {group}")
+    before = Sizes(asg.min, asg.max, asg.desired)
+    wish.of(before)
+    return ResizeGroup(region, group, asg.name, before, wish, window)

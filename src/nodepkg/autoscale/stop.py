@@ -4,18 +4,24 @@ The sizes are written down before the change. A group that has some is never tak
 never remembered, and a command that was killed at any point is simply run again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nodepkg.autoscale.operations import Site
-from nodepkg.autoscale.generations import is_half_stopped, obstacle, serving
-from nodepkg.autoscale.journal import KEPT, OWN_SUSPENDED, Sizes
+from nodepkg.autoscale.generations import Role, is_empty, is_stopped, obstacle, role, serving
+from nodepkg.autoscale.journal import KEPT, OWN_SUSPENDED, Sizes, kept_in
+from nodepkg.autoscale.operations import Key, Site
 from nodepkg.autoscale.rollout import SCHEDULED, Act, Done, Refuse, Step, Wait, lacks
 from nodepkg.autoscale.steps import Change, OfAsg, RememberKept, Resize, ResumeProcesses, SuspendProcesses
 from nodepkg.autoscale.view import EMPTY, Asg, Goal, Terms, View, whole
 from nodepkg.clients.aws.account import Account
-from nodepkg.clients.aws.autoscaling import AutoScaling
+from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
+from nodepkg.errors import RefusedError
+from nodepkg.launch import MANAGED
 from nodepkg.plan import Report
+
+HINT = "what there is: package autoscale:status"
+
+Running = Mapping[Key, Sequence[AutoScalingGroup]]
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class StartGroup:
     def view(self, asgs: Sequence[Asg]) -> View:
         return _view(asgs, self.window)
 
-    def next(self, view: View, now: float) -> Step:
+    def next(self, view: View, now: float) -> Step:  # noqa: ARG002 - of an Operation
         return next_of_start(view, region=self.region, wait=self.wait)
 
     def did(self, change: Change, report: Report) -> None:
@@ -104,11 +110,16 @@ class ForgetKept(OfAsg):
 def next_of_stop(view: View, now: float, *, region: str, wait: bool = True) -> Step:
     """The next step towards size 0. `view.old` is the group that serves, `view.kept` all of the others."""
     asg = view.old
-    if asg is None or (why := obstacle([asg, *view.kept], removing=True)):
+    if asg is None or (why := obstacle([asg, *view.kept])):
         return Refuse(why if asg else "no Auto Scaling group of it serves any more")
     if asg.sizes == EMPTY:
         leaving = len(asg.nodes) if wait else 0
         return Wait("stop", f"{leaving} nodes are being terminated") if leaving else Done()
+    return _remembered(view, asg, now, region) or Act("stop", Resize(region, asg.name, 0, 0, 0))
+
+
+def _remembered(view: View, asg: Asg, now: float, region: str) -> Step | None:
+    """What is missing until the sizes of a group that still has some are written down, and no schedule changes them."""
     if asg.kept is None:
         return Act("stop", RememberKept(region, asg.name, asg.sizes, asg.suspended))
     if SCHEDULED not in asg.suspended:
@@ -117,7 +128,7 @@ def next_of_stop(view: View, now: float, *, region: str, wait: bool = True) -> S
         return Wait("stop", f"making sure of the sizes of {asg.name}", now + view.terms.window)
     if asg.kept != asg.sizes:  # a schedule or a policy came before us, or an earlier start broke off
         return Act("stop", RememberKept(region, asg.name, asg.sizes, asg.own_suspended))
-    return Act("stop", Resize(region, asg.name, 0, 0, 0))
+    return None
 
 
 def next_of_start(view: View, *, region: str, wait: bool = True) -> Step:
@@ -153,3 +164,74 @@ def _report(group: str, view: View) -> Report:
         return {"group": group}
     sizes = {"min": asg.min, "max": asg.max, "desired": asg.desired}
     return {"group": group, "asg": asg.name, **sizes, "nodes": len(asg.nodes)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command does, and what it says of the groups of which it does nothing."""
+
+    actions: tuple[StopGroup | StartGroup, ...]
+    notes: tuple[str, ...] = ()
+
+
+def plan_stop(running: Running, groups: Sequence[Key], *, window: float, wait: bool) -> Plan:
+    """What stops these groups; raises RefusedError, before anything is changed, if one of them cannot be."""
+    actions, notes, problems = list[StopGroup | StartGroup](), list[str](), list[str]()
+    for region, group in groups:
+        asg, why = the_serving(group, running.get((region, group), ()), removing=True)
+        if asg is None:
+            problems.append(why)
+        elif not is_empty(asg) or asg.members:
+            sizes = Sizes(asg.min, asg.max, asg.desired)
+            actions.append(StopGroup(region, group, asg.name, sizes, window, wait))
+        else:
+            notes.append(f"{group} is {'stopped' if is_stopped(asg) else 'at size 0'} already")
+    if problems:
+        raise RefusedError("\n".join(problems), hint=HINT)
+    return Plan(tuple(actions), tuple(notes))
+
+
+def plan_start(
+    running: Running, groups: Sequence[Key], *, timeouts: Mapping[str, float], window: float, wait: bool
+) -> Plan:
+    """What starts these groups; `timeouts` are their ready_timeout. RefusedError as in plan_stop."""
+    actions, notes, problems = list[StopGroup | StartGroup](), list[str](), list[str]()
+    for region, group in groups:
+        asg, why = the_serving(group, running.get((region, group), ()))
+        if asg is None:
+            problems.append(why)
+        elif kept := kept_in(asg.tags):
+            sizes = kept if is_empty(asg) else Sizes(asg.min, asg.max, asg.desired)
+            actions.append(StartGroup(region, group, asg.name, sizes, window, wait, timeouts.get(group)))
+        elif is_empty(asg):
+            problems.append(f"{group} was not stopped, it has the size 0 (package autoscale:resize {group})")
+        else:
+            notes.append(f"{group} runs already: {asg.name} has {sized(Sizes(asg.min, asg.max, asg.desired))}")
+    if problems:
+        raise RefusedError("\n".join(problems), hint=HINT)
+    return Plan(tuple(actions), tuple(notes))
+
+
+def the_serving(
+    group: str, asgs: Sequence[AutoScalingGroup], *, removing: bool = False
+) -> tuple[AutoScalingGroup | None, str]:
+    """The Auto Scaling group that serves, or None and why it may not be changed."""
+    if why := obstacle(asgs):
+        return None, f"{group}: {why}"
+    found = serving(asgs)
+    if not found:
+        foreign = [asg.name for asg in asgs if role(asg) is Role.FOREIGN]
+        why = f"{', '.join(foreign)} is not nodepkg's (no tag {MANAGED}=true)" if foreign else "it does not run"
+        return None, f"{group}: {why}"
+    if removing and (why := stays(found[0])):
+        return None, f"{group}: {why}"
+    return found[0], ""
+
+
+def stays(asg: AutoScalingGroup) -> str:
+    """Why AWS would not take all of the group's nodes; "" if it would."""
+    if "Terminate" in asg.suspended:
+        return f"Terminate is suspended on {asg.name}: its nodes would not go"
+    if held := [member.id for member in asg.members if member.protected or member.lifecycle == "Standby"]:
+        return f"{', '.join(held)} of {asg.name}: protected from scale-in, or in Standby"
+    return ""
