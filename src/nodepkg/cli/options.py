@@ -24,6 +24,9 @@ Groups = Annotated[
     list[str] | None,
     typer.Argument(metavar="GROUP", help="Groups, by name or glob; none: all.", autocompletion=known_groups),
 ]
+SomeGroups = Annotated[
+    list[str], typer.Argument(metavar="GROUP", help="Groups, by name or glob.", autocompletion=known_groups)
+]
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="The group.", autocompletion=known_groups)]
 Folder = Annotated[
     Path | None, typer.Argument(metavar="FOLDER", help="The folder; none: this one. It is made if it is not there.")
@@ -85,6 +88,12 @@ CHANGES = {
     **DRY_RUN,
     "yes": Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")],
 }
+TAKE_OVER = {
+    "take_over": Annotated[
+        bool,
+        typer.Option("--take-over", help="Take a group from who holds it and has not been heard of for 20 minutes."),
+    ]
+}
 
 
 class _Page(CommandPage):
@@ -105,6 +114,7 @@ class Call:
     sandbox: bool = False
     dry_run: bool = False
     yes: bool = False
+    take_over: bool = False
     poll: float = 5.0
 
     def load(self) -> "Nodes":
