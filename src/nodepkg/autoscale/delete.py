@@ -1,9 +1,10 @@
 """autoscale:delete: all generations of a group that nodepkg manages, and its launch template."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from nodepkg.autoscale.generations import Role, obstacle, role
+from nodepkg.autoscale.journal import targets_in
 from nodepkg.autoscale.operations import Site
 from nodepkg.autoscale.rollout import SCHEDULED, Act, Done, Refuse, Step, Wait
 from nodepkg.autoscale.steps import Change, DeleteAsg, DetachTargets, Resize, SuspendProcesses
@@ -32,6 +33,7 @@ class DeleteGroup:
     window: float
     timeout: None = None
     done: list[Report] = field(default_factory=list, compare=False)
+    served: set[str] = field(default_factory=set, compare=False)
 
     def __str__(self) -> str:
         things = [*self.asgs, *([f"launch template {self.group}"] if self.template else [])]
@@ -40,6 +42,11 @@ class DeleteGroup:
     def run(self, site: Site, /) -> Report:
         site.begin(self)
         return {"claimed": self.group}
+
+    def targets(self, asgs: Sequence[AutoScalingGroup]) -> Collection[str]:
+        """Those in which its nodes may still drain: what AWS shows no more is remembered, here and in the tags."""
+        self.served.update(arn for asg in asgs for arn in (*asg.target_groups, *targets_in(asg.tags)))
+        return self.served
 
     def view(self, asgs: Sequence[Asg]) -> View:
         """Those that go as `new` and `kept`: that there is no new one is believed only in two observations."""

@@ -4,7 +4,7 @@ Each says what comes next by what was observed; nothing is remembered from one p
 in AWS, so that a command that was killed is simply run again.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -14,13 +14,14 @@ from nodepkg.autoscale.steps import Change
 from nodepkg.autoscale.view import Asg, Seen, View, remember
 from nodepkg.autoscale.writes import Writes
 from nodepkg.clients.aws.account import Account
-from nodepkg.errors import AwsError, NodepkgError, RefusedError
+from nodepkg.clients.aws.autoscaling import AutoScalingGroup
+from nodepkg.errors import AwsError, CredentialsError, NodepkgError, NotYetError, RefusedError
 from nodepkg.lease import Lease, claim
 from nodepkg.plan import Report
 
-# AWS is at something else with the group for a moment: the change is tried again.
-BUSY = frozenset({"ResourceContention", "ResourceInUse", "ScalingActivityInProgress"})
 LOST_REPLIES = 3
+# What AWS answers without having decided anything, after all the tries that botocore makes.
+_UNDECIDED = ("Throttl", "RequestLimitExceeded", "Internal", "ServiceUnavailable", "Unavailable", "5")
 
 Key = tuple[str, str]  # region and group
 
@@ -34,6 +35,16 @@ class Operation(Protocol):
     def group(self) -> str: ...
     @property
     def timeout(self) -> float | None: ...
+
+    def __str__(self) -> str: ...
+
+    def run(self, site: "Site", /) -> Report:
+        """As an action of a plan: claims the group."""
+        ...
+
+    def targets(self, asgs: Sequence[AutoScalingGroup]) -> Collection[str]:
+        """The target groups (ARNs) in which it has to be seen how the nodes of these are."""
+        ...
 
     def view(self, asgs: Sequence[Asg]) -> View:
         """What the decision is made on; `asgs` are all that carry the group's tag, by name."""
@@ -178,11 +189,11 @@ class _Held:
         try:
             with self.lease.fenced():
                 report = change.run(self.site.account)
+        except NotYetError as error:
+            self._tell(f"AWS is not ready for it: {error.message}")
+            return self.site.poll
         except AwsError as error:
-            if error.code in BUSY:
-                self._tell(f"AWS is busy with it: {error.code}")
-                return self.site.poll
-            if error.code or self.lost >= LOST_REPLIES:
+            if self.lost >= LOST_REPLIES or not is_undecided(error):
                 raise
             # Whether it was done, nobody has told: everybody sees it after a window.
             self.lost += 1
@@ -216,6 +227,11 @@ class Pursue:
     def run(self, site: Site, /) -> Report:
         site.pursue()
         return {"groups": site.reports}
+
+
+def is_undecided(error: AwsError) -> bool:
+    """Whether it is not known if the change was made, or will be."""
+    return not isinstance(error, CredentialsError) and (not error.code or error.code.startswith(_UNDECIDED))
 
 
 def _together(errors: Sequence[NodepkgError]) -> NodepkgError:

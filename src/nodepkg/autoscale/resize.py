@@ -1,6 +1,6 @@
 """autoscale:resize: other sizes for a group that runs, within its own bounds."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from nodepkg.autoscale.generations import Role, is_half_stopped, is_stopped, obstacle, role, serving
@@ -10,6 +10,7 @@ from nodepkg.autoscale.rollout import Act, Done, Refuse, Step
 from nodepkg.autoscale.steps import Change, Resize
 from nodepkg.autoscale.stop import HINT, Running, sized, the_serving
 from nodepkg.autoscale.view import Asg, Goal, Terms, View
+from nodepkg.clients.aws.autoscaling import AutoScalingGroup
 from nodepkg.errors import RefusedError, UsageError
 from nodepkg.nodes.schema import Autoscale
 from nodepkg.plan import Report
@@ -62,6 +63,9 @@ class ResizeGroup:
         site.begin(self)
         return {"claimed": self.group}
 
+    def targets(self, asgs: Sequence[AutoScalingGroup]) -> Collection[str]:  # noqa: ARG002 - of an Operation
+        return ()
+
     def view(self, asgs: Sequence[Asg]) -> View:
         found = serving(asgs)
         old = found[0] if len(found) == 1 else None
@@ -93,7 +97,8 @@ def set_back(sizes: Sizes, settings: Autoscale | None) -> str:
     """What the next autoscale:update does about these sizes; "" if nodes.json says the same."""
     if settings is None or (sizes.min, sizes.max) == (settings.node_min, max(settings.most, sizes.desired)):
         return ""
-    return f"nodes.json says {settings.node_min} to {settings.most} nodes: the next autoscale:update sets min and max so again"
+    wanted = f"{settings.node_min} to {settings.most} nodes"
+    return f"nodes.json says {wanted}: the next autoscale:update sets min and max so again"
 
 
 def plan_resize(running: Running, region: str, group: str, wish: Wish, window: float) -> ResizeGroup:

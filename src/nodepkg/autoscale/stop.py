@@ -4,7 +4,7 @@ The sizes are written down before the change. A group that has some is never tak
 never remembered, and a command that was killed at any point is simply run again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from nodepkg.autoscale.generations import Role, is_empty, is_stopped, obstacle, role, serving
@@ -43,6 +43,9 @@ class StopGroup:
         site.begin(self)
         return {"claimed": self.group}
 
+    def targets(self, asgs: Sequence[AutoScalingGroup]) -> Collection[str]:  # noqa: ARG002 - of an Operation
+        return ()
+
     def view(self, asgs: Sequence[Asg]) -> View:
         return _view(asgs, self.window)
 
@@ -74,6 +77,9 @@ class StartGroup:
     def run(self, site: Site, /) -> Report:
         site.begin(self)
         return {"claimed": self.group}
+
+    def targets(self, asgs: Sequence[AutoScalingGroup]) -> Collection[str]:
+        return {arn for asg in serving(asgs) for arn in asg.target_groups}
 
     def view(self, asgs: Sequence[Asg]) -> View:
         return _view(asgs, self.window)

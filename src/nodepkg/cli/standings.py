@@ -52,7 +52,7 @@ def _told(document: Document, now: float) -> str:
     parts = [document["state"]]
     if rollout:
         back = f", rolling back: {rollout['reason'] or 'asked for'}" if rollout["undoing"] else ""
-        parts = [f"{rollout['state']}{back}{f': {rollout["why"]}' if rollout['why'] else ''}"]
+        parts = [": ".join(part for part in (rollout["state"] + back, rollout["why"]) if part)]
     if not document["in_nodes_json"]:
         parts.append("not in nodes.json")
     if owner:
@@ -92,11 +92,11 @@ class Changes:
 
     def show(self, documents: Sequence[Document], now: float) -> None:
         here = {(document["region"], document["group"]): document for document in documents}
-        gone = {key: {"group": key[1], "region": key[0], "state": "gone"} for key in self._last if key not in here}
+        gone = [{"group": key[1], "region": key[0], "state": "gone"} for key in self._last if key not in here]
         for key, document in here.items():
             if self._last.get(key) != lasting(document):
                 self._out.line({"at": now, **document}, line(document, now))
-        for key, document in gone.items():
+        for document in gone:
             self._out.line({"at": now, **document}, f"{document['group']}: gone")
         self._last = {key: lasting(document) for key, document in here.items()}
 
