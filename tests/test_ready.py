@@ -4,11 +4,12 @@ from string import Formatter
 
 import pytest
 
+from nodepkg.clients.aws.ec2 import Address
 from nodepkg.nodes.schema import NODE_FIELDS
-from nodepkg.ready import Address, address, unready
+from nodepkg.ready import address, unhealthy_in, unready
 
 NODE = Address("i-1", "10.0.0.7", "54.1.2.3", "us-east-1a", "12_04-www")
-READY = {"lifecycle": "InService", "health": "Healthy", "checks": "ok", "answer": "", "targets": {}}
+READY = {"lifecycle": "InService", "health": "Healthy", "checks": "ok", "answer": ""}
 WEB = "arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/web-http/0123"
 
 
@@ -29,8 +30,8 @@ def test_a_node_without_what_the_template_names_has_no_address_yet() -> None:
 
 
 def test_a_node_is_ready_when_nothing_is_left_to_wait_for() -> None:
-    assert unready(**READY) == ""  # type: ignore[arg-type]
-    assert unready(**READY | {"targets": {WEB: "healthy"}}) == ""  # type: ignore[arg-type]
+    assert unready(**READY) == ""
+    assert unhealthy_in({}) == unhealthy_in({WEB: "healthy"}) == ""
 
 
 @pytest.mark.parametrize(
@@ -42,12 +43,22 @@ def test_a_node_is_ready_when_nothing_is_left_to_wait_for() -> None:
         ({"health": "Unhealthy"}, "Unhealthy"),
         ({"checks": "initializing"}, "status checks initializing"),
         ({"checks": "impaired"}, "status checks impaired"),
-        ({"checks": ""}, "status checks "),
+        ({"checks": ""}, "status checks not known"),
         ({"answer": "it answers 503"}, "health_url: it answers 503"),
-        ({"targets": {WEB: "initial"}}, "initial in web-http"),
-        ({"targets": {"other": "healthy", WEB: "draining"}}, "draining in web-http"),
-        ({"targets": {WEB: "unused"}}, "unused in web-http"),
     ],
 )
-def test_each_thing_that_is_missing_keeps_a_node_from_being_ready(differs: dict[str, object], told: str) -> None:
-    assert unready(**READY | differs) == told  # type: ignore[arg-type]
+def test_each_thing_that_is_missing_keeps_a_node_from_being_ready(differs: dict[str, str], told: str) -> None:
+    assert unready(**READY | differs) == told
+
+
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [
+        ({WEB: "initial"}, "initial in web-http"),
+        ({"other": "healthy", WEB: "draining"}, "draining in web-http"),
+        ({WEB: "unused"}, "unused in web-http"),
+        ({WEB: ""}, "not in web-http"),
+    ],
+)
+def test_a_target_group_that_does_not_send_to_a_node_is_named(targets: dict[str, str], told: str) -> None:
+    assert unhealthy_in(targets) == told

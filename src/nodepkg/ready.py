@@ -4,18 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from string import ascii_letters, digits
 
+from nodepkg.clients.aws.ec2 import Address
+
 _AS_THEY_ARE = frozenset(f"{ascii_letters}{digits}-._~".encode())
-
-
-@dataclass(frozen=True)
-class Address:
-    """What a health_url may say of a node; "" for what it has not (yet). `name` is its tag Name."""
-
-    instance_id: str
-    private_ip: str = ""
-    public_ip: str = ""
-    zone: str = ""
-    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -27,7 +18,7 @@ class Health:
 
 
 def address(template: str, node: Address) -> str:
-    """The health_url of a node; "" if it has not all that the template names."""
+    """The health_url of a node, whose fields the template may name; "" if it has not all that the template names."""
     for field, value in asdict(node).items():
         place = f"{{{field}}}"
         if place in template:
@@ -42,21 +33,27 @@ def _quoted(value: str) -> str:
     return "".join(chr(byte) if byte in _AS_THEY_ARE else f"%{byte:02X}" for byte in value.encode())
 
 
-def unready(*, lifecycle: str, health: str, checks: str, answer: str, targets: Mapping[str, str]) -> str:
-    """Why a node does not serve, the first of the reasons; "" if it does.
+def unready(*, lifecycle: str, health: str, checks: str, answer: str) -> str:
+    """Why a node is not ready, the first of the reasons; "" if it is, and only its target groups have a say still.
 
-    `lifecycle`, `health`, `checks` (the worst of EC2's status checks) and `targets` (its health in each attached target
-    group) are in AWS's words; `answer` is what is wrong with its answer to health_url, "" for nothing.
+    `lifecycle`, `health` and `checks` (the worst of EC2's status checks) are in AWS's words; `answer` is what is wrong
+    with its answer to health_url, "" for nothing.
     """
     if lifecycle != "InService":
         return lifecycle
     if health.lower() != "healthy":
         return health
     if checks != "ok":
-        return f"status checks {checks}"
-    if answer:
-        return f"health_url: {answer}"
-    return next((f"{state} in {_name(arn)}" for arn, state in targets.items() if state != "healthy"), "")
+        return f"status checks {checks or 'not known'}"
+    return f"health_url: {answer}" if answer else ""
+
+
+def unhealthy_in(targets: Mapping[str, str]) -> str:
+    """The first target group in which a node is not healthy, with its state there; "" if there is none.
+
+    `targets`: ARN -> state, "" where it is not registered.
+    """
+    return next((f"{state or 'not'} in {_name(arn)}" for arn, state in targets.items() if state != "healthy"), "")
 
 
 def _name(arn: str) -> str:

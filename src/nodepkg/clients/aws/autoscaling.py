@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nodepkg.clients.aws.account import Account, aws_errors
-from nodepkg.clients.aws.regional import Regional, in_parts
+from nodepkg.clients.aws.regional import Regional, in_parts, unless
 from nodepkg.clients.aws.tags import Tags, filters, tags_of
 from nodepkg.clients.aws.templates import TemplatePin
 from nodepkg.errors import AwsError, NotYetError
@@ -14,6 +14,7 @@ from nodepkg.errors import AwsError, NotYetError
 PAGE = {"PageSize": 100}  # the most that Auto Scaling gives of anything
 FILTER_VALUES = 5  # the most that one filter by a tag's value may have
 TARGET_GROUPS_OF_ONE = 10  # the most that one call attaches or detaches
+NAMES_OF_ONE = 50  # the most groups that one call may name
 TAGS_OF_ONE = 25  # the most that one call adds or removes
 # What Auto Scaling says when it did nothing since it is at something else.
 _BUSY = ("ResourceContention", "ResourceInUse", "ScalingActivityInProgress")
@@ -29,6 +30,20 @@ class Member:
     health: str
     zone: str = ""
     protected: bool = False  # from scale-in
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Something that Auto Scaling does: `status` in its words (Failed, Successful …), `reason` why it came to that."""
+
+    id: str
+    status: str
+    description: str
+    reason: str
+
+    @property
+    def failed(self) -> bool:
+        return self.status in ("Failed", "Cancelled")
 
 
 @dataclass(frozen=True)
@@ -118,6 +133,26 @@ class AutoScaling(Regional):
     def group(self, name: str) -> AutoScalingGroup | None:
         pages = self.pages("describe_auto_scaling_groups", "AutoScalingGroups", AutoScalingGroupNames=[name])
         return next(map(_group, pages), None)
+
+    def groups_named(self, names: Collection[str]) -> list[AutoScalingGroup]:
+        """By name; those that are not there (or cannot be seen yet) are left out."""
+        found = []
+        for part in in_parts(sorted(set(names)), NAMES_OF_ONE):
+            key, asked = "AutoScalingGroups", {"AutoScalingGroupNames": list(part), "PaginationConfig": PAGE}
+            found += [_group(raw) for raw in self.pages("describe_auto_scaling_groups", key, **asked)]
+        return sorted(found, key=lambda group: group.name)
+
+    def activities(self, group: str, *, most: int = 20) -> list[Activity]:
+        """What the group did last, the newest first; nothing of one that is not there."""
+        told: dict[str, Any] = {}
+        with unless(f"activities of {group}", "ValidationError"):
+            told = self.client.describe_scaling_activities(AutoScalingGroupName=group, MaxRecords=most)
+        return [
+            Activity(
+                raw["ActivityId"], raw["StatusCode"], raw.get("Description", ""), raw.get("StatusMessage", "").strip()
+            )
+            for raw in told.get("Activities", [])
+        ]
 
     def running_refreshes(self, group: str) -> list[str]:
         """The ids of the instance refreshes of a group that are not over."""
