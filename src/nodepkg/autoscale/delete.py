@@ -17,6 +17,7 @@ from nodepkg.clients.aws.templates import LaunchTemplates
 from nodepkg.errors import RefusedError
 from nodepkg.launch import MANAGED
 from nodepkg.plan import Report
+from nodepkg.ready import Health
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class DeleteGroup:
     template: bool
     window: float
     timeout: None = None
+    health: Health = Health()  # noqa: RUF009 - frozen
     done: list[Report] = field(default_factory=list, compare=False)
     served: set[str] = field(default_factory=set, compare=False)
 
@@ -43,7 +45,7 @@ class DeleteGroup:
         site.begin(self)
         return {"claimed": self.group}
 
-    def targets(self, asgs: Sequence[AutoScalingGroup]) -> Collection[str]:
+    def watched(self, asgs: Sequence[AutoScalingGroup]) -> Collection[str]:
         """Those in which its nodes may still drain: what AWS shows no more is remembered, here and in the tags."""
         self.served.update(arn for asg in asgs for arn in (*asg.target_groups, *targets_in(asg.tags)))
         return self.served
@@ -72,8 +74,8 @@ class DeleteGroup:
         self.done.append(report)
 
     def report(self, view: View) -> Report:  # noqa: ARG002 - of a Operation
-        template = next((report for report in self.done if "template" in report), {})
-        return {"group": self.group, "region": self.region, "asgs": list(self.asgs), **template}
+        template = next((report for report in self.done if "template" in report), {"template": None})
+        return {"group": self.group, "region": self.region, "asgs": list(self.asgs), "kept": None, **template}
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,11 @@ class Doomed:
     asgs: tuple[AutoScalingGroup, ...]
     template: bool
     staying: tuple[str, ...]
+
+    def plan(self, region: str, group: str, window: float) -> list[DeleteGroup]:
+        """The one action that ends it; none if there is nothing to end."""
+        names = tuple(asg.name for asg in self.asgs)
+        return [DeleteGroup(region, group, names, self.template, window)] if names or self.template else []
 
 
 def doomed(account: Account, region: str, group: str) -> Doomed:

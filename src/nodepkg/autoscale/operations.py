@@ -14,10 +14,11 @@ from nodepkg.autoscale.steps import Change
 from nodepkg.autoscale.view import Asg, Seen, View, remember
 from nodepkg.autoscale.writes import Writes
 from nodepkg.clients.aws.account import Account
-from nodepkg.clients.aws.autoscaling import AutoScalingGroup
+from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
 from nodepkg.errors import AwsError, CredentialsError, NodepkgError, NotYetError, RefusedError
 from nodepkg.lease import Lease, claim
 from nodepkg.plan import Report
+from nodepkg.ready import Health
 
 LOST_REPLIES = 3
 # What AWS answers without having decided anything, after all the tries that botocore makes.
@@ -27,7 +28,10 @@ Key = tuple[str, str]  # region and group
 
 
 class Operation(Protocol):
-    """What is to become of one group. `timeout`: within how many seconds, by AWS's clock; None for no end."""
+    """What is to become of one group. `timeout`: within how many seconds, by AWS's clock; None for no end.
+
+    `health` is what its nodes are asked.
+    """
 
     @property
     def region(self) -> str: ...
@@ -42,8 +46,11 @@ class Operation(Protocol):
         """As an action of a plan: claims the group."""
         ...
 
-    def targets(self, asgs: Sequence[AutoScalingGroup]) -> Collection[str]:
-        """The target groups (ARNs) in which it has to be seen how the nodes of these are."""
+    @property
+    def health(self) -> Health: ...
+
+    def watched(self, asgs: Sequence[AutoScalingGroup]) -> Collection[str] | None:
+        """None if the nodes of these need no closer look, else the target groups (ARNs) that they may have left."""
         ...
 
     def view(self, asgs: Sequence[Asg]) -> View:
@@ -172,17 +179,29 @@ class _Held:
             case Act(state, change):
                 self.lease.beat(state)
                 return self._do(change)
-            case Wait(state, why, until):
-                self._tell(f"{state}: {why}")
-                self.lease.beat(state)
-                if self.deadline is not None and began >= self.deadline:
-                    raise AwsError(f"{self.operation.group} was not ready in time: {why}", hint=self._hint)
-                return self.site.poll if until is None else min(self.site.poll, max(until - began, 0.1))
+            case Wait() as wait:
+                return self._wait(wait, view, began)
             case Refuse(why):
                 raise RefusedError(f"{self.operation.group}: {why}", hint=self._hint)
             case Done():
                 self.site.reports.append(self.operation.report(view))
                 return None
+
+    def _wait(self, wait: Wait, view: View, now: float) -> float:
+        why = "; ".join(part for part in (wait.why, self._trouble(view)) if part)
+        self._tell(f"{wait.state}: {why}")
+        self.lease.beat(wait.state)
+        if self.deadline is not None and now >= self.deadline:
+            raise AwsError(f"{self.operation.group} was not ready in time: {why}", hint=self._hint)
+        return self.site.poll if wait.until is None else min(self.site.poll, max(wait.until - now, 0.1))
+
+    def _trouble(self, view: View) -> str:
+        """Why AWS cannot start nodes that are due, in its own words."""
+        asg = view.old
+        if self.deadline is None or asg is None or len(asg.nodes) >= asg.desired:
+            return ""
+        last = AutoScaling(self.site.account, self.operation.region).activities(asg.name, most=1)
+        return last[0].reason if last and last[0].failed else ""
 
     def _do(self, change: Change) -> float:
         self._tell(str(change))

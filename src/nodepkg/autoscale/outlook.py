@@ -6,20 +6,19 @@ from dataclasses import dataclass
 from nodepkg.autoscale.generations import rollout, serving
 from nodepkg.autoscale.journal import targets_in
 from nodepkg.autoscale.listing import Generation, Standing
+from nodepkg.autoscale.observe import readiness, web_of
 from nodepkg.autoscale.operations import Key, Operation
 from nodepkg.autoscale.terms import terms_of
 from nodepkg.autoscale.view import Asg, Goal, Node, Terms, View
-from nodepkg.clients.aws.account import Account, aws_errors
-from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, Member
+from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
 from nodepkg.clients.aws.images import Image, Images
 from nodepkg.clients.aws.templates import LaunchTemplates, TemplateVersion
 from nodepkg.images.newest import managed_images, newest_available
 from nodepkg.launch import MANAGED
 from nodepkg.lease import Holder, holders
 from nodepkg.nodes.group import Group
-
-# By target group and instance, in AWS's words.
-TargetHealth = Mapping[str, Mapping[str, str]]
+from nodepkg.ready import Health
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Seen:
     asgs: Mapping[str, Sequence[AutoScalingGroup]]
     images: Mapping[str, str | None]
     newest: Mapping[str, Image]
-    health: TargetHealth
+    nodes: Mapping[str, Sequence[Node]]
     holders: Mapping[str, Holder]
 
 
@@ -55,11 +54,26 @@ def look(account: Account, operations: Sequence[Operation]) -> dict[Key, Sequenc
     for region in sorted({one.region for one in operations}):
         here = [one for one in operations if one.region == region]
         asgs = by_group(AutoScaling(account, region).groups_tagged("group", [one.group for one in here]))
-        arns = {arn for one in here for arn in one.targets(asgs.get(one.group, ()))}
-        health = target_health(account, region, arns)
+        close = {one.group: one.watched(asgs.get(one.group, ())) for one in here}
+        health = {asg.name: one.health for one in here for asg in asgs.get(one.group, ())}
+        nodes = _nodes(account, region, [asg for ones in asgs.values() for asg in ones], close, health)
         for one in here:
-            found[region, one.group] = [observed(asg, health) for asg in asgs.get(one.group, ())]
+            found[region, one.group] = [observed(asg, nodes[asg.name]) for asg in asgs.get(one.group, ())]
     return found
+
+
+def _nodes(
+    account: Account,
+    region: str,
+    asgs: Sequence[AutoScalingGroup],
+    close: Mapping[str, Collection[str] | None],
+    health: Mapping[str, Health],
+) -> Mapping[str, Sequence[Node]]:
+    """The nodes of each ASG; in target groups, and whether they are ready, only where `close` has the group."""
+    looked_at = [asg for asg in asgs if close[asg.tags["group"]] is not None]
+    also = {asg.name: close[asg.tags["group"]] or () for asg in looked_at}
+    seen = readiness(account, region, looked_at, health=health, web=web_of(account), also=also) if looked_at else {}
+    return {asg.name: seen.get(asg.name) or listed_nodes(asg) for asg in asgs}
 
 
 def standings(account: Account, wanted: Wanted, *, window: float) -> list[Standing]:
@@ -78,12 +92,13 @@ def standings(account: Account, wanted: Wanted, *, window: float) -> list[Standi
 
 def _see(account: Account, region: str, asgs: Mapping[str, Sequence[AutoScalingGroup]]) -> Seen:
     listed = [asg for ones in asgs.values() for asg in ones]
+    also = {asg.name: targets_in(asg.tags) for asg in listed}
     newest = {name: newest_available(made) for name, made in managed_images(Images(account, region)).items()}
     return Seen(
         asgs,
         images_of(LaunchTemplates(account, region), listed),
         {name: image for name, image in newest.items() if image},
-        target_health(account, region, {arn for asg in listed for arn in targets_of(asg)}),
+        readiness(account, region, listed, health={}, web=web_of(account), also=also),
         holders(account, region, set(asgs)),
     )
 
@@ -92,7 +107,9 @@ def _standing(name: str, region: str, wanted: Wanted, seen: Seen, window: float)
     here = wanted.homes.get(name) == region
     group = wanted.groups.get(name) if here else None
     settings = group.settings.autoscale if group else None
-    generations = [Generation(asg, observed(asg, seen.health), seen.images.get(asg.name)) for asg in seen.asgs[name]]
+    generations = [
+        Generation(asg, observed(asg, seen.nodes[asg.name]), seen.images.get(asg.name)) for asg in seen.asgs[name]
+    ]
     return Standing(
         group=name,
         region=region,
@@ -151,12 +168,7 @@ def by_group(asgs: Iterable[AutoScalingGroup]) -> dict[str, list[AutoScalingGrou
     return found
 
 
-def targets_of(asg: AutoScalingGroup) -> set[str]:
-    """The target groups (ARNs) that it serves, or did."""
-    return {*asg.target_groups, *targets_in(asg.tags)}
-
-
-def observed(asg: AutoScalingGroup, health: TargetHealth) -> Asg:
+def observed(asg: AutoScalingGroup, nodes: Sequence[Node]) -> Asg:
     """The ASG with what is known of its nodes."""
     return Asg(
         name=asg.name,
@@ -166,27 +178,14 @@ def observed(asg: AutoScalingGroup, health: TargetHealth) -> Asg:
         tags=asg.tags,
         suspended=asg.suspended,
         targets=frozenset(asg.target_groups),
-        nodes=tuple(_node(member, health) for member in asg.members),
+        nodes=tuple(nodes),
         deleting=bool(asg.status),
     )
 
 
-def _node(member: Member, health: TargetHealth) -> Node:
-    lacking = member.lifecycle if member.lifecycle != "InService" else ""
-    return Node(
-        id=member.id,
-        lifecycle=member.lifecycle,
-        healthy=member.health.lower() == "healthy",
-        targets=tuple((arn, states[member.id]) for arn, states in sorted(health.items()) if member.id in states),
-        protected=member.protected,
-        why=lacking or (member.health if member.health.lower() != "healthy" else ""),
-    )
-
-
-def target_health(account: Account, region: str, arns: Iterable[str]) -> dict[str, dict[str, str]]:
-    found = dict[str, dict[str, str]]()
-    for arn in sorted(arns):
-        with aws_errors(f"targets of {arn}"):
-            told = account.client("elbv2", region).describe_target_health(TargetGroupArn=arn)
-        found[arn] = {raw["Target"]["Id"]: raw["TargetHealth"]["State"] for raw in told["TargetHealthDescriptions"]}
-    return found
+def listed_nodes(asg: AutoScalingGroup) -> list[Node]:
+    """Its nodes as far as the listing of groups shows them."""
+    return [
+        Node(member.id, member.lifecycle, member.health.lower() == "healthy", protected=member.protected)
+        for member in asg.members
+    ]

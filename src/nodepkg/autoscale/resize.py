@@ -1,6 +1,6 @@
 """autoscale:resize: other sizes for a group that runs, within its own bounds."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nodepkg.autoscale.generations import Role, is_half_stopped, is_stopped, obstacle, role, serving
@@ -14,6 +14,7 @@ from nodepkg.clients.aws.autoscaling import AutoScalingGroup
 from nodepkg.errors import RefusedError, UsageError
 from nodepkg.nodes.schema import Autoscale
 from nodepkg.plan import Report
+from nodepkg.ready import Health
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,27 @@ class ResizeGroup:
     window: float
     may_shrink: bool = False
     timeout: None = None
+    health: Health = Health()  # noqa: RUF009 - frozen
     _done: list[Change] = field(default_factory=list, compare=False)
 
     def __str__(self) -> str:
-        return f"set {self.asg} to {sized(self.wish.of(self.before))} (now {sized(self.before)})"
+        return f"set {self.asg} to {sized(self.after)} (now {sized(self.before)})"
+
+    @property
+    def after(self) -> Sizes:
+        return self.wish.of(self.before)
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether nodes that run now go."""
+        return self.after.desired < self.before.desired
 
     def run(self, site: Site, /) -> Report:
         site.begin(self)
         return {"claimed": self.group}
 
-    def targets(self, asgs: Sequence[AutoScalingGroup]) -> Collection[str]:  # noqa: ARG002 - of an Operation
-        return ()
+    def watched(self, asgs: Sequence[AutoScalingGroup]) -> None:  # noqa: ARG002 - of an Operation
+        return None
 
     def view(self, asgs: Sequence[Asg]) -> View:
         found = serving(asgs)
@@ -89,7 +100,9 @@ class ResizeGroup:
         self._done.append(change)
 
     def report(self, view: View) -> Report:
-        sizes = self.wish.of(view.old.sizes if view.old else self.before)
+        return self.told(self.wish.of(view.old.sizes if view.old else self.before))
+
+    def told(self, sizes: Sizes) -> Report:
         return {"group": self.group, "asg": self.asg, "min": sizes.min, "max": sizes.max, "desired": sizes.desired}
 
 

@@ -17,7 +17,10 @@ from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
 from nodepkg.errors import RefusedError
 from nodepkg.launch import MANAGED
+from nodepkg.nodes.group import Group
+from nodepkg.nodes.schema import Autoscale
 from nodepkg.plan import Report
+from nodepkg.ready import Health
 
 HINT = "what there is: package autoscale:status"
 
@@ -35,6 +38,7 @@ class StopGroup:
     window: float
     wait: bool = True
     timeout: None = None
+    health: Health = Health()  # noqa: RUF009 - frozen
 
     def __str__(self) -> str:
         return f"stop {self.group}: set {self.asg} to size 0 ({sized(self.sizes)})"
@@ -43,8 +47,8 @@ class StopGroup:
         site.begin(self)
         return {"claimed": self.group}
 
-    def targets(self, asgs: Sequence[AutoScalingGroup]) -> Collection[str]:  # noqa: ARG002 - of an Operation
-        return ()
+    def watched(self, asgs: Sequence[AutoScalingGroup]) -> None:  # noqa: ARG002 - of an Operation
+        return None
 
     def view(self, asgs: Sequence[Asg]) -> View:
         return _view(asgs, self.window)
@@ -70,6 +74,7 @@ class StartGroup:
     window: float
     wait: bool = True
     timeout: float | None = None
+    health: Health = Health()  # noqa: RUF009 - frozen
 
     def __str__(self) -> str:
         return f"start {self.group}: set {self.asg} to {sized(self.sizes)}"
@@ -78,8 +83,9 @@ class StartGroup:
         site.begin(self)
         return {"claimed": self.group}
 
-    def targets(self, asgs: Sequence[AutoScalingGroup]) -> Collection[str]:
-        return {arn for asg in serving(asgs) for arn in asg.target_groups}
+    def watched(self, asgs: Sequence[AutoScalingGroup]) -> Collection[str] | None:
+        """A closer look is due when it has its sizes again."""
+        return () if self.wait and any(not is_empty(asg) for asg in serving(asgs)) else None
 
     def view(self, asgs: Sequence[Asg]) -> View:
         return _view(asgs, self.window)
@@ -197,18 +203,18 @@ def plan_stop(running: Running, groups: Sequence[Key], *, window: float, wait: b
     return Plan(tuple(actions), tuple(notes))
 
 
-def plan_start(
-    running: Running, groups: Sequence[Key], *, timeouts: Mapping[str, float], window: float, wait: bool
-) -> Plan:
-    """What starts these groups; `timeouts` are their ready_timeout. RefusedError as in plan_stop."""
+def plan_start(running: Running, groups: Sequence[Group], *, window: float, wait: bool) -> Plan:
+    """What starts these groups. RefusedError as in plan_stop."""
     actions, notes, problems = list[StopGroup | StartGroup](), list[str](), list[str]()
-    for region, group in groups:
+    for one in groups:
+        group, region, settings = one.name, one.region, one.settings.autoscale or Autoscale()
         asg, why = the_serving(group, running.get((region, group), ()))
         if asg is None:
             problems.append(why)
         elif kept := kept_in(asg.tags):
             sizes = kept if is_empty(asg) else Sizes(asg.min, asg.max, asg.desired)
-            actions.append(StartGroup(region, group, asg.name, sizes, window, wait, timeouts.get(group)))
+            health = Health(settings.health_url or "", settings.health_timeout)
+            actions.append(StartGroup(region, group, asg.name, sizes, window, wait, settings.ready_timeout, health))
         elif is_empty(asg):
             problems.append(f"{group} was not stopped, it has the size 0 (package autoscale:resize {group})")
         else:

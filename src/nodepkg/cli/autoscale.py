@@ -129,15 +129,16 @@ def status(
 ) -> None:
     """Show the Auto Scaling groups of each group: generations, images, sizes, health, and a rollout under way.
 
-    A node is ready if it is in service, healthy, and healthy in each of the target groups. Of a rollout the state, what
-    it waits for and who works on it are shown. Without GROUP also what nodepkg has in AWS of groups that nodes.json does
-    not have any more. Nothing is changed. With --watch a terminal shows a table that is drawn anew, everything else gets a
-    line for each change (with --json: a document in a line).
+    A node is ready if it is in service, passes EC2's status checks, and is healthy in each of its target groups. Of a
+    rollout the state, what it waits for and who works on it are shown. Without GROUP also what nodepkg has in AWS of
+    groups that nodes.json does not have any more. Nothing is changed. With --watch a terminal shows a table that is drawn
+    anew, and everything else gets a line for each change (with --json a document in one line).
     """
     import time
 
+    from nodepkg.autoscale.outlook import Wanted
+    from nodepkg.cli import standings
     from nodepkg.cli.account import cloud
-    from nodepkg.cli.standings import COLUMNS, outlook, rows, watch as watch_them
 
     nodes = call.load()
     names = call.names(nodes, groups)
@@ -145,14 +146,14 @@ def status(
     for name, problem in wrong.items():
         call.out.warning(f"{name}: {problem}")
     account = cloud(call, nodes.root, sound).account
-    look = outlook(account, nodes, sound, names, everywhere=not groups, only=call.region)
+    homes = {name: nodes.region_of(name) for name in names}
+    regions = () if groups else {call.region} if call.region else {*homes.values()}
+    look = standings.looking(account, Wanted(homes, {group.name: group for group in sound}, regions))
     if watch:
-        watch_them(look, call.out, lambda: time.sleep(call.poll))
+        standings.watch(look, call.out, lambda: time.sleep(call.poll))
         return
     documents, now = look()
-    if not documents:
-        call.out.note("no groups")
-    call.out.table(documents, COLUMNS, rows(documents, now))
+    call.out.table(documents, standings.COLUMNS, standings.rows(documents, now))
 
 
 @command(
@@ -177,8 +178,8 @@ def resize(
 ) -> None:
     """Set the sizes of a group that runs; what is left out stays as it is.
 
-    Asks if nodes go. Refused (4) while a rollout is under way, and for a group that is stopped. nodes.json is not changed:
-    the next autoscale:update sets min and max to what it says, and leaves the desired size as it is.
+    Asks if nodes go. Refused (4) while a rollout is under way, and for a group that is stopped. nodes.json is not
+    changed: the next autoscale:update sets min and max to what it says, and leaves the desired size as it is.
     """
     from nodepkg.autoscale.resize import Wish
     from nodepkg.cli.operations import resize_group
@@ -230,8 +231,8 @@ def stop(call: Call, groups: SomeGroups, no_wait: NoWait = False) -> None:
 def start(call: Call, groups: SomeGroups, no_wait: NoWait = False) -> None:
     """Start groups that autoscale:stop has stopped, with the sizes that they had.
 
-    Waits until every node is ready, for autoscale.ready_timeout seconds at most. Scheduled actions go on, unless they had
-    been suspended before the stop. A group that runs is left as it is. Refused (4) while a rollout is under way.
+    Waits until every node is ready, for autoscale.ready_timeout seconds at most. Scheduled actions go on, unless they
+    had been suspended before the stop. A group that runs is left as it is. Refused (4) while a rollout is under way.
     """
     from nodepkg.cli.operations import start_groups
 
@@ -254,9 +255,9 @@ def start(call: Call, groups: SomeGroups, no_wait: NoWait = False) -> None:
 def delete(call: Call, group: Group) -> None:
     """Delete all Auto Scaling groups of a group, and its launch template.
 
-    Nodes leave their target groups and drain before they go. Images, files, roles and what nodepkg does not manage stay,
-    as does a launch template that another Auto Scaling group uses. Refused (4) while a rollout is under way. On a terminal
-    the group's name has to be typed. If it breaks off, run it again.
+    Nodes leave their target groups and drain before they go. Images, files, roles and what nodepkg does not manage
+    stay, as does a launch template that another Auto Scaling group uses. Refused (4) while a rollout is under way. On a
+    terminal the group's name has to be typed. If it breaks off, run it again.
     """
     from nodepkg.cli.operations import delete_group
 

@@ -4,14 +4,20 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from nodepkg.cli.images import few
+from nodepkg.cli.layout import count
 from nodepkg.cli.options import Call
+from nodepkg.cli.output import confirm
 
 if TYPE_CHECKING:
-    from nodepkg.autoscale.operations import Operation, Site
+    from nodepkg.autoscale.operations import Key, Operation, Site
+    from nodepkg.autoscale.resize import Wish
+    from nodepkg.autoscale.stop import Running
     from nodepkg.clients.aws.account import Account
+    from nodepkg.clients.aws.autoscaling import AutoScalingGroup
     from nodepkg.plan import Action, Report
 
 COLUMNS = ("group", "asg", "nodes", "min", "max", "desired")
@@ -93,7 +99,10 @@ def stop_groups(call: Call, patterns: list[str], *, wait: bool) -> None:
     _tell(call, plan.notes, [str(action) for action in plan.actions])
     if plan.actions and not call.dry_run:
         nodes_of = sum(action.sizes.desired for action in plan.actions)
-        confirm(f"stop {_few(plan.actions)}, which takes {count(nodes_of, 'node')}?", yes=call.yes)
+        confirm(
+            f"stop {few(tuple(one.group for one in plan.actions))}, which takes {count(nodes_of, 'node')}?",
+            yes=call.yes,
+        )
     until = "wait until no node is left" if wait else "set their sizes"
     command = " ".join(["autoscale:stop", *names])
     carry_out_orders(call, Orders(command, plan.actions, until), account, show_sizes(call))
@@ -110,8 +119,7 @@ def start_groups(call: Call, patterns: list[str], *, wait: bool) -> None:
     found = nodes.groups(names)
     account = cloud(call, nodes.root, found).account
     keys = [(group.region, group.name) for group in found]
-    settings = {group.name: group.settings.autoscale for group in found}
-    plan = plan_start(running(account, keys), keys, settings, window=window(), wait=wait)
+    plan = plan_start(running(account, keys), found, window=window(), wait=wait)
     _tell(call, plan.notes, [])
     until = "wait until every node is ready" if wait else "set their sizes"
     command = " ".join(["autoscale:start", *names])
@@ -134,7 +142,7 @@ def resize_group(call: Call, pattern: str, wish: "Wish") -> None:
         call.out.note(f"{name} has these sizes already")
         show_sizes(call)([plan.told(plan.before)])
         return
-    if (told := set_back(plan.after, known[0].settings.autoscale if known else None)) and not call.quiet:
+    if told := set_back(plan.after, known[0].settings.autoscale if known else None):
         call.out.note(told)
     if plan.shrinks and not call.dry_run:
         _tell(call, (), [str(plan)])
@@ -162,15 +170,25 @@ def delete_group(call: Call, group: str) -> None:
     if not plan:
         call.out.note(f"{group} has no Auto Scaling group in {region}, and no launch template: nothing to delete")
     elif not call.dry_run:
-        confirm(f"delete {found.told(group)}?", yes=call.yes, name=group)
+        nodes_of = count(sum(len(asg.members) for asg in found.asgs), "node")
+        asgs = count(len(found.asgs), "Auto Scaling group")
+        confirm(f"delete {asgs} of {group} with {nodes_of}?", yes=call.yes, name=group)
 
     def show(reports: "Sequence[Report]") -> None:
-        lines = [f"deleted {thing}" for report in reports for thing in report["deleted"]]
+        templates = [f"launch template {report['template']}" for report in reports if report["template"]]
+        gone = [*(name for report in reports for name in report["asgs"]), *templates]
         kept = [report["kept"] for report in reports if report["kept"]]
-        call.out.result({"groups": list(reports)}, [*lines, *kept] or ["nothing deleted"])
+        lines = [*(f"deleted {thing}" for thing in gone), *kept]
+        call.out.result({"groups": list(reports)}, lines or ["nothing deleted"])
 
     command = f"autoscale:delete {group}"
     carry_out_orders(call, Orders(command, plan, "wait until they are gone"), account, show)
+
+
+def _tell(call: Call, notes: "Sequence[str]", actions: "Sequence[str]") -> None:
+    """What is not going to be done, and why; and, before anybody is asked, what is. A dry run tells that by itself."""
+    for line in (*notes, *(() if call.dry_run else actions)):
+        call.out.note(line)
 
 
 def running(account: "Account", keys: "Sequence[Key]") -> "Running":

@@ -4,10 +4,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nodepkg.cli.layout import age
 from nodepkg.cli.output import Output
+
+if TYPE_CHECKING:
+    from nodepkg.autoscale.outlook import Wanted
+    from nodepkg.autoscale.view import Seen
+    from nodepkg.clients.aws.account import Account
 
 COLUMNS = ("group", "asg", "is", "ready", "sizes", "image", "template", "since", "state")
 
@@ -142,3 +147,24 @@ def watch(look: Callable[[], tuple[Sequence[Document], float]], out: Output, sle
             except AwsError as error:
                 out.warning(error.message)
             sleep()
+
+
+def looking(account: "Account", wanted: "Wanted") -> Callable[[], tuple[list[dict[str, Any]], float]]:
+    """Looks once each time that it is called, and remembers what it saw: the groups as documents, and the time."""
+    from nodepkg.autoscale.listing import document, step_of
+    from nodepkg.autoscale.outlook import standings
+    from nodepkg.cli.operations import window
+
+    known: dict[tuple[str, str], Seen] = {}
+    seconds = window()
+
+    def look() -> tuple[list[dict[str, Any]], float]:
+        began = account.now()
+        found = standings(account, wanted, window=seconds)
+        documents = []
+        for one in found:
+            step, known[one.region, one.group] = step_of(one, known.get((one.region, one.group), {}), began)
+            documents.append(document(one, step, account.now()))
+        return documents, account.now()
+
+    return look
