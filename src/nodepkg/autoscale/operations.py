@@ -21,6 +21,7 @@ from nodepkg.plan import Report
 from nodepkg.ready import Health
 
 LOST_REPLIES = 3
+LONGEST_PAUSE = 30.0  # seconds, so that there is a heartbeat in time
 # What AWS answers without having decided anything, after all the tries that botocore makes.
 _UNDECIDED = ("Throttl", "RequestLimitExceeded", "Internal", "ServiceUnavailable", "Unavailable", "5")
 
@@ -111,7 +112,7 @@ class Site:
             began = self.account.now()
             sights = self.look(self.account, [one.operation for one in running])
             seen = self.account.now()
-            pause = self.poll
+            pause = min(self.poll, LONGEST_PAUSE)
             for one in list(running):
                 operation = one.operation
                 try:

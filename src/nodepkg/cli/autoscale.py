@@ -131,8 +131,8 @@ def status(
 
     A node is ready if it is in service, passes EC2's status checks, and is healthy in each of its target groups. Of a
     rollout the state, what it waits for and who works on it are shown. Without GROUP also what nodepkg has in AWS of
-    groups that nodes.json does not have any more. Nothing is changed. With --watch a terminal shows a table that is drawn
-    anew, and everything else gets a line for each change (with --json a document in one line).
+    groups that nodes.json does not have any more. Nothing is changed. With --watch a terminal shows a table that is
+    drawn anew, and everything else gets a line for each change (with --json a document in one line).
     """
     import time
 
