@@ -18,7 +18,6 @@ NAMES_OF_ONE = 50  # the most groups that one call may name
 TAGS_OF_ONE = 25  # the most that one call adds or removes
 # What Auto Scaling says when it did nothing since it is at something else.
 _BUSY = ("ResourceContention", "ResourceInUse", "ScalingActivityInProgress")
-_REFRESHING = frozenset({"Pending", "InProgress", "Cancelling", "RollbackInProgress", "Baking"})
 
 
 @dataclass(frozen=True)
@@ -153,18 +152,6 @@ class AutoScaling(Regional):
             )
             for raw in told.get("Activities", [])
         ]
-
-    def running_refreshes(self, group: str) -> list[str]:
-        """The ids of the instance refreshes of a group that are not over."""
-        running, more = list[str](), dict[str, str]()
-        with aws_errors(f"instance refreshes of {group}"):
-            while True:
-                told = self.client.describe_instance_refreshes(AutoScalingGroupName=group, MaxRecords=100, **more)
-                found = told.get("InstanceRefreshes", [])
-                running += [raw["InstanceRefreshId"] for raw in found if raw.get("Status") in _REFRESHING]
-                if not told.get("NextToken"):
-                    return running
-                more = {"NextToken": told["NextToken"]}
 
     def images_of_launch_configurations(self) -> dict[str, str]:
         """Name -> image."""

@@ -27,9 +27,12 @@ class Regional:
         return self.account.pages(self.service, self.region, operation, key, **arguments)
 
     def arguments(self, operation: str, told: Mapping[str, Any]) -> dict[str, Any]:
-        """What of an answer the operation (`PutMetricAlarm`) takes, so that the same can be made again from it."""
+        """What of an answer the operation (`PutMetricAlarm`) takes, so that the same can be made again from it.
+
+        An answer has empty lists for what is not there, which some operations do not take.
+        """
         taken = self.client.meta.service_model.operation_model(operation).input_shape.members
-        return {key: value for key, value in told.items() if key in taken and value is not None}
+        return {key: value for key, value in told.items() if key in taken and value not in (None, "", [], {})}
 
 
 def in_parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

@@ -12,6 +12,7 @@ from nodepkg.clients.aws.regional import Regional, in_parts
 # For so many groups they are asked for one after the other; for more, all of the region are read.
 ONE_BY_ONE = 4
 _NAMES_OF_ONE = 50
+_REFRESHING = frozenset({"Pending", "InProgress", "Cancelling", "RollbackInProgress", "Baking"})
 _GROUP = "AutoScalingGroupName"
 
 
@@ -42,8 +43,9 @@ class ScheduledAction:
 
 @dataclass(frozen=True)
 class Extras:
-    """All of that of one group. `notifications` are (topic, type)."""
+    """All of that of one group, which is named. `notifications` are (topic, type)."""
 
+    group: str
     policies: tuple[Policy, ...] = ()
     schedules: tuple[ScheduledAction, ...] = ()
     notifications: frozenset[tuple[str, str]] = field(default_factory=frozenset)
@@ -58,7 +60,7 @@ class Scaling(Regional):
         """Of each of the groups; one that is not there has none."""
         policies, schedules = self.policies(groups), self.scheduled_actions(groups)
         notifications = self.notifications(groups)
-        return {name: Extras(policies[name], schedules[name], notifications[name]) for name in groups}
+        return {name: Extras(name, policies[name], schedules[name], notifications[name]) for name in groups}
 
     def policies(self, groups: Collection[str]) -> dict[str, tuple[Policy, ...]]:
         """By group, each group's by name."""
@@ -95,6 +97,18 @@ class Scaling(Regional):
             taken = self.client.meta.service_model.shape_for("LifecycleHookSpecification").members
         hooks = ({key: value for key, value in raw.items() if key in taken and value is not None} for raw in found)
         return tuple(sorted(hooks, key=lambda hook: str(hook["LifecycleHookName"])))
+
+    def running_refreshes(self, group: str) -> list[str]:
+        """The ids of the instance refreshes of a group that are not over."""
+        running, more = list[str](), dict[str, str]()
+        with aws_errors(f"instance refreshes of {group}"):
+            while True:
+                told = self.client.describe_instance_refreshes(AutoScalingGroupName=group, MaxRecords=100, **more)
+                found = told.get("InstanceRefreshes", [])
+                running += [raw["InstanceRefreshId"] for raw in found if raw.get("Status") in _REFRESHING]
+                if not told.get("NextToken"):
+                    return running
+                more = {"NextToken": told["NextToken"]}
 
     def put_scaling_policy(self, group: str, arguments: Mapping[str, Any]) -> None:
         """One of this name gets these arguments."""

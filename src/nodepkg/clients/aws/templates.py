@@ -16,6 +16,7 @@ NO_SUCH_TEMPLATE = (
 )
 _VERSION_GONE = ("launchTemplateIdDoesNotExist", "launchTemplateNameDoesNotExist", "launchTemplateVersionDoesNotExist")
 VERSIONS_OF_ONE = 200  # the most versions that one call may name
+FILTER_VALUES = 200  # the most that one filter may have
 LARGE_PAGES = {"PageSize": 200}  # the most that EC2 gives of launch templates and versions
 
 
@@ -36,6 +37,17 @@ class TemplateVersion:
 
 
 @dataclass(frozen=True)
+class Template:
+    """A launch template; `default` and `latest` are numbers of versions."""
+
+    id: str
+    name: str
+    tags: Tags
+    default: int
+    latest: int
+
+
+@dataclass(frozen=True)
 class TemplatePin:
     """How a group refers to a launch template: by id or name, and a version as AWS writes it (`3`, `$Latest`)."""
 
@@ -52,6 +64,17 @@ class LaunchTemplates(Regional):
         wanted = [{"Name": "launch-template-name", "Values": [template]}]
         found = self.pages("describe_launch_templates", "LaunchTemplates", Filters=wanted, PaginationConfig=LARGE_PAGES)
         return tags_of(found[0]) if found else None
+
+    def named(self, names: Iterable[str]) -> dict[str, Template]:
+        """By name; one call for up to 200. Those that are not there are left out."""
+        found = dict[str, Template]()
+        for part in in_parts(sorted(set(names)), FILTER_VALUES):
+            wanted = [{"Name": "launch-template-name", "Values": list(part)}]
+            for raw in self.pages(
+                "describe_launch_templates", "LaunchTemplates", Filters=wanted, PaginationConfig=LARGE_PAGES
+            ):
+                found[raw["LaunchTemplateName"]] = _template(raw)
+        return found
 
     def versions(self, template: str) -> list[TemplateVersion]:
         """All versions of a launch template, by its name; none if there is no such template."""
@@ -143,6 +166,11 @@ class LaunchTemplates(Regional):
 
 def _by(pin: TemplatePin) -> dict[str, str | None]:
     return {"LaunchTemplateId": pin.id} if pin.id else {"LaunchTemplateName": pin.name}
+
+
+def _template(raw: Mapping[str, Any]) -> Template:
+    default, latest = int(raw.get("DefaultVersionNumber", 0)), int(raw.get("LatestVersionNumber", 0))
+    return Template(raw["LaunchTemplateId"], raw["LaunchTemplateName"], tags_of(raw), default, latest)
 
 
 def _version(raw: Mapping[str, Any]) -> TemplateVersion:
