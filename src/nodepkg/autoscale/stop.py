@@ -233,8 +233,9 @@ def the_serving(
     found = serving(asgs)
     if not found:
         foreign = [asg.name for asg in asgs if role(asg) is Role.FOREIGN]
-        why = f"{', '.join(foreign)} is not nodepkg's (no tag {MANAGED}=true)" if foreign else "it does not run"
-        return None, f"{group}: {why}"
+        if foreign:
+            return None, f"{group}: {', '.join(foreign)} is not nodepkg's (no tag {MANAGED}=true)"
+        return None, f"{group} does not run"
     if removing and (why := stays(found[0])):
         return None, f"{group}: {why}"
     return found[0], ""

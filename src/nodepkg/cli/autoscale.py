@@ -148,7 +148,8 @@ def status(
     account = cloud(call, nodes.root, sound).account
     homes = {name: nodes.region_of(name) for name in names}
     regions = () if groups else {call.region} if call.region else {*homes.values()}
-    look = standings.looking(account, Wanted(homes, {group.name: group for group in sound}, regions))
+    settings = {group.name: group for group in sound}
+    look = standings.looking(account, Wanted(homes, settings, regions), named=bool(groups))
     if watch:
         standings.watch(look, call.out, lambda: time.sleep(call.poll))
         return

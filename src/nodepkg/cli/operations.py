@@ -186,8 +186,8 @@ def delete_group(call: Call, group: str) -> None:
 
 
 def _tell(call: Call, notes: "Sequence[str]", actions: "Sequence[str]") -> None:
-    """What is not going to be done, and why; and, before anybody is asked, what is. A dry run tells that by itself."""
-    for line in (*notes, *(() if call.dry_run else actions)):
+    """What is not going to be done, and why; and, before anybody is asked, what is: else it is told when it begins."""
+    for line in (*notes, *(() if call.dry_run or call.yes else actions)):
         call.out.note(line)
 
 

@@ -134,7 +134,7 @@ def screen(out: Output) -> Iterator[Changes | Redrawn]:
         yield Redrawn(out, lambda text: live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True))
 
 
-def watch(look: Callable[[], tuple[Sequence[Document], float]], out: Output, sleep: Callable[[], None]) -> None:
+def watch(look: "Look", out: Output, sleep: Callable[[], None]) -> None:
     """Looks again and again, until Ctrl-C. An error of AWS that may pass is told, and is not the end."""
     from nodepkg.errors import AwsError, CredentialsError
 
@@ -149,8 +149,14 @@ def watch(look: Callable[[], tuple[Sequence[Document], float]], out: Output, sle
             sleep()
 
 
-def looking(account: "Account", wanted: "Wanted") -> Callable[[], tuple[list[dict[str, Any]], float]]:
-    """Looks once each time that it is called, and remembers what it saw: the groups as documents, and the time."""
+Look = Callable[[], tuple[list[dict[str, Any]], float]]
+
+
+def looking(account: "Account", wanted: "Wanted", *, named: bool) -> Look:
+    """Looks once each time that it is called, and remembers what it saw: the groups as documents, and the time.
+
+    Unless they were `named`, groups that are to have no Auto Scaling group, and have none, are left out.
+    """
     from nodepkg.autoscale.listing import document, step_of
     from nodepkg.autoscale.outlook import standings
     from nodepkg.cli.operations import window
@@ -160,7 +166,11 @@ def looking(account: "Account", wanted: "Wanted") -> Callable[[], tuple[list[dic
 
     def look() -> tuple[list[dict[str, Any]], float]:
         began = account.now()
-        found = standings(account, wanted, window=seconds)
+        found = [
+            one
+            for one in standings(account, wanted, window=seconds)
+            if named or one.scales or one.generations or one.group not in wanted.groups
+        ]
         documents = []
         for one in found:
             step, known[one.region, one.group] = step_of(one, known.get((one.region, one.group), {}), began)
