@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from nodepkg.sandbox.realistic import VirtualClock
 from nodepkg.sandbox.realistic.schedules import next_time
 from tests.fleets import Rig, fleet
 from tests.sandbox.test_realistic_groups import described, lifecycles, refused, sizes
@@ -114,7 +115,7 @@ def test_suspended_processes_hold_back_what_they_do_and_resuming_all_lets_go() -
 
 
 def test_a_scheduled_action_is_carried_out_once_when_it_is_due() -> None:
-    with fleet(start=1_000_000_000) as rig:
+    with fleet(clock=VirtualClock(1_000_000_000)) as rig:
         scaling = rig.client("autoscaling")
         rig.group("bee-v001", 1, least=1, most=2)
         put = scaling.put_scheduled_update_group_action
@@ -133,7 +134,7 @@ def test_a_scheduled_action_is_carried_out_once_when_it_is_due() -> None:
 
 
 def test_a_scheduled_action_recurs_and_is_lost_while_suspended() -> None:
-    with fleet(start=1_000_000_000) as rig:  # 01:46:40
+    with fleet(clock=VirtualClock(1_000_000_000)) as rig:  # 01:46:40
         scaling = rig.client("autoscaling")
         rig.group("bee-v001", 1)
         about = {"AutoScalingGroupName": "bee-v001"}
