@@ -4,10 +4,23 @@ import pytest
 
 from nodepkg.autoscale.stop import StartGroup, StopGroup, plan_start, plan_stop
 from nodepkg.errors import AwsError, RefusedError
+from nodepkg.lease import claim, holders
 from nodepkg.nodes.group import Group
-from tests.autoscale.operated import ASG, GROUP, KEY, WINDOW, asg, begun, carry_out, carry_out_and_die, running, sizes
+from tests.autoscale.operated import (
+    ASG,
+    GROUP,
+    KEY,
+    WINDOW,
+    asg,
+    begun,
+    carry_out,
+    carry_out_and_die,
+    running,
+    site,
+    sizes,
+)
 from tests.autoscale.test_run import group as group_of
-from tests.faults import lose_replies
+from tests.faults import lose_replies, stale
 from tests.fleets import STOCK_IMAGE, Killed, Rig, fleet
 
 READS = ("Describe", "Get")
@@ -158,6 +171,48 @@ def test_lost_replies_change_nothing() -> None:
         carry_out(rig, starting(rig))
         assert (sizes(rig), asg(rig).suspended) == ((1, 4, 2), frozenset())
         assert remembers(rig) == {}
+
+
+def test_a_paused_owner_changes_nothing_after_a_take_over() -> None:
+    with fleet() as rig:
+        begun(rig)
+        paused = site(rig)
+        for operation in stopping(rig):
+            paused.begin(operation)
+        rig.wait(30 * 60)
+        other = claim(rig.account, *KEY, command="autoscale:update bee", run="other", take_over=True, window=WINDOW)
+        before = asg(rig)
+        with pytest.raises(RefusedError, match=r"lease .* is lost"):
+            paused.pursue()
+        assert (asg(rig), paused.reports) == (before, [])
+        other.release()
+
+
+def test_who_comes_second_is_refused_before_anything_is_changed() -> None:
+    with fleet() as rig:
+        begun(rig)
+        begun(rig, name="wasp-v001", tag="wasp", image=rig.world().image("wasp"))
+        both = plan_stop(running(rig), [KEY, (KEY[0], "wasp")], window=WINDOW, wait=True).actions
+        lease = claim(rig.account, KEY[0], "wasp", command="autoscale:update wasp", run="other", window=WINDOW)
+        with pytest.raises(RefusedError, match="wasp is held by"):
+            carry_out(rig, both)
+        assert (sizes(rig), sizes(rig, "wasp-v001")) == ((1, 4, 2), (1, 4, 2))
+        assert list(holders(rig.account, KEY[0], [GROUP, "wasp"])) == ["wasp"]
+        lease.release()
+
+
+def test_what_is_seen_late_is_not_done_twice() -> None:
+    """AWS shows for some seconds what was before."""
+    with fleet(stale(8, "DescribeAutoScalingGroups"), remembers=10) as rig:
+        begun(rig, 3, least=2)
+        before = rig.account.sent.count("UpdateAutoScalingGroup")
+        carry_out(rig, stopping(rig))
+        rig.wait(60)
+        carry_out(rig, starting(rig))
+        rig.wait(60)
+        assert (sizes(rig), asg(rig).suspended) == ((2, 4, 3), frozenset())
+        assert remembers(rig) == {}
+        assert rig.account.sent.count("UpdateAutoScalingGroup") == before + 2
 
 
 def changes_of(command: str) -> list[int]:

@@ -121,7 +121,7 @@ class Site:
                     failed.append(error)
                     rest = None
                 if rest is None:
-                    failed += self._released([one])
+                    self._release(one)
                     running.remove(one)
                 else:
                     pause = min(pause, rest)
@@ -135,21 +135,16 @@ class Site:
         """Whatever was claimed within it is released in the end."""
         try:
             yield
-        except BaseException:
-            self._released(self._held)
-            raise
-        if failed := self._released(self._held):
-            raise _together(failed)
+        finally:
+            for one in self._held:
+                self._release(one)
 
-    def _released(self, held: Sequence["_Held"]) -> list[NodepkgError]:
-        """What went wrong with it: each is released all the same."""
-        failed = list[NodepkgError]()
-        for one in held:
-            try:
-                one.lease.release()
-            except NodepkgError as error:
-                failed.append(error)
-        return failed
+    def _release(self, one: "_Held") -> None:
+        """That it cannot be released is no failure of what was done: it is free as soon as this process has ended."""
+        try:
+            one.lease.release()
+        except NodepkgError as error:
+            self.tell(one.operation.group, f"its lease is not released: {error.message}")
 
 
 @dataclass

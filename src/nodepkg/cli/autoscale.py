@@ -124,7 +124,7 @@ def status(
     groups: Groups = None,
     watch: Annotated[bool, typer.Option("--watch", help="Look again and again, every --poll seconds.")] = False,
 ) -> None:
-    """Show the Auto Scaling groups of each group: generations, images, sizes, health, and a rollout under way.
+    """Show each group's Auto Scaling groups: images, sizes, health, and a rollout that is under way.
 
     A node is ready if it is in service, passes EC2's status checks, and is healthy in each of its target groups. Of a
     rollout the state, what it waits for and who works on it are shown. Without GROUP also what nodepkg has in AWS of
