@@ -9,17 +9,25 @@ import pytest
 from nodepkg.autoscale.journal import Phase, Record, Sizes, kept_sizes
 from nodepkg.autoscale.listing import Generation, Standing, document, state, step_of
 from nodepkg.autoscale.outlook import Wanted, listed_nodes, observed, standings, view_of
-from nodepkg.autoscale.rollout import Act, Wait
-from nodepkg.autoscale.view import Terms
+from nodepkg.autoscale.rollout import Act, Refuse, Wait
+from nodepkg.autoscale.view import Goal, Terms
 from nodepkg.clients.aws.autoscaling import AutoScalingGroup, Member
 from nodepkg.clients.aws.images import Image
 from nodepkg.clients.aws.templates import TemplatePin
 from nodepkg.lease import Holder, claim
+from tests.autoscale import rollouts
 from tests.autoscale.operated import ASG, GROUP, asg, begun, carry_out
+from tests.autoscale.test_run import group as group_of
 from tests.autoscale.test_stop import bee, stopping
 from tests.fleets import REGION, STOCK_IMAGE, Rig, fleet
 
 NOW = 1_000_000.0
+AUTOSCALE = {
+    "node_max": rollouts.TERMS.max,
+    "ready_timeout": int(rollouts.TERMS.ready_timeout),
+    "bake_time": int(rollouts.TERMS.bake_time),
+    "timeout": int(rollouts.TERMS.timeout),
+}
 OURS = {"group": GROUP, "nodepkg:managed": "true"}
 SERVING = {**OURS, "nodepkg:phase": "serving"}
 NEWEST = Image("ami-2", "bee 2", datetime(2026, 1, 1, tzinfo=UTC), "available", {})
@@ -174,3 +182,37 @@ def test_calls_grow_with_pages_and_not_with_groups() -> None:
         rig.wait(300)
         assert calls(rig, 30) == few
         assert asg(rig, "g029-v001").members
+
+
+def told_at_first_sight(rig: Rig) -> str:
+    """What somebody says who looks once, now."""
+    settings = {rollouts.GROUP: group_of(autoscale=AUTOSCALE)}
+    (one,) = standings(rig.account, Wanted({rollouts.GROUP: REGION}, settings), window=rollouts.TERMS.window)
+    return state(one, step_of(one, {}, rig.clock.now())[0])
+
+
+@pytest.mark.parametrize("goal", [Goal.UPDATE, Goal.ROLLBACK])
+def test_at_every_step_of_a_rollout_who_looks_once_names_its_row(goal: Goal) -> None:
+    """But for moments: what a rollout looks at for one window more is taken as seen, that a bake is over is not."""
+    with fleet() as rig:
+        targets = [rig.world().target_group("web")]
+        wanted = rollouts.begun(rig, targets=targets)
+        drive = rollouts.Drive(rig, wanted, frozenset(targets))
+        rows = list[tuple[str, str]]()
+        for view, step in drive.ticks():
+            assert not isinstance(step, Refuse)
+            if isinstance(step, Act | Wait) and view.new:
+                rows.append((step.state, told_at_first_sight(rig)))
+                if goal is Goal.ROLLBACK and step.state == "cut":
+                    break
+        if goal is Goal.ROLLBACK:
+            back = rollouts.Drive(rig, wanted, frozenset(targets), goal=goal, aim=drive.aim)
+            rows = [
+                (step.state, told_at_first_sight(rig))
+                for view, step in back.ticks()
+                if isinstance(step, Act | Wait) and view.record and view.record.phase is Phase.ROLLBACK
+            ]
+        others = {pair for pair in rows if pair[0] != pair[1]}
+        assert others <= {("match", "bake"), ("match", "cut"), ("retire", "done")}
+        forward = {"claim", "pin", "grow", "attach", "bake", "match", "cut", "hold", "retire", "done"}
+        assert {row for row, _ in rows} == (forward if goal is Goal.UPDATE else {"rollback"})

@@ -152,6 +152,15 @@ def test_nodes_that_aws_would_leave_are_named() -> None:
             stopping(rig)
 
 
+def test_what_could_not_start_a_node_is_not_started() -> None:
+    with fleet() as rig:
+        begun(rig)
+        carry_out(rig, stopping(rig))
+        suspend(rig, "Launch")
+        with pytest.raises(RefusedError, match=f"Launch is suspended on {ASG}"):
+            starting(rig)
+
+
 def test_a_rollout_that_begins_meanwhile_is_not_disturbed() -> None:
     with fleet() as rig:
         begun(rig)

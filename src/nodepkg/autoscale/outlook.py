@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nodepkg.autoscale.generations import rollout, serving
-from nodepkg.autoscale.journal import targets_in
 from nodepkg.autoscale.listing import Generation, Standing
 from nodepkg.autoscale.observe import readiness, web_of
 from nodepkg.autoscale.operations import Key, Operation
@@ -92,7 +91,7 @@ def standings(account: Account, wanted: Wanted, *, window: float) -> list[Standi
 
 def _see(account: Account, region: str, asgs: Mapping[str, Sequence[AutoScalingGroup]]) -> Seen:
     listed = [asg for ones in asgs.values() for asg in ones]
-    also = {asg.name: targets_in(asg.tags) for asg in listed}
+    also = {name: left for ones in asgs.values() for name, left in _left(ones).items()}
     newest = {name: newest_available(made) for name, made in managed_images(Images(account, region)).items()}
     return Seen(
         asgs,
@@ -101,6 +100,15 @@ def _see(account: Account, region: str, asgs: Mapping[str, Sequence[AutoScalingG
         readiness(account, region, listed, health={}, web=web_of(account), also=also),
         holders(account, region, set(asgs)),
     )
+
+
+def _left(asgs: Sequence[AutoScalingGroup]) -> dict[str, frozenset[str]]:
+    """The target groups that nodes of a rollout's groups may have left, and where only it shows that they drain."""
+    under_way = rollout(asgs)
+    if under_way is None:
+        return {}
+    new, record = under_way
+    return {new.name: record.targets, record.old: record.old_targets}
 
 
 def _standing(name: str, region: str, wanted: Wanted, seen: Seen, window: float) -> Standing:

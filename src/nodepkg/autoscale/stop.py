@@ -211,6 +211,8 @@ def plan_start(running: Running, groups: Sequence[Group], *, window: float, wait
         asg, why = the_serving(group, running.get((region, group), ()))
         if asg is None:
             problems.append(why)
+        elif "Launch" in asg.suspended:
+            problems.append(f"{group}: Launch is suspended on {asg.name}: no node would start")
         elif kept := kept_in(asg.tags):
             sizes = kept if is_empty(asg) else Sizes(asg.min, asg.max, asg.desired)
             health = Health(settings.health_url or "", settings.health_timeout)

@@ -115,7 +115,7 @@ def _require_one(groups: list[str] | None, names: list[str], image: str) -> None
     AWS,
     POLL,
     examples={
-        "autoscale:status 12_04-bee --sandbox": "one group: its generations, images, sizes, health, and who is at it",
+        "autoscale:status 12_04-bee --sandbox": "one group, and who is at it",
         "autoscale:status --watch --profile ops": "all groups, again and again until Ctrl-C",
     },
 )
