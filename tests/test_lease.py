@@ -149,6 +149,8 @@ def test_a_claim_says_who_and_since_when() -> None:
         assert (value["command"], value["run"], value["state"]) == (COMMAND, "run-1", "claim")
         assert value["since"] == value["heartbeat"] == there.clock()
         assert all(value[key] for key in ("user", "host", "boot", "namespace", "pid", "started", "nonce"))
+        # An account's default may be the tier that costs money.
+        assert [call.parameters["Tier"] for call in there.calls.of("PutParameter")] == ["Standard"]
         tags = there.client("ssm").list_tags_for_resource(ResourceType="Parameter", ResourceId=f"{PATH}/bee/1")
         assert {tag["Key"]: tag["Value"] for tag in tags["TagList"]} == {"nodepkg:managed": "true", "group": "bee"}
 
@@ -764,7 +766,7 @@ def test_the_holders_of_all_groups_cost_one_list() -> None:
         there.claim(group="ftp")
         put(there, "www/x", "x")
         put(there, "odd/2", "damaged")
-        for number in (1, 2, 10):
+        for number in (10, 2, 1):
             put(there, f"ten/{number}", somebody(there, released=number != 10, run=f"run-{number}"))
         assert there.sent
         found = holders(there.account, REGION, ["bee", "www", "odd", "ten", "none"])

@@ -120,6 +120,20 @@ def test_the_name_of_a_process_confuses_nobody(name: str) -> None:
         assert is_gone(replace(who, started="1"))
 
 
+def test_a_process_that_proc_hides_lives(tmp_path: Path) -> None:
+    """As with the mount option hidepid, for a process of somebody else."""
+    hide = f'mount --bind "{tmp_path}" "/proc/$1" && shift && exec "$@"'
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", hide, "-"]
+    with child() as (process, who):
+        program = (
+            "from nodepkg.clients.processes import Process, is_gone\n"
+            f"print(is_gone({who!r}), is_gone(Process({who.boot!r}, {who.namespace!r}, 2**22 + 1, '1')))"
+        )
+        command = [*alone, str(process.pid), sys.executable, "-c", program]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "False True\n", done.stderr
+
+
 IN_A_NAMESPACE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
 
 

@@ -1,11 +1,15 @@
 """Systems Manager's parameters, as a claim needs them."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ssm.exceptions import ParameterAlreadyExists
+from moto.ssm.models import ssm_backends
 
 from tests.faults import aws
 
@@ -40,16 +44,27 @@ def test_values_that_aws_refuses_are_refused(client: Any, value: str) -> None:
     client.put_parameter(Name="/a/1", Value="x" * 4096, Type="String")
 
 
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads that take turns so often that whatever is not locked goes wrong."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty_threads")
 def test_of_many_who_make_the_same_parameter_one_does(client: Any) -> None:
-    for number in range(20):
+    backend = ssm_backends[DEFAULT_ACCOUNT_ID]["us-east-1"]
+    for number in range(300):
         start, made = threading.Barrier(4), list[bool]()
 
         def make(name: str, start: threading.Barrier = start, made: list[bool] = made) -> None:
             start.wait()
             try:
-                client.put_parameter(Name=name, Value="x", Type="String")
+                backend.put_parameter(name, "", "x", "String", "", "", False, [], "text", tier=None, policies=None)
                 made.append(True)
-            except ClientError:
+            except ParameterAlreadyExists:
                 made.append(False)
 
         threads = [threading.Thread(target=make, args=(f"/a/{number}",)) for _ in range(4)]
