@@ -91,11 +91,10 @@ class Waiting:
         web: Web,
         poll: float,
         sleep: Callable[[float], None],
-        standings: dict[str, Standing] | None = None,
     ) -> None:
         self._account, self._leases, self._watcher = account, leases, watcher
         self._web, self._poll, self._sleep = web, poll, sleep
-        self.standings = {} if standings is None else standings
+        self.standings: dict[str, Standing] = {}
         self._blind = 0
         self._failures: dict[str, str] = {}
 
@@ -164,9 +163,8 @@ class Waiting:
         return False
 
     def _failed(self, course: _Course, why: str) -> bool:
-        told = course.failure(why)
-        self._failures[course.awaited.group] = told
-        self._watcher.ended(course.awaited.group, told)
+        self._failures[course.awaited.group] = course.failure(why)
+        self._watcher.ended(course.awaited.group, f"{course.awaited.asg} is given up: {why}")
         return True
 
     def _tell_troubles(self, course: _Course, asg: AutoScalingGroup) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nodepkg.autoscale.awaiting import Awaited
 from nodepkg.autoscale.journal import RUN, started
 from nodepkg.clients.aws.account import Account, wait_for
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, NewGroup, target_group_arns
@@ -12,15 +11,15 @@ from nodepkg.clients.aws.images import Image, Images
 from nodepkg.errors import AwsError, RefusedError
 from nodepkg.images.newest import managed_images, newest_available
 from nodepkg.launch import MANAGED, CreateTemplateVersion, Launch, launch, version_of
-from nodepkg.lease import Lease
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
 from nodepkg.nodes.schema import Autoscale
 from nodepkg.plan import Action, Report
-from nodepkg.ready import Health
 
 if TYPE_CHECKING:
+    from nodepkg.autoscale.awaiting import Awaited
     from nodepkg.images.due import StaleImage
+    from nodepkg.lease import Lease
 
 _HINT = "what there is: package group:status"
 
@@ -95,7 +94,7 @@ class UnderLease:
     """An action that changes one group, while its lease is held."""
 
     action: Action[Account]
-    lease: Lease
+    lease: "Lease"
 
     def __str__(self) -> str:
         return str(self.action)
@@ -117,7 +116,7 @@ class Start:
     def plan(self) -> list[Action[Account]]:
         return [action for actions in self.actions.values() for action in actions]
 
-    def under(self, leases: Mapping[str, Lease]) -> list[Action[Account]]:
+    def under(self, leases: "Mapping[str, Lease]") -> list[Action[Account]]:
         """The plan, with each action under its group's lease."""
         return [UnderLease(action, leases[name]) for name, actions in self.actions.items() for action in actions]
 
@@ -166,8 +165,11 @@ def refuse_running(account: Account, groups: Sequence[Group]) -> None:
         raise RefusedError("\n".join(problems), hint=_HINT)
 
 
-def awaited(group: Group, asg: str) -> Awaited:
+def awaited(group: Group, asg: str) -> "Awaited":
     """What is waited for after the group's ASG was made."""
+    from nodepkg.autoscale.awaiting import Awaited
+    from nodepkg.ready import Health
+
     settings = group.settings.autoscale or Autoscale()
     health = Health(settings.health_url or "", settings.health_timeout)
     return Awaited(group.name, group.region, asg, health, settings.ready_timeout)

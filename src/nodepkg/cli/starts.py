@@ -5,63 +5,86 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nodepkg.autoscale.awaiting import Awaited, Standing, Waiting, Watcher, what_to_do
-from nodepkg.autoscale.held import Claimant, held
-from nodepkg.autoscale.observe import web_of
-from nodepkg.autoscale.run import Choice, awaited, plan_run, refuse_running
+from nodepkg.autoscale.run import Choice, Start, awaited, plan_run, refuse_running
 from nodepkg.cli.layout import cells
 from nodepkg.cli.options import Call
 from nodepkg.cli.output import Output
 from nodepkg.cli.plans import carry_out
 from nodepkg.cli.progress import NARROW, REFRESH_SECONDS, Screen, cut, drawing, elapsed
-from nodepkg.lease import consistency_seconds
 from nodepkg.plan import Report
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nodepkg.autoscale.awaiting import Awaited, Standing, Watcher
     from nodepkg.clients.aws.account import Account
+    from nodepkg.lease import Lease
     from nodepkg.nodes.group import Group
     from nodepkg.nodes.load import Nodes
 
 COLUMNS = ("asg", "nodes", "min", "max", "image", "template", "zones")
 
 
+@dataclass
+class _Made:
+    """What was made, and by group how far its nodes were when they were looked at last."""
+
+    reports: list[Report] = field(default_factory=list)
+    standings: "dict[str, Standing]" = field(default_factory=dict)
+
+
 def start(
     call: Call, account: "Account", nodes: "Nodes", groups: "Sequence[Group]", choice: Choice, *, wait: bool
 ) -> None:
     """Starts the groups and, with `wait`, waits for their nodes. What was made is shown, however it ends."""
-    window, run_id = consistency_seconds(os.environ), secrets.token_hex(8)
+    run_id, made = secrets.token_hex(8), _Made()
     plan = plan_run(account, nodes, groups, choice, run_id=run_id)
     for one in plan.stale:
         call.out.warning(f"{one} (package packer:run {one.group})")
     if call.dry_run or not plan.actions:
-        carry_out(call, plan.plan, account, lambda reports: _show(call.out, reports, {}))
+        carry_out(call, plan.plan, account, made.reports.extend)
+        if not call.dry_run:
+            _show(call.out, made)
         return
-    command = " ".join(["autoscale:run", *(group.name for group in groups)])
-    who = Claimant(command, run_id, window, time.sleep, call.out.warning, call.take_over)
-    made, ready = list[Report](), dict[str, Standing]()
     try:
-        with held(account, groups, who) as leases:
-            refuse_running(account, groups)
-            with _told_of_an_interrupt(call.out, groups):
-                carry_out(call, plan.under(leases), account, made.extend)
-                if wait:
-                    with watching(call.out) as watcher:
-                        web = web_of(account)
-                        to_come = Waiting(
-                            account, leases, watcher, web=web, poll=call.poll, sleep=time.sleep, standings=ready
-                        )
-                        to_come.wait(_awaited(groups, made))
+        _start(call, account, groups, plan, made, run_id=run_id, wait=wait)
     finally:
-        if made:
-            _show(call.out, made, ready)
+        if made.reports:
+            _show(call.out, made)
 
 
-def _awaited(groups: "Sequence[Group]", made: Sequence[Report]) -> list[Awaited]:
-    asgs = {report["group"]: report["asg"] for report in made if "asg" in report}
-    return [awaited(group, asgs[group.name]) for group in groups if group.name in asgs]
+def _start(
+    call: Call, account: "Account", groups: "Sequence[Group]", plan: Start, made: _Made, *, run_id: str, wait: bool
+) -> None:
+    # Only now, since nothing of it is needed before the first call of AWS.
+    from nodepkg.autoscale.held import Claimant, held
+    from nodepkg.lease import consistency_seconds
+
+    command = " ".join(["autoscale:run", *(group.name for group in groups)])
+    window = consistency_seconds(os.environ)
+    who = Claimant(command, run_id, window, time.sleep, call.out.warning, call.take_over)
+    with held(account, groups, who) as leases:
+        refuse_running(account, groups)
+        with _told_of_an_interrupt(call.out, groups):
+            carry_out(call, plan.under(leases), account, made.reports.extend)
+            if wait:
+                _wait(call, account, groups, leases, made)
+
+
+def _wait(
+    call: Call, account: "Account", groups: "Sequence[Group]", leases: "Mapping[str, Lease]", made: _Made
+) -> None:
+    from nodepkg.autoscale.awaiting import Waiting
+    from nodepkg.autoscale.observe import web_of
+
+    asgs = {report["group"]: report["asg"] for report in made.reports if "asg" in report}
+    with watching(call.out) as watcher:
+        waiting = Waiting(account, leases, watcher, web=web_of(account), poll=call.poll, sleep=time.sleep)
+        made.standings = waiting.standings
+        waiting.wait([awaited(group, asgs[group.name]) for group in groups])
 
 
 @contextmanager
@@ -69,15 +92,16 @@ def _told_of_an_interrupt(out: Output, groups: "Sequence[Group]") -> Iterator[No
     try:
         yield
     except KeyboardInterrupt:
+        from nodepkg.autoscale.awaiting import what_to_do
+
         out.note(f"interrupted: {what_to_do(group.name for group in groups)}")
         raise
 
 
-def _show(out: Output, reports: Sequence[Report], ready: dict[str, Standing]) -> None:
-    """What was made; `ready`, by group, is how far its nodes were when they were looked at last."""
+def _show(out: Output, made: _Made) -> None:
     started = [
-        report | {"ready": ready[report["group"]].ready if report["group"] in ready else None}
-        for report in reports
+        report | {"ready": made.standings[report["group"]].ready if report["group"] in made.standings else None}
+        for report in made.reports
         if "asg" in report
     ]
     out.table({"groups": started}, COLUMNS, [_row(report) for report in started])
@@ -104,10 +128,10 @@ class Lines:
         self._out = out
         self._told: dict[str, str] = {}
 
-    def began(self, awaited: Awaited) -> None:
+    def began(self, awaited: "Awaited") -> None:
         self._out.progress(awaited.group, f"waiting until the nodes of {awaited.asg} are ready")
 
-    def stands(self, standing: Standing) -> None:
+    def stands(self, standing: "Standing") -> None:
         if self._told.get(standing.group) != str(standing):
             self._told[standing.group] = str(standing)
             self._out.progress(standing.group, str(standing))
@@ -137,10 +161,10 @@ class LiveLines:
         self._groups: dict[str, _Shown] = {}
         self._next = 0.0
 
-    def began(self, awaited: Awaited) -> None:
+    def began(self, awaited: "Awaited") -> None:
         self._groups[awaited.group] = _Shown(self._clock(), awaited.timeout)
 
-    def stands(self, standing: Standing) -> None:
+    def stands(self, standing: "Standing") -> None:
         self._groups[standing.group].told = str(standing)
 
     def ended(self, group: str, told: str) -> None:
@@ -169,7 +193,7 @@ class LiveLines:
 
 
 @contextmanager
-def watching(out: Output) -> Iterator[Watcher]:
+def watching(out: Output) -> "Iterator[Watcher]":
     """Who is to be told of the waiting. The live lines are gone when it ends, however it ends."""
     with drawing(out) as screen:
         yield LiveLines(out, screen) if screen else Lines(out)
