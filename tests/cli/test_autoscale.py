@@ -15,7 +15,7 @@ from nodepkg.cli.output import Output
 from nodepkg.cli.standings import watch
 from nodepkg.clients.aws.account import Account
 from nodepkg.errors import AwsError, CredentialsError
-from nodepkg.lease import claim
+from nodepkg.lease import claim, holders
 from tests.cli.conftest import Run
 from tests.projects import make_project
 from tests.worlds import STOCK_IMAGE, World
@@ -226,7 +226,8 @@ def test_stop_and_start(run: Run, fleet: World, account: Account) -> None:
     assert (again.code, "bee is stopped already" in again.err) == (0, True)
     started = run("autoscale:start", "bee")
     assert (started.code, sizes(account)) == (0, (1, 4, 2)), started.err
-    assert "bee runs already" in run("autoscale:start", "bee").err
+    idle = run("autoscale:start", "bee")
+    assert (idle.code, idle.out, "bee runs already" in idle.err) == (0, "", True)
     assert run("autoscale:stop", "wasp", "--yes").code == 4
 
 
@@ -302,3 +303,18 @@ def test_a_terminal_shows_the_table_until_ctrl_c(fleet: World, account: Account)
     shown.expect(pexpect.EOF)
     shown.close()
     assert shown.exitstatus == 0
+
+
+def test_ctrl_c_gives_the_group_back_and_says_how_to_go_on(
+    fleet: World, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NODEPKG_CONSISTENCY_SECONDS", "60")
+    stop = on_a_terminal("autoscale:stop", "bee", "--yes")
+    stop.expect_exact("wait until no node is left")
+    assert list(holders(account, REGION, ["bee"])) == ["bee"]
+    stop.sendintr()
+    stop.expect_exact("interrupted; to go on: package autoscale:stop bee")
+    stop.expect(pexpect.EOF)
+    stop.close()
+    assert (stop.exitstatus, sizes(account)) == (130, (1, 4, 2))
+    assert holders(account, REGION, ["bee"]) == {}

@@ -80,7 +80,8 @@ def show_sizes(call: Call) -> Show:
 
     def show(reports: "Sequence[Report]") -> None:
         rows = [tuple(str(report.get(column, "")) for column in COLUMNS) for report in reports]
-        call.out.table({"groups": list(reports)}, COLUMNS, rows)
+        if rows or call.out.json:
+            call.out.table({"groups": list(reports)}, COLUMNS, rows)
 
     return show
 
