@@ -109,6 +109,8 @@ def test_targets_are_registered_and_deregistered_by_hand() -> None:
         rig.wait(20)
         asked = elb.describe_target_health(TargetGroupArn=web, Targets=[{"Id": node}])["TargetHealthDescriptions"]
         assert (asked[0]["Target"], asked[0]["TargetHealth"]["State"]) == ({"Id": node, "Port": 8080}, "healthy")
+        elb.register_targets(TargetGroupArn=web, Targets=[{"Id": node}])
+        assert rig.world().target_states(web) == {node: "healthy"}
         elb.deregister_targets(TargetGroupArn=web, Targets=[{"Id": node}])
         rig.wait(60)
         asked = elb.describe_target_health(TargetGroupArn=web, Targets=[{"Id": node}])["TargetHealthDescriptions"]
