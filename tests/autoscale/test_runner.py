@@ -268,7 +268,8 @@ def test_a_rollback_that_is_killed_at_any_change_is_finished_by_whatever_comes_n
         assert killed_at(cut, committed=True, task=update(), sky=sky)
         if not killed_at(number, committed=committed, task=undo(), sky=sky):
             break
-        recorded = any("nodepkg:reason" in fleet.tags for fleet in sky.fleets["bee"].values())
+        left = sky.fleets["bee"].values()
+        recorded = any("nodepkg:reason" in fleet.tags and fleet.deleted is None for fleet in left)
         result = run(Process(sky), update(run="run-3"))["bee"]
         if recorded:
             assert result.result == "rolled back"
