@@ -10,7 +10,9 @@ from nodepkg.clients.aws.ec2 import Ec2
 from nodepkg.diff import Asg, Facts, GroupChange, State, Version, compared, difference, judge
 from nodepkg.launch import launch_inputs, template_data
 from nodepkg.nodes.changes import Kind
+from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes, load
+from nodepkg.render.user_data import UserData
 from tests.projects import make_project
 
 RUNS = {"instance_type": "t3.small"}
@@ -143,6 +145,15 @@ def test_the_base_counts_also_where_only_the_leaf_is_asked_for(tmp_path: Path) -
     assert list(two(tmp_path, CHAIN, after, "leaf")) == ["leaf"]
 
 
+@pytest.mark.parametrize(
+    "keys", [{"health_url": "http://{private_ip}/"}, {"health_timeout": 9}, {"unhealthy_after": 9}, {"keep_old": 1}]
+)
+def test_how_a_rollout_judges_and_what_it_keeps_replaces_no_nodes(tmp_path: Path, keys: dict[str, Any]) -> None:
+    (change,) = two(tmp_path, {"bee": {"autoscale": {}}}, {"bee": {"autoscale": keys}}).values()
+    assert [one.key for one in change.changes]
+    assert not change.follows
+
+
 def test_an_instance_type_drives_the_build_and_replaces_the_nodes(tmp_path: Path) -> None:
     found = two(tmp_path, {"bee": {"autoscale": {}}}, {"bee": {"autoscale": {}, "instance_type": "m5.large"}})
     assert follows(found["bee"]) == (False, "replace", {"packer/bee.json": "changed"})
@@ -227,7 +238,31 @@ def test_launch_inputs_differ_where_the_launch_template_does(tmp_path: Path, key
     nodes = make_project(tmp_path, {"bee": entry, "wasp": {**entry, key: LAUNCH[key]}})
     ec2 = Ec2(Account(endpoint="http://127.0.0.1:1"), "us-east-1")  # asked for names of security groups only
     bee, wasp = (
-        template_data(ec2, nodes.group(name), "ami-1", "vpc-1") | {"TagSpecifications": nodes.group(name).settings.tags}
-        for name in ("bee", "wasp")
+        template_data(ec2, group, "ami-1", "vpc-1", user_data_of(group)) | {"TagSpecifications": group.settings.tags}
+        for group in nodes.groups(["bee", "wasp"])
     )
-    assert (bee != wasp) == (launch_inputs(nodes.group("bee")) != launch_inputs(nodes.group("wasp")))
+    inputs = [launch_inputs(group, user_data_of(group)) for group in nodes.groups(["bee", "wasp"])]
+    assert (bee != wasp) == (inputs[0] != inputs[1])
+
+
+def user_data_of(group: Group) -> str:
+    """Without what makes each group's its own."""
+    return group.settings.user_data or "rendered"
+
+
+def test_user_data_that_is_rendered_differently_replaces_the_nodes_and_builds_no_image(tmp_path: Path) -> None:
+    nodes = {"bee": {"autoscale": {}}, "wasp": {}, "ant": {"autoscale": {}, "user_data": "#!/bin/sh"}}
+    files = {"templates/user_data/default.j2": "#!/bin/sh\n. {{ path | shell }}/{% include 'part.j2' %}"}
+    assert two(tmp_path, nodes, nodes, files=files | {"templates/user_data/part.j2": "a"}) == {}
+    (tmp_path / "after/templates/user_data/part.j2").write_text("b")
+    (change,) = difference(load(tmp_path / "before/nodes.json"), load(tmp_path / "after/nodes.json"), list(nodes))
+    assert (change.group, change.rebuild, change.asg) == ("bee", False, Asg.REPLACE)
+    assert change.files == {"templates/user_data/part.j2": Kind.CHANGED}
+
+
+def test_a_run_list_reaches_the_nodes_by_a_new_image(tmp_path: Path) -> None:
+    """The dna in the user data names the group's role, and that is in the image."""
+    found = two(tmp_path, {"bee": {"autoscale": {}}}, {"bee": {"autoscale": {}, "run_list": ["recipe[y]"]}})
+    assert (found["bee"].rebuild, found["bee"].asg) == (True, Asg.REPLACE)
+    before, after = (load(tmp_path / side / "nodes.json").group("bee") for side in ("before", "after"))
+    assert UserData(tmp_path).text(before) == UserData(tmp_path).text(after)

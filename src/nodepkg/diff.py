@@ -20,9 +20,10 @@ from nodepkg.render.bundle import FOLDERS, Project, bundle, sha256
 from nodepkg.render.digest import image_digest
 from nodepkg.render.group import group_artifacts
 from nodepkg.render.packer import USER_TEMPLATES, PackerTemplates
+from nodepkg.render.user_data import USER_DATA_TEMPLATES, UserData
 
 # What is read beside nodes.json, and so has to be there at the revision, too.
-PARTS = (*FOLDERS, "roles", "solo.rb", USER_TEMPLATES.as_posix())
+PARTS = (*FOLDERS, "roles", "solo.rb", USER_TEMPLATES.as_posix(), USER_DATA_TEMPLATES.as_posix())
 
 Files = Mapping[str, Kind]
 
@@ -194,7 +195,7 @@ class Side:
 
     def __init__(self, nodes: Nodes, names: Iterable[str], *, strict: Container[str] | None = None) -> None:
         self.nodes, self._strict = nodes, strict
-        self.templates = PackerTemplates(Project(nodes))
+        self.templates, self.user_data = PackerTemplates(Project(nodes)), UserData(nodes.root)
         groups, self.problems = nodes.sound([name for name in names if name in nodes.entries])
         self.groups = {group.name: group for group in groups}
         self.shared, self.unreadable = self._shared()
@@ -219,9 +220,10 @@ class Side:
     @cached_property
     def _surroundings(self) -> tuple[object, ...] | None:
         """The files that every group is rendered from; None if they cannot be told."""
-        project, folder = self.templates.project, self.nodes.root / USER_TEMPLATES
+        project, root = self.templates.project, self.nodes.root
+        folders = [root / folder for folder in (USER_TEMPLATES, USER_DATA_TEMPLATES)]
         try:
-            found = {path.relative_to(folder): path for path in sorted(folder.rglob("*"))}
+            found = {path.relative_to(root): path for folder in folders for path in sorted(folder.rglob("*"))}
             if any(path.is_symlink() and path.is_dir() for path in found.values()):
                 return None
             texts = {path: file.read_bytes() for path, file in found.items() if file.is_file()}
@@ -237,7 +239,7 @@ class Side:
         if name not in self.groups or self.unreadable:
             return Version(merged, problem=self.unreadable or self.problems[name])
         try:
-            return Version(merged, (self._facts if rendered else _running)(self.groups[name]))
+            return Version(merged, self._facts(self.groups[name]) if rendered else _running(self.groups[name], ""))
         except NodepkgError as error:
             if self._strict is not None and name in self._strict:
                 raise
@@ -250,11 +252,14 @@ class Side:
         own = replace(bundle(project, group), shared={}, shared_digests={})
         files = [role.path for role in project.roles(group)[1:] if not self.nodes.role_owner(role.name)]
         files += ["solo.rb"] if project.has_solo_rb else []
+        files += self.templates.own_files(group)
+        has_asg = group.settings.autoscale is not None
+        files += self.user_data.own_files(group) if has_asg else []
         return replace(
-            _running(group),
+            _running(group, self.user_data.text(group) if has_asg else ""),
             artifacts=artifacts,
             image=image_digest(own, self.templates.document(group)),
-            files={path: self._digest(path) for path in [*files, *self.templates.own_files(group)]},
+            files={path: self._digest(path) for path in files},
         )
 
     def _digest(self, path: str) -> str:
@@ -263,9 +268,11 @@ class Side:
         return self._digests[path]
 
 
-def _running(group: Group) -> Facts:
+def _running(group: Group, user_data: str) -> Facts:
     autoscale = group.settings.autoscale
-    return Facts(launch=launch_inputs(group), sizes=(autoscale.node_min, autoscale.most)) if autoscale else Facts()
+    if not autoscale:
+        return Facts()
+    return Facts(launch=launch_inputs(group, user_data), sizes=(autoscale.node_min, autoscale.most))
 
 
 def difference(before: Nodes, after: Nodes, names: Sequence[str]) -> list[GroupChange]:

@@ -58,6 +58,10 @@ class AwsError(NodepkgError):
         self.code = code
 
 
+class NotYetError(AwsError):
+    """AWS did not do it, and will later: something else is under way. Whoever can wait looks again."""
+
+
 class CredentialsError(AwsError):
     """There are no credentials, or AWS does not take them: what is local can still be shown."""
 

@@ -91,11 +91,11 @@ class CreateTemplateVersion:
             return version_of(templates.account, self.launch)
 
 
-def launch(account: Account, group: Group, image: str) -> Launch:
-    """What starts a node of the group from the image, with names resolved to ids."""
+def launch(account: Account, group: Group, image: str, user_data: str) -> Launch:
+    """What starts a node of the group from the image, with names resolved to ids; `user_data` as rendered."""
     ec2 = Ec2(account, group.region)
     place = placement(ec2, group)
-    return Launch(group.name, group.region, image, place, template_data(ec2, group, image, place.vpc))
+    return Launch(group.name, group.region, image, place, template_data(ec2, group, image, place.vpc, user_data))
 
 
 def version_of(account: Account, launch: Launch) -> int:
@@ -132,7 +132,7 @@ def placement(ec2: Ec2, group: Group) -> Placement:
     return Placement(tuple(subnets))
 
 
-def launch_inputs(group: Group) -> dict[str, Any]:
+def launch_inputs(group: Group, user_data: str) -> dict[str, Any]:
     """What of a group that has an Auto Scaling group decides how its nodes run, but for the image.
 
     Running nodes keep what they were started with: where one of these differs they have to be replaced.
@@ -146,7 +146,7 @@ def launch_inputs(group: Group) -> dict[str, Any]:
         "key_name": settings.key_name,
         "iam_instance_profile": settings.iam_instance_profile,
         "block_devices": [device.model_dump() for device in group.block_devices],
-        "user_data": settings.user_data,
+        "user_data": user_data,
         "tags": settings.tags,
         "zones": group.zones,
         "subnets": group.subnets,
@@ -156,7 +156,7 @@ def launch_inputs(group: Group) -> dict[str, Any]:
     }
 
 
-def template_data(ec2: Ec2, group: Group, image: str, vpc: str) -> dict[str, Any]:
+def template_data(ec2: Ec2, group: Group, image: str, vpc: str, user_data: str) -> dict[str, Any]:
     """EC2's LaunchTemplateData for a node of the group."""
     settings = group.settings
     tags = {**settings.tags, "Name": settings.tags.get("Name", group.name), "group": group.name, MANAGED: "true"}
@@ -169,7 +169,7 @@ def template_data(ec2: Ec2, group: Group, image: str, vpc: str) -> dict[str, Any
         "KeyName": settings.key_name,
         "IamInstanceProfile": {"Arn" if profile.startswith("arn:") else "Name": profile} if profile else None,
         "BlockDeviceMappings": [_block_device(device) for device in group.block_devices],
-        "UserData": base64.b64encode(settings.user_data.encode()).decode() if settings.user_data else None,
+        "UserData": base64.b64encode(user_data.encode("utf-8", errors="surrogateescape")).decode(),
         "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
         "TagSpecifications": [{"ResourceType": kind, "Tags": tag_list} for kind in ("instance", "volume")],
     }

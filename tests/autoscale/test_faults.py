@@ -14,7 +14,7 @@ from tests.faults import aws, lose_replies
 
 
 def start(account: Account, run_id: str) -> str:
-    made = launch(account, group(), "ami-1ebb2077")
+    made = launch(account, group(), "ami-1ebb2077", "#!/bin/sh")
     CreateTemplateVersion(made, run_id).run(account)
     report = CreateAutoScalingGroup("bee-group", Autoscale(), made, (), run_id).run(account)
     return str(report["asg"])

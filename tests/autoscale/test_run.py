@@ -59,17 +59,17 @@ def test_subnets_of_two_vpcs_are_refused(account: Account) -> None:
 
 
 def test_security_groups_by_name_are_those_of_the_vpc(account: Account) -> None:
-    made = launch(account, group(security_groups=["bee", "sg-0123", "bee"]), "ami-1ebb2077")
+    made = launch(account, group(security_groups=["bee", "sg-0123", "bee"]), "ami-1ebb2077", "#!/bin/sh")
     ids = made.data["SecurityGroupIds"]
     assert len(ids) == 2
     assert ids[1] == "sg-0123"
     with pytest.raises(AwsError, match="wasp"):
-        launch(account, group(security_groups=["wasp"]), "ami-1ebb2077")
+        launch(account, group(security_groups=["wasp"]), "ami-1ebb2077", "#!/bin/sh")
 
 
 def test_of_two_volumes_with_one_name_the_last_is_started(account: Account) -> None:
     devices = [{"device": "/dev/sda1", "size_gb": 8}, {"device": "/dev/sdb"}, {"device": "/dev/sda1", "size_gb": 20}]
-    mappings = launch(account, group(block_devices=devices), "ami-1ebb2077").data["BlockDeviceMappings"]
+    mappings = launch(account, group(block_devices=devices), "ami-1ebb2077", "#!/bin/sh").data["BlockDeviceMappings"]
     assert [(mapping["DeviceName"], mapping["Ebs"].get("VolumeSize")) for mapping in mappings] == [
         ("/dev/sda1", 20),
         ("/dev/sdb", None),
@@ -77,7 +77,7 @@ def test_of_two_volumes_with_one_name_the_last_is_started(account: Account) -> N
 
 
 def test_a_version_with_the_same_content_serves_again(account: Account) -> None:
-    one = launch(account, group(), "ami-1ebb2077")
-    other = launch(account, group(key_name="ops"), "ami-1ebb2077")
+    one = launch(account, group(), "ami-1ebb2077", "#!/bin/sh")
+    other = launch(account, group(key_name="ops"), "ami-1ebb2077", "#!/bin/sh")
     numbers = [CreateTemplateVersion(made, made.description).run(account)["version"] for made in (one, other, one)]
     assert numbers == [1, 2, 1]

@@ -6,7 +6,7 @@ with `nodepkg.sandbox.environment.child_environment(os.environ, account.endpoint
 """
 
 from tests.faults.pages import cut_page, empty_page, short_pages
-from tests.faults.replies import Recorder, deny, fail, kill_at, lose_replies, refuse, throttle
+from tests.faults.replies import Recorder, dated, deny, fail, kill_at, lose_replies, refuse, throttle
 from tests.faults.server import aws
 from tests.faults.states import pending_images, slow_termination
 
@@ -14,6 +14,7 @@ __all__ = [
     "Recorder",
     "aws",
     "cut_page",
+    "dated",
     "deny",
     "empty_page",
     "fail",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from werkzeug.http import http_date
 from werkzeug.wrappers import Response
 
 from nodepkg.sandbox.calls import Call
@@ -63,6 +64,17 @@ def lose_replies(action: str, count: int = 1) -> Layer:
     def answer(call: Call, onward: Onward) -> Response:
         reply = onward()
         return call.error("InternalError", "lost", 500) if turns.take(call) else reply
+
+    return layer(answer)
+
+
+def dated(clock: Callable[[], float]) -> Layer:
+    """Replies tell the time of this clock, in seconds since the epoch, in their `Date` header."""
+
+    def answer(call: Call, onward: Onward) -> Response:
+        reply = onward()
+        reply.headers["Date"] = http_date(clock())
+        return reply
 
     return layer(answer)
 

@@ -164,6 +164,8 @@ def test_every_example_and_default_of_the_page_is_accepted(
         of({"source_ami_filter": {"name": "ubuntu", "owners": None}}),
         of({"autoscale": False}),
         of({"autoscale": {}}),
+        of({"autoscale": {"health_url": "https://{instance_id}.{zone}.example.org:8443/{name}?ip={public_ip}&x=1"}}),
+        of({"autoscale": {"health_url": "http://{private_ip}", "keep_old": 3}}),
         of({"packer": {"chef": {"install": False}}}),
         of({"tags": {"team": None, "group": None, "aws:x": None, "nodepkg:x": None, "": None, "k" * 200: None}}),
         of({"tags": {"groups": "a", "k" * 128: "v" * 256, "😀" * 128: "😀" * 256}}),
@@ -188,6 +190,22 @@ UNKNOWN += [{"block_devices": [{"device": "a", "size": 1}]}, {"source_ami_filter
 SOURCES: list[Entry] = [{"source_ami": "ami-1"}, {"source_group": "fly"}, {"source_ami_filter": FILTER}]
 RESERVED = ["group", "nodepkg:x", "nodepkg:", "aws:", "aws:autoscaling:groupName"]
 BUILDER = [*WRITTEN_BUILDER_KEYS, *SECRET_BUILDER_KEYS, "winrm_password", "_password", "Type", "ENA_support"]
+HEALTH_URLS = ["ftp://{private_ip}/", "{private_ip}", "http://", "http://a b/", "http://{ip}/", "http://{private_ip/"]
+HEALTH_URLS += [
+    "http://{private_ip:>9}/",
+    "http://{private_ip!r}/",
+    "http://{zone.lower}/",
+    "http://{{zone}}/",
+    "http://{}/",
+]
+HEALTH_URLS += [
+    "http://user@{private_ip}/",
+    "http://a:b/",
+    "http://a:123456/",
+    "http://a/#x",
+    "HTTP://a/",
+    "http://a/é",
+]
 NO_STRINGS: list[Any] = [None, 7, {}, []]
 NO_OBJECTS: list[Any] = [None, [], "x", 7, True]
 ITEMS = ["", "recipe[nginx", "recipe[]", "recipe[nginx@1]", "role[12.04-bee]", "Recipe[nginx]", " recipe[nginx]"]
@@ -222,6 +240,9 @@ WRONG_INSIDE: list[tuple[str, str, list[Any]]] = [
     ("autoscale", "timeout node_min node_max node_desired ready_timeout", [-1, "2", 1.5, True, []]),
     ("autoscale", "bake_time health_check_grace_period", [-1, "2", 1.5, True, []]),
     ("autoscale", "target_groups", ["web", [""], [7]]),
+    ("autoscale", "unhealthy_after keep_old", [-1, "2", 1.5, True, []]),
+    ("autoscale", "health_timeout", [0, -1, "2", 1.5, True, []]),
+    ("autoscale", "health_url", [7, "", *HEALTH_URLS]),
     ("block_devices[]", "size_gb iops throughput", [0, -1, "20", 0.5, True]),
     ("block_devices[]", "encrypted delete_on_termination", ["true", 1]),
     ("block_devices[]", "type kms_key_id", ["", 7]),

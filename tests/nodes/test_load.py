@@ -230,6 +230,13 @@ def test_an_unknown_key_is_an_error_with_the_nearest_known_one(tmp_path: Path, e
         ({"autoscale": {"node_min": 1.5}}, "autoscale.node_min: has to be a whole number, and is a number"),
         ({"autoscale": {"node_min": True}}, "autoscale.node_min: has to be a whole number, and is true or false"),
         ({"autoscale": {"health_check_type": "ec2"}}, "autoscale.health_check_type: \"ec2\" is none of 'EC2' or 'ELB'"),
+        ({"autoscale": {"health_url": "tcp://x"}}, "autoscale.health_url: has to begin with http:// or https://"),
+        ({"autoscale": {"health_url": "http://{ip}/"}}, "autoscale.health_url: in braces it may have {private_ip} "),
+        (
+            {"autoscale": {"health_url": "http://{zone!r}/"}},
+            "autoscale.health_url: in braces it may have {private_ip} ",
+        ),
+        ({"autoscale": {"health_url": "http:///x"}}, "autoscale.health_url: is no URL such as http://{private_ip}:80"),
         ({"autoscale": "yes"}, "autoscale: has to be an object, and is a string"),
         ({"autoscale": True}, "autoscale: true says nothing"),
         ({"autoscale": {"node_min": 3, "node_max": 2}}, "autoscale.node_min: node_min (3) is more than node_max (2)"),

@@ -441,7 +441,7 @@ def test_no_template_reads_outside_its_folder(tmp_path: Path, text: str) -> None
     "value", ["plain", 'quo"ted', "<'&'>", "ünï\n", "", 5, 1.5, True, None, [], ["<", {"a": "'"}], {"b": [1], "a": "ß"}]
 )
 def test_tojson_writes_what_jinja2_would(value: object, tmp_path: Path) -> None:
-    ours = PackerTemplates(Project(make_project(tmp_path, {})))._environment
+    ours = PackerTemplates(Project(make_project(tmp_path, {})))._templates.environment
     own = Environment(autoescape=False)
     own.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
     for text in ("{{ value | tojson }}", "{{ value | tojson(2) }}", "{{ '<' ~ (value | tojson) }}"):

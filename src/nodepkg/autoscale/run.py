@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from nodepkg.clients.aws.account import Account, wait_for
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, NewGroup, target_group_arns
@@ -87,7 +88,7 @@ class Start:
     images: Mapping[str, Image]
 
 
-def plan_run(account: Account, groups: Sequence[Group], *, run_id: str) -> Start:
+def plan_run(account: Account, groups: Sequence[Group], *, run_id: str, root: Path) -> Start:
     """What starts these groups; raises RefusedError, before anything is changed, if one of them cannot be."""
     regions = sorted({group.region for group in groups})
     running = running_groups(account, regions)
@@ -98,11 +99,13 @@ def plan_run(account: Account, groups: Sequence[Group], *, run_id: str) -> Start
     problems = refusals(groups, running, newest)
     if problems:
         raise RefusedError("\n".join(problems), hint=_HINT)
-    plan: list[Action[Account]] = []
+    from nodepkg.render.user_data import UserData  # only now, since Jinja2 takes as long as the first calls
+
+    user_data, plan = UserData(root), list[Action[Account]]()
     for group in groups:
         image, settings = newest[group.name], group.settings.autoscale
         if image and settings:
-            start = launch(account, group, image.id)
+            start = launch(account, group, image.id, user_data.text(group))
             targets = tuple(target_group_arns(account, group.region, settings.target_groups))
             plan.append(CreateTemplateVersion(start, f"{run_id}-{group.name}"[:64]))
             plan.append(CreateAutoScalingGroup(group.name, settings, start, targets, run_id))

@@ -4,9 +4,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from nodepkg.autoscale.journal import Phase, Record, Sizes
+from nodepkg.autoscale.journal import (
+    OWN_SUSPENDED,
+    Phase,
+    Sizes,
+    deadline,
+    entered,
+    joined,
+    kept_sizes,
+    own_sizes,
+)
 from nodepkg.autoscale.view import Asg, View
 from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.plan import Report
 
 
@@ -43,6 +53,12 @@ class OfAsg:
     def found(self, view: View) -> Asg | None:
         return next((asg for asg in (view.old, view.new, *view.kept) if asg and asg.name == self.asg), None)
 
+    def _scaling(self, account: Account) -> AutoScaling:
+        return AutoScaling(account, self.region)
+
+    def _done(self) -> Report:
+        return {"asg": self.asg, "action": str(self)}
+
 
 @dataclass(frozen=True)
 class SuspendProcesses(OfAsg):
@@ -53,7 +69,8 @@ class SuspendProcesses(OfAsg):
         return f"suspend {_listed(self.processes)} of {self.asg}"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        self._scaling(account).suspend_processes(self.asg, self.processes)
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
@@ -69,7 +86,8 @@ class ResumeProcesses(OfAsg):
         return f"resume {_listed(self.processes)} of {self.asg}"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        self._scaling(account).resume_processes(self.asg, self.processes)
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
@@ -88,7 +106,8 @@ class RecordSizes(OfAsg):
         return f"note on {self.asg} that {self.old} has {self.own.min} to {self.own.max} nodes, {self.own.desired} now"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        self._scaling(account).create_or_update_tags(self.asg, own_sizes(self.own))
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         return view.record is None or view.record.own == self.own
@@ -108,11 +127,14 @@ class Resize(OfAsg):
         return f"set {self.asg} to {self.min} to {self.max} nodes{desired}"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        self._scaling(account).update_sizes(self.asg, min=self.min, max=self.max, desired=self.desired)
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
-        return asg is None or (asg.min, asg.max) == (self.min, self.max)
+        if asg is None or (asg.min, asg.max) != (self.min, self.max):
+            return asg is None
+        return self.desired in (None, asg.desired)
 
 
 @dataclass(frozen=True)
@@ -128,7 +150,10 @@ class Grow(OfAsg):
         return f"grow {self.asg} to {self.size} nodes"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        scaling = self._scaling(account)
+        scaling.create_or_update_tags(self.asg, deadline(self.deadline))
+        scaling.update_sizes(self.asg, min=self.size, max=self.max, desired=self.size)
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         return view.new is None or (view.new.min >= self.size and view.new.desired >= self.size)
@@ -143,7 +168,8 @@ class AttachTargets(OfAsg):
         return f"attach {_listed(map(_name, self.targets))} to {self.asg}"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        self._scaling(account).attach_target_groups(self.asg, self.targets)
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
@@ -159,7 +185,8 @@ class DetachTargets(OfAsg):
         return f"detach {_listed(map(_name, self.targets))} from {self.asg}"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        self._scaling(account).detach_target_groups(self.asg, self.targets)
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
@@ -179,7 +206,8 @@ class Enter(OfAsg):
         return f"note on {self.asg}: {self.phase}" + (f" ({self.reason})" if self.reason else "")
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        self._scaling(account).create_or_update_tags(self.asg, entered(self.phase, self.now, self.reason))
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
@@ -198,11 +226,13 @@ class RememberKept(OfAsg):
         return f"note on {self.asg} its sizes: {self.sizes.min} to {self.sizes.max}, {self.sizes.desired} desired"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        facts = kept_sizes(self.sizes) | {OWN_SUSPENDED: joined(self.suspended)}
+        self._scaling(account).create_or_update_tags(self.asg, facts)
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
-        return asg is None or asg.kept == self.sizes
+        return asg is None or (asg.kept == self.sizes and asg.own_suspended == self.suspended)
 
 
 @dataclass(frozen=True)
@@ -215,7 +245,8 @@ class DeleteAsg(OfAsg):
         return f"delete {self.asg}"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        self._scaling(account).delete_group(self.asg)
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
@@ -234,28 +265,14 @@ class Serve(OfAsg):
         return f"note on {self.asg}: serving"
 
     def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
+        scaling = self._scaling(account)
+        scaling.delete_tags(self.asg, self.keys)
+        scaling.create_or_update_tags(self.asg, entered(Phase.SERVING, self.now))
+        return self._done()
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
-        return asg is None or asg.phase == Phase.SERVING
-
-
-@dataclass(frozen=True)
-class TakeKept(OfAsg):
-    """Claims a kept group as the new one of a rollout: back to an older generation."""
-
-    aspect = "phase"
-    record: Record
-
-    def __str__(self) -> str:
-        return f"bring back {self.asg} in place of {self.record.old}"
-
-    def run(self, account: Account, /) -> Report:
-        raise NotImplementedError
-
-    def shows_in(self, view: View) -> bool:
-        return view.new is not None and view.new.name == self.asg
+        return asg is None or (asg.phase == Phase.SERVING and not set(self.keys) & asg.tags.keys())
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -60,7 +60,7 @@ def run(call: Call, groups: Groups = None) -> None:
     if without:
         call.out.note(f"left out, autoscale is false: {', '.join(without)}")
     account = cloud(call, nodes.root, found).account
-    start = plan_run(account, found, run_id=secrets.token_hex(8))
+    start = plan_run(account, found, run_id=secrets.token_hex(8), root=nodes.root)
 
     # Only now, since a group that cannot be started needs no templates.
     from nodepkg.images.due import built_from_older

@@ -89,12 +89,14 @@ def check(call: Call, groups: Groups = None) -> None:
     from nodepkg.cli.layout import count
     from nodepkg.render.bundle import Project, missing_roles
     from nodepkg.render.packer import PackerTemplates, broken_template
+    from nodepkg.render.user_data import UserData, broken_user_data
 
     nodes = call.load()
     checked, findings = nodes.examine(call.names(nodes, groups))
-    templates = PackerTemplates(Project(nodes))
+    templates, user_data = PackerTemplates(Project(nodes)), UserData(nodes.root)
     for group in checked:
         findings += missing_roles(templates.project, group) or broken_template(templates, group)
+        findings += broken_user_data(user_data, group)
     nodes.refuse(findings)
     found = nodes.warnings(checked)
     for line in found:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.clock import uptime
 from nodepkg.clients.aws.images import Image, Images
 from nodepkg.errors import AwsError, CredentialsError, NodepkgError
 from nodepkg.images.clean import Judgement, Orphan, Verdict, shared
-from nodepkg.images.usage import Usage, picture, uptime
+from nodepkg.images.usage import Usage, picture
 from nodepkg.plan import Action, Report, execute
 
 # No deletion may rest on a picture that is older than 60 s, and it may have to wait for its turn in EC2's bucket.
@@ -114,7 +115,7 @@ class Removal:
         margin = MOST_SECONDS - PICTURE_SECONDS
         allowed = self._clock() + margin  # also where it takes longer than a minute to take a picture
 
-        def check() -> None:
+        def check(_operation: str) -> None:
             judgement = self._judgements[region]
             if not goes(judgement) or self._clock() > max(judgement.usage.taken + MOST_SECONDS, allowed):
                 raise OutdatedError(

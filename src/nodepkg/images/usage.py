@@ -1,6 +1,5 @@
 """Who refers to an image: one complete picture of a region. What anything in it can reach must not be deleted."""
 
-import time
 from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
+from nodepkg.clients.aws.clock import uptime
 from nodepkg.clients.aws.ec2 import Ec2
 from nodepkg.clients.aws.images import Image, Images, Snapshot
 from nodepkg.clients.aws.ssm import Parameters
@@ -19,8 +19,6 @@ from nodepkg.images.referrers import ALIAS, Referrers, references
 
 SNAPSHOT_TAG = "nodepkg:image-snapshot"
 _AT_ONCE = 6
-# It goes on while the machine sleeps (elsewhere than on Linux the monotonic one does).
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 Read = TypeVar("Read")
 
@@ -43,11 +41,6 @@ class Usage:
 
     def __str__(self) -> str:
         return ", ".join(f"{number} {noun if number != 1 else noun[:-1]}" for noun, number in self.counts.items())
-
-
-def uptime() -> float:
-    """The clock that pictures grow old by, in seconds."""
-    return time.clock_gettime(_CLOCK)
 
 
 def picture(

@@ -37,6 +37,13 @@ LONGEST_TAG_KEY, LONGEST_TAG_VALUE = 128, 256
 MOST_USER_DATA = 16_384  # bytes
 _OWN_FOLDER = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,}")
 
+# What of a node may stand in health_url.
+NODE_FIELDS = ("private_ip", "public_ip", "instance_id", "zone", "name")
+_NODE_FIELD = rf"\{{(?:{'|'.join(NODE_FIELDS)})\}}"
+_HEALTH_URL = re.compile(
+    rf"https?://(?:[A-Za-z0-9._-]|{_NODE_FIELD})+(?::[0-9]{{1,5}})?(?:[/?](?:[!\"$-z|~]|{_NODE_FIELD})*)?"
+)
+
 
 class Model(BaseModel):
     """Strict at the door: exact types, no unknown keys but `x-…`; null means the default again."""
@@ -121,6 +128,17 @@ def _own_folder(path: str) -> str:
     if not _OWN_FOLDER.fullmatch(path):
         raise ValueError("has to be an absolute path of letters, digits, . _ -, two folders deep, such as /opt/nodepkg")
     return path
+
+
+def _health_url(template: str) -> str:
+    if not template.startswith(("http://", "https://")):
+        raise ValueError("has to begin with http:// or https://")
+    if re.search(r"[{}]", re.sub(_NODE_FIELD, "", template)):
+        allowed = " ".join(f"{{{name}}}" for name in NODE_FIELDS)
+        raise ValueError(f"in braces it may have {allowed}, as they stand here, and nothing else")
+    if not _HEALTH_URL.fullmatch(template):
+        raise ValueError("is no URL such as http://{private_ip}:8080/health (a host, maybe a port, a path or a query)")
+    return template
 
 
 Text = Annotated[str, Field(min_length=1)]
@@ -265,6 +283,29 @@ class Autoscale(Model):
     health_check_grace_period: Seconds = Field(
         300, description="How long a new node is not judged.", examples=[300], json_schema_extra=_unit("seconds")
     )
+    health_url: (
+        Annotated[str, AfterValidator(_health_url), Field(json_schema_extra={"pattern": anchored(_HEALTH_URL)})] | None
+    ) = Field(
+        None,
+        description="What a node answers with 2xx when it serves; `{private_ip}`, `{public_ip}`, `{instance_id}`, "
+        "`{zone}` and `{name}` (its tag Name) stand for the node's own. Without it nothing is asked.",
+        examples=["http://{private_ip}:8080/health"],
+    )
+    health_timeout: Annotated[int, Field(ge=1)] = Field(
+        5,
+        description="How long a node may take to answer health_url.",
+        examples=[5],
+        json_schema_extra=_unit("seconds"),
+    )
+    unhealthy_after: Seconds = Field(
+        60,
+        description="How long new nodes may be too few, with the old ones still there, before a rollout goes back.",
+        examples=[60],
+        json_schema_extra=_unit("seconds"),
+    )
+    keep_old: Size = Field(
+        0, description="How many old Auto Scaling groups stay, without nodes, to go back to.", examples=[1]
+    )
     target_groups: list[Text] = Field(
         [], description="Names or ARNs of the target groups that the nodes serve.", examples=[["web-http"]]
     )
@@ -352,7 +393,7 @@ class Settings(Model):
     packer: Packer = Field(Packer(), description="How the image is built.")
     user_data: Text | None = Field(
         None,
-        description="User data of the nodes, at most 16 KB.",
+        description="User data of the nodes, at most 16 KB; default: a script that writes the dna and runs Chef.",
         examples=["#!/bin/sh\necho hello\n"],
         json_schema_extra={"maxLength": MOST_USER_DATA},
     )

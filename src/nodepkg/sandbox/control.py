@@ -18,11 +18,17 @@ PREFIX = "/_nodepkg/"
 
 
 class Control:
-    """WSGI application for PREFIX. `stop` is called once the answer to a stop is on its way; without it, 501."""
+    """WSGI application for PREFIX. `stop` is called once the answer to a stop is on its way; without it, 501.
 
-    def __init__(self, sandbox_id: str, stop: Callable[[], None] | None) -> None:
+    `also_forget` is called by a reset.
+    """
+
+    def __init__(
+        self, sandbox_id: str, stop: Callable[[], None] | None, *, also_forget: Callable[[], None] | None = None
+    ) -> None:
         self._id = sandbox_id
         self._stop = stop
+        self._also_forget = also_forget
         self._seed = Seed()
         self._lock = threading.Lock()
         self._paths: dict[tuple[str, str], Callable[[Request], Response]] = {
@@ -63,6 +69,8 @@ class Control:
 
         with self._lock:
             moto_seed.forget_everything()
+            if self._also_forget:
+                self._also_forget()
             moto_seed.apply(self._seed)
         return _json({})
 

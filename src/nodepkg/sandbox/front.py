@@ -10,6 +10,8 @@ from nodepkg.sandbox.crashes import Crashes
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from nodepkg.sandbox.realistic import Realistic
+
 Layer = Callable[["WSGIApplication"], "WSGIApplication"]
 
 
@@ -17,7 +19,7 @@ class Front:
     """The WSGI application of a sandbox.
 
     A layer wraps an application in another one (time, throttling, faults); each wraps those before it, and all of them
-    wrap the addresses, so a layer sees what the client sees.
+    wrap the addresses, so a layer sees what the client sees. `realistic` is next to moto.
     """
 
     def __init__(
@@ -27,9 +29,10 @@ class Front:
         sandbox_id: str = "",
         stop: Callable[[], None] | None = None,
         layers: Sequence[Layer] = (),
+        realistic: "Realistic | None" = None,
     ) -> None:
-        self._control = Control(sandbox_id, stop)
-        self._aws: WSGIApplication = LoopbackAddresses(Crashes(app))
+        self._control = Control(sandbox_id, stop, also_forget=realistic.forget if realistic else None)
+        self._aws: WSGIApplication = LoopbackAddresses(Crashes(realistic(app) if realistic else app))
         for layer in layers:
             self._aws = layer(self._aws)
 

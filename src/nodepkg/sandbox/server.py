@@ -11,8 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nodepkg.sandbox.front import Front, Layer
+
+if TYPE_CHECKING:
+    from nodepkg.sandbox.realistic import Realistic
 
 # moto reads these when it is imported. Its 1301 stock images make every DescribeImages slow; without the checks it
 # launches images, types and keys that do not exist; with its CORS headers any web page could read the answers.
@@ -25,7 +29,13 @@ MOTO_SETTINGS = {
 }
 
 
-def front(*, sandbox_id: str = "", stop: Callable[[], None] | None = None, layers: Sequence[Layer] = ()) -> Front:
+def front(
+    *,
+    sandbox_id: str = "",
+    stop: Callable[[], None] | None = None,
+    layers: Sequence[Layer] = (),
+    realistic: "Realistic | None" = None,
+) -> Front:
     """moto with the sandbox's settings behind a Front. What of moto is imported already keeps the settings it read."""
     os.environ.update(MOTO_SETTINGS)
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -33,7 +43,8 @@ def front(*, sandbox_id: str = "", stop: Callable[[], None] | None = None, layer
     from nodepkg.sandbox import moto_repairs
 
     moto_repairs.install()
-    return Front(DomainDispatcherApplication(create_backend_app), sandbox_id=sandbox_id, stop=stop, layers=layers)
+    moto = DomainDispatcherApplication(create_backend_app)
+    return Front(moto, sandbox_id=sandbox_id, stop=stop, layers=layers, realistic=realistic)
 
 
 def serve(state: Path) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from nodepkg import __version__
 from nodepkg.clients.aws.buckets import Buckets
+from nodepkg.clients.aws.clock import AwsClock, uptime
 from nodepkg.errors import AwsError, CredentialsError
 
 Found = TypeVar("Found")
@@ -37,7 +38,7 @@ class Account:
     """The account that commands talk to: the user's own, or with `endpoint` the embedded one.
 
     With an endpoint nothing of the user's AWS configuration is read, and a request to any other host
-    is refused before it is sent.
+    is refused before it is sent. `uptime` is the local clock, for ages.
     """
 
     retry_mode = "adaptive"
@@ -49,9 +50,12 @@ class Account:
         endpoint: str | None = None,
         say: Callable[[str], None] | None = None,
         trace: Callable[[str], None] | None = None,
+        uptime: Callable[[], float] = uptime,
     ) -> None:
         self.profile = profile
         self.endpoint = endpoint
+        self.uptime = uptime
+        self._clock = AwsClock(uptime)
         self._say = say
         self._trace = trace
         self._session: Any = None
@@ -68,17 +72,25 @@ class Account:
                     self._clients[key] = self._make(service, region)
             return self._clients[key]
 
+    def now(self) -> float:
+        """The time in seconds since the epoch by AWS's clock, as far as replies to this account have told it."""
+        return self._clock.now()
+
     @contextmanager
-    def checked(self, check: Callable[[], None]) -> Iterator[None]:
+    def checked(self, check: Callable[[str], None]) -> Iterator[None]:
         """Calls `check` before each try of every call that this thread makes here; what it raises ends the call.
 
-        A call may have waited long for its turn, and again before it is tried another time.
+        It is told the operation, such as `DescribeImages`. A call may have waited long for its turn, and again before
+        it is tried another time. What `check` itself calls is not checked. Within another `checked` both hold.
         """
-        self._thread.check = check
-        try:
+        with self._checking((*self._checks, check)):
             yield
-        finally:
-            del self._thread.check
+
+    @contextmanager
+    def unchecked(self) -> Iterator[None]:
+        """Within it the calls of this thread are not checked."""
+        with self._checking(()):
+            yield
 
     def require_credentials(self) -> None:
         """Raises CredentialsError if there are none; asks AWS nothing."""
@@ -109,6 +121,18 @@ class Account:
             paginator = client.get_paginator(operation)
             return [item for page in paginator.paginate(**arguments) for item in page.get(key, [])]
 
+    @property
+    def _checks(self) -> tuple[Callable[[str], None], ...]:
+        return getattr(self._thread, "checks", ())
+
+    @contextmanager
+    def _checking(self, checks: tuple[Callable[[str], None], ...]) -> Iterator[None]:
+        before, self._thread.checks = self._checks, checks
+        try:
+            yield
+        finally:
+            self._thread.checks = before
+
     def _make(self, service: str, region: str) -> Any:
         from botocore.config import Config
 
@@ -133,6 +157,7 @@ class Account:
                 "request-created.ec2", lambda operation_name, **_: buckets.take(operation_name)
             )
         client.meta.events.register_last("before-send", self._check)  # behind botocore's own waiting
+        client.meta.events.register("response-received", self._hear)
         client.meta.events.register("needs-retry", self._tell_a_retry)
         if self._trace:
             client.meta.events.register("before-call", self._tell)
@@ -156,9 +181,16 @@ class Account:
         if urlsplit(request.url).netloc != urlsplit(str(self.endpoint)).netloc:
             raise AssertionError(f"a sandbox command was about to call {request.url}")
 
-    def _check(self, **_: Any) -> None:
-        if check := getattr(self._thread, "check", None):
-            check()
+    def _check(self, event_name: str, **_: Any) -> None:
+        operation = event_name.rpartition(".")[2]  # before-send.SERVICE.OPERATION
+        checks = self._checks
+        with self.unchecked():
+            for check in checks:
+                check(operation)
+
+    def _hear(self, response_dict: dict[str, Any] | None, **_: Any) -> None:
+        if response_dict:
+            self._clock.hear(response_dict["headers"].get("Date"))
 
     def _tell_a_retry(self, operation: Any, attempts: int, caught_exception: Exception | None, **_: Any) -> None:
         from botocore.exceptions import BotoCoreError

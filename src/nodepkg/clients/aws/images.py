@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nodepkg.clients.aws.account import aws_errors
-from nodepkg.clients.aws.regional import Regional, unless
+from nodepkg.clients.aws.regional import Regional, in_parts, unless
 from nodepkg.clients.aws.tags import Tags, filters, tag_list, tags_of
 
 PAGE = {"PageSize": 1000}  # the most that EC2 gives of images and snapshots
@@ -69,10 +69,14 @@ class Images(Regional):
         found = self._listed(owners, [*_wanted("name", name), *_wanted("state", "available")])
         return found[-1] if found else None
 
+    def owned_of(self, ids: Iterable[str]) -> list[Image]:
+        """The account's own images of these ids, oldest first."""
+        parts = in_parts(sorted(set(ids)), FILTER_VALUES)
+        return [image for part in parts for image in self._listed(["self"], _wanted("image-id", *part))]
+
     def existing(self, ids: Iterable[str]) -> set[str]:
         """Those of the ids of which there is an image that we may see, whoever owns it."""
-        wanted = sorted(set(ids))
-        parts = [wanted[start : start + FILTER_VALUES] for start in range(0, len(wanted), FILTER_VALUES)]
+        parts = in_parts(sorted(set(ids)), FILTER_VALUES)
         return {image.id for part in parts for image in self._listed([], _wanted("image-id", *part))}
 
     def launch_permissions(self, image: str) -> list[str]:

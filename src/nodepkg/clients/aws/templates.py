@@ -1,11 +1,11 @@
 """EC2's launch templates and their versions. Lists are read to their last page."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from nodepkg.clients.aws.account import aws_errors
-from nodepkg.clients.aws.regional import Regional
+from nodepkg.clients.aws.regional import Regional, in_parts, unless
 from nodepkg.clients.aws.tags import Tags, tag_list, tags_of
 from nodepkg.errors import AwsError
 
@@ -14,13 +14,18 @@ NO_SUCH_TEMPLATE = (
     "InvalidLaunchTemplateId.VersionNotFound",
     "InvalidLaunchTemplateName.NotFoundException",
 )
+_VERSION_GONE = ("launchTemplateIdDoesNotExist", "launchTemplateNameDoesNotExist", "launchTemplateVersionDoesNotExist")
 VERSIONS_OF_ONE = 200  # the most versions that one call may name
+FILTER_VALUES = 200  # the most that one filter may have
 LARGE_PAGES = {"PageSize": 200}  # the most that EC2 gives of launch templates and versions
 
 
 @dataclass(frozen=True)
 class TemplateVersion:
-    """One version of a launch template, which is named by `template`; `image` may be a `resolve:ssm:…`."""
+    """One version of a launch template, which is named by `template`; `image` may be a `resolve:ssm:…`.
+
+    `data` is EC2's LaunchTemplateData.
+    """
 
     template: str
     number: int
@@ -28,6 +33,18 @@ class TemplateVersion:
     default: bool
     description: str = ""
     template_id: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A launch template; `default` and `latest` are numbers of versions."""
+
+    id: str
+    name: str
+    tags: Tags
+    default: int
+    latest: int
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,17 @@ class LaunchTemplates(Regional):
         wanted = [{"Name": "launch-template-name", "Values": [template]}]
         found = self.pages("describe_launch_templates", "LaunchTemplates", Filters=wanted, PaginationConfig=LARGE_PAGES)
         return tags_of(found[0]) if found else None
+
+    def named(self, names: Iterable[str]) -> dict[str, Template]:
+        """By name; one call for up to 200. Those that are not there are left out."""
+        found = dict[str, Template]()
+        for part in in_parts(sorted(set(names)), FILTER_VALUES):
+            wanted = [{"Name": "launch-template-name", "Values": list(part)}]
+            for raw in self.pages(
+                "describe_launch_templates", "LaunchTemplates", Filters=wanted, PaginationConfig=LARGE_PAGES
+            ):
+                found[raw["LaunchTemplateName"]] = _template(raw)
+        return found
 
     def versions(self, template: str) -> list[TemplateVersion]:
         """All versions of a launch template, by its name; none if there is no such template."""
@@ -72,7 +100,7 @@ class LaunchTemplates(Regional):
         by = _by(pins[0])
         versions = sorted({pin.version for pin in pins})
         try:
-            parts = [versions[start : start + VERSIONS_OF_ONE] for start in range(0, len(versions), VERSIONS_OF_ONE)]
+            parts = in_parts(versions, VERSIONS_OF_ONE)
             return [version for part in parts for version in self._read(**by, Versions=part)]
         except AwsError as error:
             if error.code not in NO_SUCH_TEMPLATE:
@@ -113,9 +141,31 @@ class LaunchTemplates(Regional):
             made = self.client.create_launch_template_version(**given, LaunchTemplateData=data)
             return int(made["LaunchTemplateVersion"]["VersionNumber"])
 
+    def set_default_version(self, template: str, number: int) -> None:
+        """What starts nodes from this template without naming a version takes this one from now on."""
+        with aws_errors(f"default version of launch template {template}"):
+            self.client.modify_launch_template(LaunchTemplateName=template, DefaultVersion=str(number))
+
+    def delete_versions(self, template: str, numbers: Iterable[int]) -> dict[int, str]:
+        """Why EC2 has left which of them, by number; one that is gone already is as good as deleted."""
+        left: dict[int, str] = {}
+        for part in in_parts([str(number) for number in sorted(numbers)], VERSIONS_OF_ONE):
+            with unless(f"delete versions of launch template {template}", *NO_SUCH_TEMPLATE):
+                told = self.client.delete_launch_template_versions(LaunchTemplateName=template, Versions=list(part))
+                for raw in told.get("UnsuccessfullyDeletedLaunchTemplateVersions", []):
+                    error = raw.get("ResponseError", {})
+                    if error.get("Code") not in _VERSION_GONE:
+                        left[int(raw["VersionNumber"])] = f"{error.get('Code')}: {error.get('Message', '')}"
+        return left
+
 
 def _by(pin: TemplatePin) -> dict[str, str | None]:
     return {"LaunchTemplateId": pin.id} if pin.id else {"LaunchTemplateName": pin.name}
+
+
+def _template(raw: Mapping[str, Any]) -> Template:
+    default, latest = int(raw.get("DefaultVersionNumber", 0)), int(raw.get("LatestVersionNumber", 0))
+    return Template(raw["LaunchTemplateId"], raw["LaunchTemplateName"], tags_of(raw), default, latest)
 
 
 def _version(raw: Mapping[str, Any]) -> TemplateVersion:
@@ -126,4 +176,5 @@ def _version(raw: Mapping[str, Any]) -> TemplateVersion:
         default=bool(raw.get("DefaultVersion")),
         description=raw.get("VersionDescription", ""),
         template_id=raw["LaunchTemplateId"],
+        data=raw.get("LaunchTemplateData", {}),
     )

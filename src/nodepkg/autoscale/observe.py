@@ -1,0 +1,372 @@
+"""What AWS and the nodes themselves show of groups: calls grow with pages, target groups and urls, not with groups."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
+
+from nodepkg.autoscale.carry import invoking_alarms, plan_alarms, plan_carry
+from nodepkg.autoscale.claim import generation
+from nodepkg.autoscale.housekeeping import running_version, served, surplus, template_changes
+from nodepkg.autoscale.journal import PHASE, Phase, Record, read
+from nodepkg.autoscale.steps import Change
+from nodepkg.autoscale.view import Asg, Goal, Node, Terms, View
+from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.alarms import Alarm, Alarms
+from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, Member
+from nodepkg.clients.aws.balancing import LoadBalancing
+from nodepkg.clients.aws.ec2 import Ec2
+from nodepkg.clients.aws.images import Image, Images
+from nodepkg.clients.aws.scaling import Extras, Scaling
+from nodepkg.clients.aws.templates import LaunchTemplates, Template
+from nodepkg.errors import NodepkgError
+from nodepkg.launch import MANAGED
+from nodepkg.ready import Health, address, unready
+
+
+class Web(Protocol):
+    """Asks urls: each with "" if it answers with 2xx within `timeout` seconds, else why not (clients/web.py)."""
+
+    def __call__(self, urls: Collection[str], *, timeout: float) -> Mapping[str, str]: ...
+
+
+def web_of(account: Account) -> Web:
+    """What asks the nodes of this account; those of the embedded one are on loopback addresses."""
+    from nodepkg.clients.web import answering
+
+    return partial(answering, loopback_only=account.endpoint is not None)
+
+
+def readiness(
+    account: Account,
+    region: str,
+    asgs: Sequence[AutoScalingGroup],
+    *,
+    health: Mapping[str, Health],
+    web: Web,
+    also: Mapping[str, Collection[str]] = {},
+) -> dict[str, tuple[Node, ...]]:
+    """The nodes of each group, by the group's name.
+
+    `health` says what the nodes of a group, by its name, are asked. In its attached target groups each node is looked
+    for, and in those that `also` has for the group (ARNs), from which it may have been detached. Calls: one for up to
+    100 nodes in service, one for each target group, and where urls are to be asked one for up to 200 nodes.
+    """
+    ec2 = Ec2(account, region)
+    checks = ec2.status_checks(one.id for asg in asgs for one in asg.members if one.lifecycle == "InService")
+    asked = {asg.name: health[asg.name] for asg in asgs if asg.name in health and health[asg.name].url}
+    to_ask = {
+        member.id: asked[asg.name]
+        for asg in asgs
+        if asg.name in asked
+        for member in asg.members
+        if not _lacks(member, checks, "")
+    }
+    wrong = _wrong_answers(ec2, to_ask, web)
+    targets = {asg.name: {*asg.target_groups, *also.get(asg.name, ())} for asg in asgs}
+    states = _states(LoadBalancing(account, region).target_health, targets.values())
+    return {
+        asg.name: tuple(
+            _node(
+                member,
+                checks=checks,
+                wrong=wrong.get(member.id, ""),
+                answers=asg.name not in asked or wrong.get(member.id) == "",
+                states={arn: states[arn] for arn in sorted(targets[asg.name])},
+            )
+            for member in asg.members
+        )
+        for asg in asgs
+    }
+
+
+def _states(
+    ask: Callable[[str], Mapping[str, str]], targets: Collection[Collection[str]]
+) -> dict[str, Mapping[str, str]]:
+    """Of each target group, once: instance -> state."""
+    return {arn: ask(arn) for arn in sorted({arn for arns in targets for arn in arns})}
+
+
+def _wrong_answers(ec2: Ec2, to_ask: Mapping[str, Health], web: Web) -> dict[str, str]:
+    """What is wrong with the answer of each of these instances, "" for nothing."""
+    addresses = ec2.addresses(to_ask)
+    urls = {
+        instance: address(asked.url, addresses[instance]) if instance in addresses else ""
+        for instance, asked in to_ask.items()
+    }
+    answers: dict[tuple[str, float], str] = {}
+    for timeout in {asked.timeout for asked in to_ask.values()}:
+        alike = {urls[instance] for instance, asked in to_ask.items() if asked.timeout == timeout and urls[instance]}
+        answers |= {(url, timeout): why for url, why in web(sorted(alike), timeout=timeout).items()}
+    return {
+        instance: answers[urls[instance], asked.timeout]
+        if urls[instance]
+        else f"EC2 does not tell of all that {asked.url} names"
+        for instance, asked in to_ask.items()
+    }
+
+
+def _node(
+    member: Member, *, checks: Mapping[str, str], wrong: str, answers: bool, states: Mapping[str, Mapping[str, str]]
+) -> Node:
+    return Node(
+        member.id,
+        member.lifecycle,
+        healthy=_is_healthy(member),
+        checks=checks.get(member.id) == "ok",
+        answers=answers,
+        targets=tuple((arn, found[member.id]) for arn, found in states.items() if member.id in found),
+        protected=member.protected,
+        why=_lacks(member, checks, wrong),
+    )
+
+
+def _is_healthy(member: Member) -> bool:
+    return member.health.lower() == "healthy"
+
+
+def _lacks(member: Member, checks: Mapping[str, str], answer: str) -> str:
+    return unready(lifecycle=member.lifecycle, health=member.health, checks=checks.get(member.id, ""), answer=answer)
+
+
+def nothing(_: View) -> Change | None:
+    """The claim of who begins nothing."""
+    return None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Of which group an observation is wanted, and by whom: see View for `goal`, `terms` and `aim`.
+
+    `claim` is given the view of a group that has no new one, and says what begins what is wanted; None if nothing is.
+    """
+
+    group: str
+    region: str
+    terms: Terms
+    goal: Goal = Goal.UPDATE
+    health: Health = Health()  # noqa: RUF009 - frozen
+    aim: str = ""
+    claim: Callable[[View], Change | None] = nothing
+
+
+@dataclass(frozen=True)
+class Observation:
+    """`asgs` are all that carry the group's tag, by name, also those that are not nodepkg's.
+
+    `error`: what the subject's `claim` raised; the view has none then.
+    """
+
+    view: View
+    asgs: tuple[AutoScalingGroup, ...] = ()
+    error: NodepkgError | None = None
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who is who among the ASGs of a group; see View."""
+
+    subject: Subject
+    asgs: tuple[AutoScalingGroup, ...]
+    old: AutoScalingGroup | None = None
+    new: AutoScalingGroup | None = None
+    kept: tuple[AutoScalingGroup, ...] = ()
+    record: Record | None = None
+
+    @property
+    def pair(self) -> tuple[AutoScalingGroup, AutoScalingGroup] | None:
+        return (self.old, self.new) if self.old and self.new else None
+
+    @property
+    def holds(self) -> bool:
+        return self.pair is not None and self.record is not None and self.record.phase is Phase.HOLD
+
+    @property
+    def undoes(self) -> bool:
+        return self.pair is not None and self.record is not None and self.record.phase is Phase.ROLLBACK
+
+    @property
+    def is_done(self) -> bool:
+        return self.record is not None and self.record.phase is Phase.DONE
+
+    @property
+    def players(self) -> list[AutoScalingGroup]:
+        return [asg for asg in (self.old, self.new) if asg]
+
+    @property
+    def left(self) -> dict[str, frozenset[str]]:
+        """The target groups that nodes of O and N may have been detached from: only there it shows that they drain."""
+        return (
+            {self.old.name: self.record.old_targets, self.new.name: self.record.targets}
+            if self.old and self.new and self.record
+            else {}
+        )
+
+
+def cast(subject: Subject, asgs: Iterable[AutoScalingGroup]) -> Cast:
+    """An ASG is the group's only with nodepkg's tag; what is not is shown, and has no part."""
+    tagged = tuple(asg for asg in asgs if asg.tags.get("group") == subject.group)
+    ours = sorted((asg for asg in tagged if asg.tags.get(MANAGED) == "true"), key=lambda asg: generation(asg.name))
+    new = next((asg for asg in reversed(ours) if read(asg.tags)), None)
+    record = read(new.tags) if new else None
+    if record:
+        old = next((asg for asg in tagged if asg.name == record.old), None)
+    else:
+        old = next((asg for asg in ours if asg.tags.get(PHASE) == Phase.SERVING), None)
+    kept = tuple(asg for asg in ours if asg.tags.get(PHASE) == Phase.KEPT and asg is not old)
+    return Cast(subject, tagged, old, new, kept, record)
+
+
+def observe(account: Account, subjects: Iterable[Subject], *, web: Web) -> dict[str, Observation]:
+    """By group. Raises AwsError if anything cannot be read; what a claim raises is in that group's observation."""
+    by_region: dict[str, list[Subject]] = {}
+    for subject in subjects:
+        by_region.setdefault(subject.region, []).append(subject)
+    return {
+        name: observation
+        for region, wanted in by_region.items()
+        for name, observation in _Region(account, region, web).observe(wanted).items()
+    }
+
+
+@dataclass
+class _Region:
+    """One observation of one region."""
+
+    account: Account
+    region: str
+    web: Web
+    extras: dict[str, Extras] = field(default_factory=dict)
+    alarms: dict[str, Alarm] = field(default_factory=dict)
+
+    def observe(self, subjects: Sequence[Subject]) -> dict[str, Observation]:
+        found = AutoScaling(self.account, self.region).groups_tagged("group", {one.group for one in subjects})
+        casts = [cast(subject, found) for subject in subjects]
+        nodes = self._nodes(casts)
+        self._read_extras(casts)
+        observations = {one.subject.group: self._observation(one, nodes) for one in casts}
+        for name, changes in self._housekeeping(casts, observations).items():
+            before = observations[name]
+            observations[name] = replace(before, view=replace(before.view, housekeeping=changes))
+        return observations
+
+    def _nodes(self, casts: Sequence[Cast]) -> Mapping[str, tuple[Node, ...]]:
+        asgs = [asg for one in casts for asg in one.players]
+        health = {asg.name: one.subject.health for one in casts for asg in one.players}
+        also = {name: targets for one in casts for name, targets in one.left.items()}
+        return readiness(self.account, self.region, asgs, health=health, web=self.web, also=also)
+
+    def _read_extras(self, casts: Iterable[Cast]) -> None:
+        """Only of groups whose rollout is where something of it counts."""
+        hold = [asg.name for one in casts if one.holds and one.pair for asg in one.pair]
+        rollback = [asg.name for one in casts if one.undoes and one.pair for asg in one.pair]
+        scaling = Scaling(self.account, self.region)
+        if hold or rollback:
+            policies = scaling.policies([*hold, *rollback])
+            self.extras = {name: Extras(name, found) for name, found in policies.items()}
+        if hold:
+            schedules, notifications = scaling.scheduled_actions(hold), scaling.notifications(hold)
+            for name in hold:
+                self.extras[name] = replace(
+                    self.extras[name], schedules=schedules[name], notifications=notifications[name]
+                )
+        names = {name for extras in self.extras.values() for name in invoking_alarms(extras.policies)}
+        if names:
+            self.alarms = {alarm.name: alarm for alarm in Alarms(self.account, self.region).named(names)}
+
+    def _observation(self, one: Cast, nodes: Mapping[str, tuple[Node, ...]]) -> Observation:
+        subject = one.subject
+        old, new = (_asg(asg, nodes) if asg else None for asg in (one.old, one.new))
+        kept = tuple(_asg(asg, nodes) for asg in one.kept)
+        view = View(subject.goal, subject.terms, old, new, kept, aim=subject.aim)
+        if one.pair:
+            return Observation(self._with_extras(view, one), one.asgs)
+        if one.new is None and not subject.aim:
+            try:
+                return Observation(replace(view, claim=subject.claim(view)), one.asgs)
+            except NodepkgError as error:
+                return Observation(view, one.asgs, error)
+        return Observation(view, one.asgs)
+
+    def _with_extras(self, view: View, one: Cast) -> View:
+        if not one.pair or not (one.holds or one.undoes):
+            return view
+        old, new = (self.extras[asg.name] for asg in one.pair)
+        source, target = (old, new) if one.holds else (new, old)
+        alarms = plan_alarms(source, target, self.alarms.values(), region=self.region)
+        carry = plan_carry(old, new, region=self.region, now=self.account.now()) if one.holds else ()
+        return replace(view, carry=carry, alarms=alarms)
+
+    def _housekeeping(
+        self, casts: Iterable[Cast], observations: Mapping[str, Observation]
+    ) -> dict[str, tuple[Change, ...]]:
+        """Of the groups whose rollout is done, and of those that have none, and of which nothing is wanted."""
+        due = {
+            one.subject.group: one
+            for one in casts
+            if one.is_done or (one.new is None and one.old and not _begins(observations[one.subject.group]))
+        }
+        if not due:
+            return {}
+        templates = LaunchTemplates(self.account, self.region).named(due)
+        served_by = {name: one.record.image for name, one in due.items() if one.record and one.is_done}
+        images = {image.id: image for image in Images(self.account, self.region).owned_of(served_by.values())}
+        lists = _Versions(self.account, self.region)
+        return {
+            name: (
+                *self._surplus(one, observations[name].view),
+                *lists.changes(one, templates.get(name)),
+                *self._served(one, images),
+            )
+            for name, one in due.items()
+        }
+
+    def _surplus(self, one: Cast, view: View) -> tuple[Change, ...]:
+        if not one.is_done:
+            return ()
+        kept = (*view.kept, *([view.old] if view.old and view.old.phase == Phase.KEPT else []))
+        return surplus(self.region, kept, one.subject.terms.keep_old)
+
+    def _served(self, one: Cast, images: Mapping[str, Image]) -> tuple[Change, ...]:
+        if not (one.new and one.record and one.is_done):
+            return ()
+        return served(self.region, one.new.name, images.get(one.record.image))
+
+
+def _begins(observation: Observation) -> bool:
+    return observation.view.claim is not None or observation.error is not None
+
+
+@dataclass
+class _Versions:
+    """Of launch templates; all ASGs of the region are read if a version may have to go, and then once."""
+
+    account: Account
+    region: str
+    users: list[AutoScalingGroup] | None = None
+
+    def changes(self, one: Cast, template: Template | None) -> tuple[Change, ...]:
+        running = one.new or one.old
+        number = running_version(running, template) if running else None
+        if not running or not template or number is None:
+            return ()
+        if not one.is_done and number == template.default == template.latest:
+            return ()  # as the last rollout has left it
+        versions = LaunchTemplates(self.account, self.region).all_versions(template.id)
+        if self.users is None:
+            self.users = AutoScaling(self.account, self.region).groups()
+        return template_changes(self.region, running, template, versions, self.users)
+
+
+def _asg(raw: AutoScalingGroup, nodes: Mapping[str, tuple[Node, ...]]) -> Asg:
+    return Asg(
+        name=raw.name,
+        min=raw.min,
+        max=raw.max,
+        desired=raw.desired,
+        tags=raw.tags,
+        suspended=raw.suspended,
+        targets=frozenset(raw.target_groups),
+        nodes=nodes.get(raw.name, ()),
+        deleting=bool(raw.status),
+    )

@@ -1,0 +1,25 @@
+"""How long things take."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Realism:
+    """Seconds, short ones by default: what takes AWS minutes can be watched. Quotas and retries are AWS's in kind."""
+
+    pending_seconds: float = 5.0
+    """From the launch of a node until EC2 says `running`."""
+    status_check_seconds: float = 5.0
+    """From then until its status checks say `ok`, or `impaired`."""
+    health_seconds: float = 5.0
+    """From the registration of a target until it is healthy, or unhealthy."""
+    drain_seconds: float = 5.0
+    """From the deregistration of a target until it is gone."""
+    termination_seconds: float = 5.0
+    """From the end of draining, and of lifecycle hooks, until the node is gone."""
+    notice_seconds: float = 2.0
+    """Until a group notices that a node of it has become sick."""
+    retry_seconds: float = 20.0
+    """After a launch that failed, until the next one is tried."""
+    delete_seconds: float = 3.0
+    """From the request to delete a group until its name is free."""

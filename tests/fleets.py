@@ -1,0 +1,211 @@
+"""Auto Scaling groups that take their time, in this process and on a virtual clock: an hour in a millisecond.
+
+`with fleet(*layers, pending=30, drain=60) as rig:` gives `rig.account`, whose waiting is the clock's too, `rig.clock`,
+and `rig.world(region)`: what a test may do to a region, and what it has seen of it.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from botocore.retries import standard
+from werkzeug.http import http_date
+from werkzeug.serving import make_server
+
+from nodepkg.clients.aws.buckets import Bucket, Buckets
+from nodepkg.sandbox import moto_seed
+from nodepkg.sandbox.front import Layer
+from nodepkg.sandbox.realistic import Realism, Realistic, VirtualClock
+from nodepkg.sandbox.seed import Seed, SeedImage, SeedRegion
+from nodepkg.sandbox.server import front
+from tests.faults.server import QuickAccount, Quiet
+from tests.regions import Region
+
+REGION = "us-east-1"
+STOCK_IMAGE = "ami-1ebb2077"
+
+
+class Killed(BaseException):
+    """The process would have been killed here: no `except Exception` of the program sees it."""
+
+
+class FleetAccount(QuickAccount):
+    """Waits on the rig's clock: for its turn, and before it tries again. Can be stopped at its n-th request."""
+
+    def __init__(self, endpoint: str, clock: VirtualClock) -> None:
+        super().__init__(endpoint=endpoint)
+        self._rig_clock = clock
+        self.sent: list[str] = []
+        self._stop: tuple[int, str] | None = None
+        self._counting = threading.Lock()
+
+    def now(self) -> float:
+        return self._rig_clock.now()
+
+    def stop_at(self, n: int, when: str) -> None:
+        """The n-th request from now on (from 1; each try is one) raises Killed `before` it is sent, or `after`."""
+        with self._counting:
+            self._stop = (len(self.sent) + n, when)
+
+    def stop_never(self) -> None:
+        with self._counting:
+            self._stop = None
+
+    def _make(self, service: str, region: str) -> Any:
+        client = super()._make(service, region)
+        events, name = client.meta.events, client.meta.service_model.service_id.hyphenize()
+        events.unregister(f"needs-retry.{name}", unique_id=f"retry-config-{name}")
+        handler = standard.register_retry_handler(client, 10)
+        events.unregister(f"needs-retry.{name}", unique_id=f"retry-config-{name}")
+        events.register(f"needs-retry.{name}", partial(self._wait_for_retry, handler))
+        if service == "ec2":
+            self._use_the_clock(client)
+        events.register_last("before-send", self._count)
+        events.register_first("response-received", self._came_back)
+        return client
+
+    def _use_the_clock(self, client: Any) -> None:
+        """The request limits that the program keeps by itself."""
+        buckets = Buckets(partial(Bucket, clock=self._rig_clock.now, sleep=self._rig_clock.sleep))
+        emitter = client.meta.events
+        for handler in list(emitter._emitter._handlers.prefix_search("request-created.ec2")):
+            if getattr(handler, "__name__", "") == "<lambda>":
+                emitter.unregister("request-created.ec2", handler)
+        emitter.register_first("request-created.ec2", lambda operation_name, **_: buckets.take(operation_name))
+
+    def _wait_for_retry(self, handler: Any, **event: Any) -> float | None:
+        delay = handler.needs_retry(**event)
+        if delay is None:
+            return None
+        self._rig_clock.sleep(delay)
+        return 0.0
+
+    def _count(self, event_name: str, **_: Any) -> None:
+        with self._counting:
+            self.sent.append(event_name.rpartition(".")[2])
+            stop = self._stop == (len(self.sent), "before")
+        if stop:
+            raise Killed(f"before request {len(self.sent)}, {self.sent[-1]}")
+
+    def _came_back(self, event_name: str, **_: Any) -> None:
+        with self._counting:
+            stop = self._stop is not None and self._stop == (len(self.sent), "after")
+        if stop:
+            raise Killed(f"after request {len(self.sent)}, {self.sent[-1]}")
+
+
+class Rig:
+    """An embedded AWS on a virtual clock."""
+
+    def __init__(self, realistic: Realistic, clock: VirtualClock, account: FleetAccount) -> None:
+        self.realistic, self.clock, self.account = realistic, clock, account
+        self._regions: dict[str, Region] = {}
+
+    @property
+    def endpoint(self) -> str:
+        return str(self.account.endpoint)
+
+    def client(self, service: str, region: str = REGION) -> Any:
+        return self.account.client(service, region)
+
+    def world(self, region: str = REGION) -> Region:
+        if region not in self._regions:
+            self._regions[region] = Region(self.realistic, region)
+        return self._regions[region]
+
+    def group(
+        self,
+        name: str,
+        desired: int = 1,
+        *,
+        least: int = 0,
+        most: int = 4,
+        tag: str = "bee",
+        image: str = STOCK_IMAGE,
+        target_groups: Sequence[str] = (),
+        zones: Sequence[str] = ("us-east-1a", "us-east-1b"),
+        **settings: Any,
+    ) -> str:
+        """A new Auto Scaling group, made as a user would, with the tag `group`; its nodes are only just launched."""
+        template = f"template-{image}"
+        if not self.client("ec2").describe_launch_templates(
+            Filters=[{"Name": "launch-template-name", "Values": [template]}]
+        )["LaunchTemplates"]:
+            data = {"ImageId": image, "InstanceType": "m1.large"}
+            self.client("ec2").create_launch_template(LaunchTemplateName=template, LaunchTemplateData=data)
+        self.client("autoscaling").create_auto_scaling_group(
+            AutoScalingGroupName=name,
+            MinSize=least,
+            MaxSize=most,
+            DesiredCapacity=desired,
+            AvailabilityZones=list(zones),
+            LaunchTemplate={"LaunchTemplateName": template, "Version": "1"},
+            TargetGroupARNs=list(target_groups),
+            **{"Tags": [{"Key": "group", "Value": tag, "PropagateAtLaunch": True}], **settings},
+        )
+        return name
+
+    def wait(self, seconds: float) -> None:
+        """So much later; everything that was due has happened."""
+        self.clock.advance(seconds)
+        self.realistic.catch_up()
+
+
+def _handler(clock: VirtualClock) -> type[Quiet]:
+    """The Date header of every reply is the rig's time."""
+
+    class Handler(Quiet):
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return http_date(clock.now() if timestamp is None else timestamp)
+
+    return Handler
+
+
+@contextmanager
+def fleet(
+    *layers: Layer,
+    pending: float = 30,
+    checks: float = 60,
+    healthy: float = 20,
+    drain: float = 60,
+    termination: float = 30,
+    notice: float = 15,
+    retry: float = 60,
+    delete: float = 20,
+    start: float | None = None,
+) -> Iterator[Rig]:
+    """A rig of which each of these takes so many (virtual) seconds, behind the layers, the last outermost.
+
+    It has the image STOCK_IMAGE and the type m1.large in REGION.
+    """
+    clock = VirtualClock(start)
+    realistic = Realistic(
+        clock,
+        Realism(
+            pending_seconds=pending,
+            status_check_seconds=checks,
+            health_seconds=healthy,
+            drain_seconds=drain,
+            termination_seconds=termination,
+            notice_seconds=notice,
+            retry_seconds=retry,
+            delete_seconds=delete,
+        ),
+    )
+    app = front(layers=layers, realistic=realistic)
+    moto_seed.forget_everything()
+    moto_seed.apply(
+        Seed({REGION: SeedRegion(images=(SeedImage(STOCK_IMAGE, "precise"),), instance_types=("m1.large",))})
+    )
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_handler(clock))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    rig = Rig(realistic, clock, FleetAccount(f"http://127.0.0.1:{server.port}", clock))
+    try:
+        yield rig
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
