@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
+from nodepkg.autoscale.claim import TakeKept
 from nodepkg.autoscale.journal import PHASE, Phase, Record, kept_sizes, moment, own_sizes
+from nodepkg.autoscale.observe import Observation, Subject
 from nodepkg.autoscale.steps import (
     AttachTargets,
     Change,
@@ -21,11 +23,10 @@ from nodepkg.autoscale.steps import (
     ResumeProcesses,
     Serve,
     SuspendProcesses,
-    TakeKept,
 )
-from nodepkg.autoscale.task import Look, Task
+from nodepkg.autoscale.task import Task
 from nodepkg.autoscale.view import Asg, Goal, Node, Terms, View
-from nodepkg.errors import RefusedError
+from nodepkg.errors import NodepkgError, RefusedError
 from nodepkg.lease import LostLeaseError, StaleHeartbeatError
 from nodepkg.plan import Report
 
@@ -120,15 +121,21 @@ class Sky:
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
+        changed = False
         for fleets in self.fleets.values():
             for name, fleet in list(fleets.items()):
                 if fleet.deleted is not None and self.now - fleet.deleted >= self.deletion:
                     del fleets[name]
+                    changed = True
                     continue
-                gone = [one for one in fleet.machines if one.ended and self.now - one.ended >= self.termination]
-                fleet.machines = [one for one in fleet.machines if one not in gone]
-        for group in self.fleets:
-            self.leastserving[group] = min(self.serving(group), self.leastserving.get(group, 99))
+                left = [one for one in fleet.machines if not one.ended or self.now - one.ended < self.termination]
+                changed = changed or len(left) < len(fleet.machines)
+                fleet.machines = left
+        if changed:
+            self.keep()
+
+    def count(self, group: str) -> None:
+        self.leastserving[group] = min(self.serving(group), self.leastserving.get(group, 99))
 
     def fit(self, fleet: Fleet) -> None:
         """As many nodes as desired."""
@@ -292,20 +299,26 @@ class Process:
         self.claims.append(Claim(self.sky, task.group, number, self.sky.now))
         return self.claims[-1]
 
-    def observe(self, looks: Sequence[Look]) -> Mapping[str, View]:
-        self.looks.append((self.sky.now, tuple(look.task.group for look in looks)))
+    def observe(self, subjects: Sequence[Subject]) -> Mapping[str, Observation]:
+        self.looks.append((self.sky.now, tuple(one.group for one in subjects)))
         self.on_look(len(self.looks))
         self.sky.advance(self.sky.call)
-        return {look.task.group: self._view(look) for look in looks}
+        return {one.group: self._seen(one) for one in subjects}
 
-    def _view(self, look: Look) -> View:
-        asgs = self.sky.shown(look.task.group)
+    def _seen(self, subject: Subject) -> Observation:
+        asgs = self.sky.shown(subject.group)
         new = next((asg for asg in asgs.values() if asg.record), None)
-        kept = tuple(asg for asg in asgs.values() if asg.phase == Phase.KEPT)
         record = new.record if new else None
         serving = next((asg for asg in asgs.values() if asg.phase == "serving"), None)
         old = asgs.get(record.old) if record else serving
-        return View(look.goal, look.task.terms, old, new, tuple(asg for asg in kept if asg != old))
+        kept = tuple(asg for asg in asgs.values() if asg.phase == Phase.KEPT and asg != old)
+        view = View(subject.goal, subject.terms, old, new, kept, aim=subject.aim)
+        if new or subject.aim:
+            return Observation(view)
+        try:
+            return Observation(replace(view, claim=subject.claim(view)))
+        except NodepkgError as error:
+            return Observation(view, error=error)
 
     def act(self, change: Change) -> Report:
         group = str(getattr(change, "asg", "")).rpartition("-v")[0]
@@ -314,6 +327,7 @@ class Process:
         self.sky.keep()
         self.sky.advance(self.sky.call)
         self.sky.change(group, change)
+        self.sky.count(group)
         self.sky.keep()
         self.changes.append((group, str(change)))
         if error := self.after(change):

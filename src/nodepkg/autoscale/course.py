@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from nodepkg.autoscale.journal import Phase
+from nodepkg.autoscale.observe import Observation, Subject
 from nodepkg.autoscale.rollout import Act, Refuse, Step, Wait, decide
-from nodepkg.autoscale.task import Lease, Look, Standing, Task
+from nodepkg.autoscale.task import Lease, Standing, Task
 from nodepkg.autoscale.view import EMPTY, Goal, Seen, View, remember
 from nodepkg.autoscale.writes import Writes
 
@@ -25,6 +26,7 @@ class Course:
         self.since = now
         self.wake = now + task.terms.window
         self.view: View | None = None
+        self.observation: Observation | None = None
         self.standing = Standing(task.group, "claim", "waiting for what another process may still have sent")
         self.steps = 0
         self.undoing = False
@@ -37,6 +39,7 @@ class Course:
         self._seen: Seen = {}
         self._writes = Writes()
         self._aim = ""
+        self._doubted = ("", "")
 
     @property
     def asg(self) -> str:
@@ -61,25 +64,27 @@ class Course:
         return bool(self.view and self.view.new) or self.unclear > 0
 
     @property
-    def look(self) -> Look:
-        return Look(self.task, Goal.ROLLBACK if self.undoing else self.task.goal, self._aim)
+    def subject(self) -> Subject:
+        return self.task.subject(
+            Goal.ROLLBACK if self.undoing else self.task.goal, self._aim, begins=not (self.undoing or self._aim)
+        )
 
-    def take(self, view: View, began: float, ended: float) -> Step | None:
+    def take(self, observation: Observation, began: float, ended: float) -> Step | None:
         """The step after an observation that lasted from `began` to `ended`.
 
-        None if it lacks what we have written. Raises what the task's claim raises.
+        None if it lacks what we have written. Raises what the task's claim raised.
         """
-        window = self.task.terms.window
+        window, view = self.task.terms.window, observation.view
         self._writes = self._writes.after(began - window)
         if not self._writes.show_in(view):
             return None
         if refusal := self._recognise(view):
             return refusal
         self._seen = remember(self._seen, view, ended)
-        view = replace(view, goal=self._goal(view), terms=self.task.terms, aim=self._aim, seen=self._seen, claim=None)
-        if view.new is None and not self._aim and not self.undoing and view.steady("no new", began):
-            view = replace(view, claim=self.task.claim(view))
-        self.view = view
+        view = replace(view, goal=self._goal(view), aim=self._aim, seen=self._seen)
+        self.view, self.observation = view, observation
+        if observation.error and view.new is None and view.steady("no new", began):
+            raise observation.error
         step = self._not_too_late(view, decide(view, began, region=self.task.region))
         self.standing = _standing(self.task.group, view, step)
         return step
@@ -131,10 +136,11 @@ class Course:
         self.unclear, self.not_yet_since = 0, None
         self.wake = now
 
-    def doubts(self, now: float) -> None:
+    def doubts(self, act: Act, now: float) -> None:
         """A change may have been made or not, or be made yet: what was seen counts no more."""
         self._seen = {}
-        self.unclear += 1
+        self.unclear = self.unclear + 1 if act.change.changes == self._doubted else 1
+        self._doubted = act.change.changes
         self.wake = now + self.task.terms.window
 
 

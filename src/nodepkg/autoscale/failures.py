@@ -2,12 +2,8 @@
 
 from enum import Enum
 
-from nodepkg.errors import AwsError, CredentialsError, NodepkgError
+from nodepkg.errors import AwsError, CredentialsError, NodepkgError, NotYetError
 from nodepkg.lease import LostLeaseError, StaleHeartbeatError
-
-
-class NotYetError(AwsError):
-    """AWS is still at something that has to be over first: look again."""
 
 
 class Verdict(Enum):

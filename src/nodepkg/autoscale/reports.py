@@ -66,7 +66,7 @@ class Reports:
 
     def done(self, course: Course) -> None:
         """After a rollout that another process had begun: what is wanted beyond it."""
-        if course.resumed and course.view:
+        if course.resumed and course.observation:
             with suppress(NodepkgError):
-                for told in course.task.afterwards(course.view):
+                for told in course.task.afterwards(course.observation):
                     self._watcher.note(f"{course.task.group}: {told}")

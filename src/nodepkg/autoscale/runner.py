@@ -1,15 +1,16 @@
 """Rollouts of several groups, side by side in one loop without threads: it looks, decides, and makes one change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from nodepkg.autoscale.course import Course
 from nodepkg.autoscale.failures import Verdict, is_undecided, judge
 from nodepkg.autoscale.journal import Phase
+from nodepkg.autoscale.observe import Observation
 from nodepkg.autoscale.reports import Reports
 from nodepkg.autoscale.rollout import Act, Done, Refuse, Step, Wait
 from nodepkg.autoscale.steps import Enter
 from nodepkg.autoscale.task import Order, Result, Task, Watcher, World
-from nodepkg.autoscale.view import Goal, View
+from nodepkg.autoscale.view import Goal
 from nodepkg.errors import AwsError, CredentialsError, NodepkgError, RefusedError
 from nodepkg.images.interrupts import Interrupts
 from nodepkg.lease import LostLeaseError
@@ -119,7 +120,7 @@ class Runner:
         began = self._world.now()
         try:
             with self._interrupts.at_once():
-                views = self._world.observe([course.look for course in due])
+                seen = self._world.observe([course.subject for course in due])
         except KeyboardInterrupt:
             return
         except CredentialsError as error:
@@ -133,7 +134,7 @@ class Runner:
         for course in due:
             if self.interrupted:
                 return
-            self._follow(course, views, began, ended)
+            self._follow(course, seen[course.task.group], began, ended)
 
     def _look_at_each(self, due: Sequence[Course], error: NodepkgError) -> None:
         """What is wrong with one group is no trouble of the others."""
@@ -152,9 +153,9 @@ class Runner:
         elif course.blind == 1:
             self._watcher.note(f"{course.task.group}: AWS cannot be looked at: {error.message}")
 
-    def _follow(self, course: Course, views: Mapping[str, View], began: float, ended: float) -> None:
+    def _follow(self, course: Course, seen: Observation, began: float, ended: float) -> None:
         try:
-            step = course.take(views[course.task.group], began, ended)
+            step = course.take(seen, began, ended)
         except RefusedError as error:
             self._end(course, "refused", error)
             return
@@ -209,7 +210,7 @@ class Runner:
                 if now - course.not_yet_since > NOT_YET_SECONDS:
                     self._stop(course, type(error)(told))
             case Verdict.UNCLEAR:
-                course.doubts(now)
+                course.doubts(act, now)
                 self._reports.once(course.task.group, f"it is not known whether AWS did it: {told}")
                 if course.unclear > UNCLEAR_TRIES:
                     self._stop(course, AwsError(told))

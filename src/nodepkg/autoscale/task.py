@@ -5,17 +5,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from nodepkg.autoscale.observe import Observation, Subject, nothing
 from nodepkg.autoscale.steps import Change
 from nodepkg.autoscale.view import Goal, Terms, View
 from nodepkg.errors import NodepkgError
 from nodepkg.plan import Report
+from nodepkg.ready import Health
 
 
-def nothing(_: View) -> None:
-    """The claim of a task that begins nothing."""
-
-
-def silent(_: View) -> Sequence[str]:
+def silent(_: Observation) -> Sequence[str]:
     """What a task has to say that has nothing to say."""
     return ()
 
@@ -35,19 +33,16 @@ class Task:
     run: str
     terms: Terms
     goal: Goal = Goal.UPDATE
+    health: Health = Health()  # noqa: RUF009 - frozen
     claim: Callable[[View], Change | None] = nothing
-    afterwards: Callable[[View], Sequence[str]] = silent
+    afterwards: Callable[[Observation], Sequence[str]] = silent
     result: str = "updated"
     refuse_others: bool = False
 
-
-@dataclass(frozen=True)
-class Look:
-    """An observation that is asked for: of which group, with which goal, by who works on the new group `aim`."""
-
-    task: Task
-    goal: Goal
-    aim: str = ""
+    def subject(self, goal: Goal, aim: str, *, begins: bool) -> Subject:
+        """The observation that is asked for; a task that `begins` nothing any more has no claim."""
+        claim = self.claim if begins else nothing
+        return Subject(self.group, self.region, self.terms, goal, self.health, aim, claim)
 
 
 @dataclass(frozen=True)
@@ -117,7 +112,7 @@ class World(Protocol):
         """The group's lease; raises RefusedError if somebody else has it."""
         ...
 
-    def observe(self, looks: Sequence[Look]) -> Mapping[str, View]:
+    def observe(self, subjects: Sequence[Subject]) -> Mapping[str, Observation]:
         """What there is, by group: one look at all of them."""
         ...
 
