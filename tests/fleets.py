@@ -20,6 +20,7 @@ from nodepkg.sandbox.front import Layer
 from nodepkg.sandbox.realistic import Realism, Realistic, VirtualClock
 from nodepkg.sandbox.seed import Seed, SeedImage, SeedRegion
 from nodepkg.sandbox.server import front
+from tests.answers import Answers, answering
 from tests.faults.server import QuickAccount, Quiet
 from tests.regions import Region
 
@@ -97,10 +98,11 @@ class FleetAccount(QuickAccount):
 
 
 class Rig:
-    """An embedded AWS on a virtual clock."""
+    """An embedded AWS on a virtual clock. Its nodes answer HTTP at their addresses on `answers.port`."""
 
-    def __init__(self, realistic: Realistic, clock: VirtualClock, account: FleetAccount) -> None:
+    def __init__(self, realistic: Realistic, clock: VirtualClock, account: FleetAccount, answers: Answers) -> None:
         self.realistic, self.clock, self.account = realistic, clock, account
+        self.answers = answers
         self._regions: dict[str, Region] = {}
 
     @property
@@ -174,13 +176,16 @@ def fleet(
     notice: float = 15,
     retry: float = 60,
     delete: float = 20,
-    start: float | None = None,
+    remembers: float = 0,
+    clock: VirtualClock | None = None,
 ) -> Iterator[Rig]:
     """A rig of which each of these takes so many (virtual) seconds, behind the layers, the last outermost.
 
+    A layer that needs the clock gets the same one: `fleet(Throttling(clock=clock.now), clock=clock)`. For
+    `tests.faults.stale` it has to remember as many seconds as replies may be old.
     It has the image STOCK_IMAGE and the type m1.large in REGION.
     """
-    clock = VirtualClock(start)
+    clock = clock or VirtualClock()
     realistic = Realistic(
         clock,
         Realism(
@@ -193,6 +198,7 @@ def fleet(
             retry_seconds=retry,
             delete_seconds=delete,
         ),
+        remembers=remembers,
     )
     app = front(layers=layers, realistic=realistic)
     moto_seed.forget_everything()
@@ -202,9 +208,10 @@ def fleet(
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_handler(clock))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    rig = Rig(realistic, clock, FleetAccount(f"http://127.0.0.1:{server.port}", clock))
+    account = FleetAccount(f"http://127.0.0.1:{server.port}", clock)
     try:
-        yield rig
+        with answering(realistic) as answers:
+            yield Rig(realistic, clock, account, answers)
     finally:
         server.shutdown()
         thread.join()

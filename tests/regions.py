@@ -137,8 +137,14 @@ class Region:
             return
         self._target_groups.setdefault(tag, set()).update(group.target_groups)
         counts, serving = self._counts.setdefault(tag, []), self._serving(world, tag)
-        if not counts or counts[-1].serving != serving:
-            counts.append(Count(world.now, serving))
+        if counts and counts[-1].serving == serving:
+            return
+        # Nodes that come one by one at one moment are one step; but not if others go at that moment.
+        if len(counts) > 1 and counts[-1].at == world.now:
+            before, last = counts[-2].serving, counts[-1].serving
+            if (last > before) == (serving > last):
+                counts.pop()
+        counts.append(Count(world.now, serving))
 
     def history(self, tag: str) -> Sequence[Count]:
         """How many nodes served, at each moment at which that changed."""

@@ -1,15 +1,15 @@
 """A small AWS, one group of it, and a process that rolls out: values only, so that every state can be visited.
 
-Time is counted in ticks, and a consistency window is one. All moments are relative to now, and are cut off where nothing
-depends on them any more, so the states are finite.
+Time is counted in ticks, and a consistency window is one. All moments are relative to now, and are cut off where
+nothing depends on them any more, so the states are finite.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from nodepkg.autoscale.journal import Phase, Record, Sizes
+from nodepkg.autoscale.journal import Phase, Record
 from nodepkg.autoscale.rollout import Act, Done, Refuse, Step, Wait, decide
 from nodepkg.autoscale.steps import (
     AttachTargets,
@@ -34,9 +34,9 @@ LONG = 3  # ticks after which nothing changes any more by itself
 
 
 class Machine(NamedTuple):
-    """A node: `state` is p(ending), r(eady), i(nitial), h(ealthy in the target group), x (draining), d(ead), t(erminating).
+    """A node. `slot` and `turn` are its id: one that takes another's place has another turn.
 
-    `slot` and `turn` are its id: a node that takes another's place has another turn.
+    `state`: p(ending), r(eady), i(nitial), h(ealthy in the target group), x (draining), d(ead), t(erminating).
     """
 
     slot: int
@@ -81,9 +81,12 @@ class Process(NamedTuple):
 
 
 class World(NamedTuple):
-    """`before` is what AWS had a tick ago: what a stale read shows. `own` are the sizes that O's user and schedules want,
-    `asked` the fewest nodes that its policies and schedules have asked for, `deaths` how many nodes died in this tick and
-    in the one before."""
+    """`before` is what AWS had a tick ago: what a stale read shows.
+
+    `late` is a call, or the desired size of a policy, that AWS carries out only at the end of the tick. `own` are the
+    sizes (min, max) that O's user and schedules want, `asked` the nodes that its policies and schedules ask for,
+    `deaths` how many nodes died in this tick.
+    """
 
     cloud: Cloud
     before: Cloud
@@ -91,7 +94,9 @@ class World(NamedTuple):
     faults: int
     own: tuple[int, int]
     asked: int
-    deaths: tuple[int, int] = (0, 0)
+    deaths: int = 0
+    late: Change | int | None = None
+    over: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,11 +108,13 @@ class Setting:
     most: int = 2
     balanced: bool = True
     broken: bool = False
+    wears_out: bool = False  # N's nodes start once, and no other in their place
+    bake_time: int = 1
     user_suspended: frozenset[str] = frozenset()
 
     @property
     def terms(self) -> Terms:
-        return Terms(self.least, self.most, 6 if self.balanced else 4, 1, 1, 1, 0, 1)
+        return Terms(self.least, self.most, 6 if self.balanced else 4, self.bake_time, 1, 2, 0, 1)
 
     def start(self, faults: int) -> World:
         state = "h" if self.balanced else "r"
@@ -139,11 +146,11 @@ def settled(fleet: Fleet) -> Fleet:
     return fleet._replace(machines=machines)
 
 
-def aged(fleet: Fleet | None, *, broken: bool = False) -> Fleet | None:
-    """The group a tick later; None once it is deleted."""
+def aged(fleet: Fleet | None, broken: Sequence[int] = ()) -> Fleet | None:
+    """The group a tick later; None once it is deleted. Nodes of `broken` turns never become ready."""
     if fleet is None or fleet.life == 2:
         return None
-    machines = [_older(one, fleet, broken=broken) for one in fleet.machines if one.state != "t"]
+    machines = [_older(one, fleet, broken=one.turn in broken) for one in fleet.machines if one.state != "t"]
     free = [slot for slot in range(3) if slot not in {one.slot for one in machines}]
     turns = {one.slot: 1 - one.turn for one in fleet.machines}
     alive = sum(one.state != "t" for one in machines)
@@ -304,7 +311,7 @@ def view(setting: Setting, cloud: Cloud, process: Process) -> View:
 
 
 class Look(NamedTuple):
-    """What a process makes of an observation: itself afterwards, and the step; None if it throws the observation away."""
+    """What a process makes of an observation: itself afterwards, and the step; None if the observation is too old."""
 
     process: Process
     step: Step | None
@@ -326,18 +333,45 @@ def look(setting: Setting, cloud: Cloud, process: Process) -> Look:
 def ticked(setting: Setting, world: World) -> World:
     """A tick later."""
     cloud = world.cloud
-    record = cloud.record
+    world = _landed(world)
+    record = world.cloud.record
     if record:
         deadline = None if record.deadline is None else max(record.deadline - 1, -1.0)
         record = replace(record, since=max(record.since - 1, -float(LONG)), deadline=deadline)
-    new = aged(cloud.new, broken=setting.broken)
-    after = cloud._replace(old=aged(cloud.old), new=new, record=record if new else None)
+    new = aged(world.cloud.new, (0, 1) if setting.broken else (1,) if setting.wears_out else ())
+    after = world.cloud._replace(old=aged(world.cloud.old), new=new, record=record if new else None)
     process = world.process
     if process:
         seen = tuple((fact, value, min(age + 1, LONG)) for fact, value, age in process.seen)
         writes = Writes(tuple((change, moment - 1) for change, moment in process.writes)).after(-2).made
         process = process._replace(seen=seen, writes=writes, settle=max(process.settle - 1, 0))
-    return world._replace(cloud=after, before=cloud, process=process, deaths=(0, world.deaths[0]))
+    return world._replace(cloud=after, before=cloud, process=process, deaths=0)
+
+
+def _landed(world: World) -> World:
+    """What was still under way comes in; AWS refuses what does not fit any more."""
+    cloud, late = world.cloud, world.late
+    world = world._replace(late=None)
+    if isinstance(late, int):
+        old = cloud.old
+        if not (old and old.life == 1 and old.min <= late <= old.max):
+            return world
+        return world._replace(cloud=cloud._replace(old=resized(old, old.min, old.max, late)), asked=late)
+    if late is None or not possible(cloud, late):
+        return world
+    *_, landed = effects(cloud, late)
+    return world._replace(cloud=landed)
+
+
+def possible(cloud: Cloud, change: Change) -> bool:
+    """Whether AWS does not refuse it, because of what is gone, or there already."""
+    if isinstance(change, CreateNew):
+        return cloud.new is None
+    if isinstance(change, RecordSizes | Enter | Grow) and cloud.record is None:
+        return False
+    name = getattr(change, "asg", NEW)
+    fleet = cloud.old if name == OLD else cloud.new
+    return fleet is not None and not (isinstance(change, DeleteAsg) and fleet.machines)
 
 
 def written(process: Process, change: Change) -> Process:

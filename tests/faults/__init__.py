@@ -8,6 +8,7 @@ with `nodepkg.sandbox.environment.child_environment(os.environ, account.endpoint
 from tests.faults.pages import cut_page, empty_page, short_pages
 from tests.faults.replies import Recorder, dated, deny, fail, kill_at, lose_replies, refuse, throttle
 from tests.faults.server import aws
+from tests.faults.stale import stale
 from tests.faults.states import pending_images, slow_termination
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "refuse",
     "short_pages",
     "slow_termination",
+    "stale",
     "throttle",
 ]

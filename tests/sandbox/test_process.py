@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from nodepkg.errors import ToolError
+from nodepkg.errors import RefusedError, ToolError
 from nodepkg.render.files import private_folder
 from nodepkg.sandbox import process
+from nodepkg.sandbox.seed import Seed, SeedRegion
 
 
 @pytest.fixture
@@ -246,3 +247,21 @@ def test_wrong_controls_are_answered(sandbox: process.Sandbox, method: str, path
         assert response.status == status
         assert json.loads(response.read())["error"]
     assert process._ask(sandbox, "GET", "health", timeout=5) == {"id": sandbox.id, "pid": sandbox.pid}
+
+
+def test_a_realistic_sandbox_says_so_and_another_kind_is_not_taken_for_it(tmp_path: Path) -> None:
+    plain = process.start(tmp_path)
+    try:
+        with pytest.raises(RefusedError, match="is not realistic"):
+            process.start(tmp_path, realistic=True)
+        assert (plain.realistic, process.running(tmp_path)) == (False, plain)
+    finally:
+        process.stop(tmp_path)
+    realistic = process.start(tmp_path, realistic=True)
+    try:
+        assert realistic.realistic
+        assert process.start(tmp_path) == process.start(tmp_path, realistic=True) == realistic
+        process.seed(realistic, Seed({"us-east-1": SeedRegion(instance_types=("m1.large",))}))
+        process.reset(realistic)
+    finally:
+        process.stop(tmp_path)

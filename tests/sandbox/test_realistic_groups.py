@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from nodepkg.sandbox.realistic import VirtualClock
 from tests.fleets import STOCK_IMAGE, Rig, fleet
 
 
@@ -161,7 +162,7 @@ def test_the_name_of_a_group_is_given_once() -> None:
 
 
 def test_the_date_of_replies_and_what_the_account_takes_for_now_are_the_rigs() -> None:
-    with fleet(start=1_000_000_000) as rig:
+    with fleet(clock=VirtualClock(1_000_000_000)) as rig:
         rig.clock.advance(3600)
         reply = rig.client("autoscaling").describe_auto_scaling_groups()
         assert reply["ResponseMetadata"]["HTTPHeaders"]["date"] == "Sun, 09 Sep 2001 02:46:40 GMT"

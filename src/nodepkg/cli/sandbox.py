@@ -1,6 +1,13 @@
 """sandbox:… the embedded AWS."""
 
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
 from nodepkg.cli.options import NODES, Call, command
+
+if TYPE_CHECKING:
+    from nodepkg.sandbox.process import Sandbox
 
 
 @command(
@@ -8,23 +15,31 @@ from nodepkg.cli.options import NODES, Call, command
     NODES,
     examples={
         "sandbox:start": "start it for this project",
-        "sandbox:start --json": "its endpoint, for another tool",
+        "sandbox:start --realistic": "one in which nodes take some seconds to come, and to go",
     },
 )
-def start(call: Call) -> None:
+def start(
+    call: Call,
+    realistic: Annotated[
+        bool,
+        typer.Option("--realistic", help="Nodes and load balancers take their time, as in AWS; seconds, not minutes."),
+    ] = False,
+) -> None:
     """Start the embedded AWS; `--sandbox` on any command does it too.
 
     It is a process of its own, on a loopback address, and runs until sandbox:stop. It has the source
-    images, security groups and keys that nodes.json names.
+    images, security groups and keys that nodes.json names. Auto Scaling groups there have all their nodes at once;
+    with --realistic they are launched, checked, registered, drained and ended as in AWS, each in 5 seconds, and
+    what the group's processes, hooks, schedules and health checks say happens. Refused (4) if one without it runs.
     """
     from nodepkg.sandbox import process
     from nodepkg.sandbox.needs import needs
 
     nodes = call.load()
     groups = nodes.groups(nodes.names)
-    sandbox = process.start(call.sandbox_state())
+    sandbox = process.start(call.sandbox_state(), realistic=realistic)
     process.seed(sandbox, needs(groups))
-    call.out.result(_document(sandbox), [f"the sandbox runs at {sandbox.endpoint} (pid {sandbox.pid})"])
+    call.out.result(_document(sandbox), [_line(sandbox)])
 
 
 @command(
@@ -64,8 +79,7 @@ def status(call: Call) -> None:
     from nodepkg.sandbox import process
 
     sandbox = process.running(call.sandbox_state())
-    line = f"the sandbox runs at {sandbox.endpoint} (pid {sandbox.pid})" if sandbox else "no sandbox runs"
-    call.out.result(_document(sandbox), [line])
+    call.out.result(_document(sandbox), [_line(sandbox)])
 
 
 @command(
@@ -92,9 +106,15 @@ def reset(call: Call) -> None:
     call.out.result(_document(sandbox), ["emptied the sandbox"])
 
 
-def _document(sandbox: object) -> dict[str, object]:
-    from nodepkg.sandbox.process import Sandbox
+def _line(sandbox: "Sandbox | None") -> str:
+    if sandbox is None:
+        return "no sandbox runs"
+    kind = "a realistic sandbox" if sandbox.realistic else "the sandbox"
+    return f"{kind} runs at {sandbox.endpoint} (pid {sandbox.pid})"
 
-    if not isinstance(sandbox, Sandbox):
+
+def _document(sandbox: "Sandbox | None") -> dict[str, object]:
+    if sandbox is None:
         return {"running": False}
-    return {"running": True, "endpoint": sandbox.endpoint, "pid": sandbox.pid, "started": sandbox.started}
+    about = {"endpoint": sandbox.endpoint, "pid": sandbox.pid, "started": sandbox.started}
+    return {"running": True, **about, "realistic": sandbox.realistic}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import nodepkg
-from nodepkg.errors import ToolError
+from nodepkg.errors import RefusedError, ToolError
 from nodepkg.render.files import private_folder
 from nodepkg.sandbox.environment import without_credentials
 from nodepkg.sandbox.seed import Seed
@@ -31,29 +31,35 @@ _PAUSE_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """A running sandbox. `started` is in Unix time."""
+    """A running sandbox. `started` is in Unix time; in a `realistic` one things take their time."""
 
     pid: int
     port: int
     id: str
     started: float
+    realistic: bool = False
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
 
-def start(state: Path) -> Sandbox:
+def start(state: Path, *, realistic: bool = False) -> Sandbox:
     """The sandbox of this state directory: the one that runs, or else a new one.
 
-    Raises ToolError if moto is missing, or the new process does not answer within START_SECONDS.
+    Raises RefusedError if one runs that is not `realistic`, but shall be; ToolError if moto is missing, or the new
+    process does not answer within START_SECONDS.
     """
     if not all(importlib.util.find_spec(module) for module in ("moto", "flask", "flask_cors")):
         raise ToolError("the sandbox needs moto", hint="pip install 'nodepkg[sandbox]'")
     try:
         private_folder(state)
         with _locked(state):
-            return running(state) or _launch(state)
+            found = running(state)
+            if found and realistic and not found.realistic:
+                told = f"the sandbox that runs (pid {found.pid}) is not realistic"
+                raise RefusedError(told, hint="end it first, with everything in it: package sandbox:stop")
+            return found or _launch(state, realistic=realistic)
     except OSError as error:
         raise ToolError(f"{error.filename or state}: {error.strerror}: the sandbox keeps its state there") from error
 
@@ -122,14 +128,17 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _launch(state: Path) -> Sandbox:
+def _launch(state: Path, *, realistic: bool) -> Sandbox:
     (state / "sandbox.json").unlink(missing_ok=True)
     log = state / "server.log"
     log.unlink(missing_ok=True)
     log.touch(mode=0o600)
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "nodepkg.sandbox.server", "--state", str(state.resolve())],
+            [
+                *(sys.executable, "-P", "-m", "nodepkg.sandbox.server", "--state", str(state.resolve())),
+                *(["--realistic"] if realistic else []),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

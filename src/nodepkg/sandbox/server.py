@@ -47,24 +47,36 @@ def front(
     return Front(moto, sandbox_id=sandbox_id, stop=stop, layers=layers, realistic=realistic)
 
 
-def serve(state: Path) -> None:
+def serve(state: Path, *, realistic: bool = False) -> None:
     """Serve until SIGTERM or a stop request; DIR/sandbox.json tells where for as long as it lasts."""
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     sandbox_id = secrets.token_hex(16)
-    app = front(sandbox_id=sandbox_id, stop=lambda: _in_background(server.shutdown))
+    app = front(
+        sandbox_id=sandbox_id,
+        stop=lambda: _in_background(server.shutdown),
+        realistic=_realistic() if realistic else None,
+    )
     from moto.moto_server.werkzeug_app import MotoRequestHandler
 
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
     signal.signal(signal.SIGTERM, lambda *_: _in_background(server.shutdown))
     place = state / "sandbox.json"
-    _write(place, {"pid": os.getpid(), "port": server.port, "id": sandbox_id, "started": time.time()})
+    about = {"pid": os.getpid(), "port": server.port, "id": sandbox_id, "started": time.time()}
+    _write(place, about | {"realistic": realistic})
     try:
         server.serve_forever(poll_interval=0.05)
     finally:
         server.server_close()
         _remove(place, sandbox_id)
+
+
+def _realistic() -> "Realistic":
+    os.environ.update(MOTO_SETTINGS)
+    from nodepkg.sandbox.realistic import Realistic
+
+    return Realistic()
 
 
 def _in_background(shutdown: Callable[[], None]) -> None:
@@ -88,8 +100,10 @@ def _remove(place: Path, sandbox_id: str) -> None:
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="nodepkg.sandbox.server")
     parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--realistic", action="store_true")
     os.umask(0o077)
-    serve(parser.parse_args(arguments).state)
+    given = parser.parse_args(arguments)
+    serve(given.state, realistic=given.realistic)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from werkzeug.wrappers import Response
 
 from nodepkg.sandbox.calls import Call, read
 
@@ -68,15 +70,18 @@ class _Bucket:
 
 
 class Throttling:
-    """Layer that refuses what is over EC2's limits; other services have none here.
+    """Layer that refuses what is over EC2's limits.
 
-    `calls` and `refused` count by action; what is refused counts among the calls as well. `clock` tells seconds.
+    Those of other services are not published; `services` may give one a bucket for all its calls, `{"autoscaling":
+    Limit(100, 20)}`. `calls` and `refused` count by action; what is refused counts among the calls as well. `clock`
+    tells seconds.
     """
 
-    def __init__(self, *, clock: Clock = time.monotonic) -> None:
+    def __init__(self, *, clock: Clock = time.monotonic, services: Mapping[str, Limit] | None = None) -> None:
         self.calls: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self._clock = clock
+        self._services = services or {}
         self._lock = threading.Lock()
         self._buckets: dict[tuple[str, str, Limit], _Bucket] = {}
 
@@ -85,21 +90,29 @@ class Throttling:
             call = read(environ)
             if self._admits(call):
                 return app(environ, start_response)
-            return call.error("RequestLimitExceeded", "Request limit exceeded.", 503)(environ, start_response)
+            return _refusal(call)(environ, start_response)
 
         return answer
 
     def _admits(self, call: Call) -> bool:
         with self._lock:
             self.calls[call.action] += 1
-            if call.service != "ec2":
+            if call.service != "ec2" and call.service not in self._services:
                 return True
-            limit, now = limit_of(call), self._clock()
-            bucket = self._buckets.setdefault((call.region, call.action, limit), _Bucket(limit, now))
+            own = call.service == "ec2"
+            limit, now = limit_of(call) if own else self._services[call.service], self._clock()
+            of = call.action if own else call.service
+            bucket = self._buckets.setdefault((call.region, of, limit), _Bucket(limit, now))
             admitted = bucket.take(now)
             if not admitted:
                 self.refused[call.action] += 1
             return admitted
+
+
+def _refusal(call: Call) -> Response:
+    if call.service == "ec2":
+        return call.error("RequestLimitExceeded", "Request limit exceeded.", 503)
+    return call.error("ThrottlingException" if call.speaks_json else "Throttling", "Rate exceeded", 400)
 
 
 def latency(

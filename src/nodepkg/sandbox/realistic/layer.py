@@ -20,6 +20,7 @@ from nodepkg.sandbox.realistic import (
 )
 from nodepkg.sandbox.realistic.clocks import Clock, RealClock
 from nodepkg.sandbox.realistic.errors import AwsRefusalError
+from nodepkg.sandbox.realistic.past import Past
 from nodepkg.sandbox.realistic.protocol import arguments, reply
 from nodepkg.sandbox.realistic.settings import Realism
 from nodepkg.sandbox.realistic.world import World
@@ -46,26 +47,44 @@ _CALLS: dict[str, Mapping[str, Handler]] = {
 _MOTOS = ("CreateLaunchConfiguration", "DescribeLaunchConfigurations", "DeleteLaunchConfiguration")
 
 
-class Realistic:
-    """Layer right around moto; one for each server. One request at a time is carried out, at `clock.now()`."""
+# In a request's WSGI environment: how many seconds old the answer is.
+AGO = "nodepkg.seconds_ago"
+_READING = ("Describe", "Get", "List")
 
-    def __init__(self, clock: Clock | None = None, realism: Realism | None = None) -> None:
+
+class Realistic:
+    """Layer right around moto; one for each server. One request at a time is carried out, at `clock.now()`.
+
+    Of what was so many seconds ago it `remembers` enough to answer a read as it would have been then.
+    """
+
+    def __init__(self, clock: Clock | None = None, realism: Realism | None = None, *, remembers: float = 0) -> None:
         self.clock = clock or RealClock()
         self.realism = realism or Realism()
         self.lock = threading.RLock()
         self._worlds: dict[str, World] = {}
         self._tokens = computing_calls.Tokens()
         self._made: list[Callable[[World], None]] = []
+        self._remembers = remembers
+        self._pasts: dict[str, Past] = {}
 
     def world(self, region: str) -> World:
         """The region as it is now. Whoever changes it holds `lock`, and calls `catch_up` afterwards."""
         with self.lock:
             if region not in self._worlds:
-                self._worlds[region] = World(region, self.realism, self.clock.now())
+                world = self._worlds[region] = World(region, self.realism, self.clock.now())
+                if self._remembers:
+                    self._pasts[region] = Past(world, self._remembers)
+                    world.stepped = self._pasts[region].note
                 for tell in self._made:
-                    tell(self._worlds[region])
+                    tell(world)
             self.catch_up()
             return self._worlds[region]
+
+    @property
+    def worlds(self) -> list[World]:
+        """The regions that were used."""
+        return list(self._worlds.values())
 
     def whenever_made(self, tell: Callable[[World], None]) -> None:
         """`tell` is called with each region when it is used first."""
@@ -75,39 +94,48 @@ class Realistic:
         """Everything that is due until now happens."""
         with self.lock:
             now = self.clock.now()
-            for world in self._worlds.values():
+            for region, world in self._worlds.items():
                 world.settle()
                 world.advance(now)
+                if region in self._pasts:
+                    self._pasts[region].note(always=False)
 
     def forget(self) -> None:
         """Every region is as new."""
         with self.lock:
             self._worlds.clear()
+            self._pasts.clear()
             self._tokens = computing_calls.Tokens()
 
     def __call__(self, app: "WSGIApplication") -> "WSGIApplication":
         def respond(environ: "WSGIEnvironment", start_response: "StartResponse") -> "Iterable[bytes]":
             call = read(environ)
             with self.lock:
-                response = self._answer(call, lambda: Response.from_app(app, environ))
+                response = self._answer(call, lambda: Response.from_app(app, environ), environ.get(AGO, 0))
                 response.get_data()
             return response(environ, start_response)
 
         return respond
 
-    def _answer(self, call: Call, onward: Callable[[], Response]) -> Response:
-        if not call.action or call.service not in _CALLS:
+    def _answer(self, call: Call, onward: Callable[[], Response], ago: float) -> Response:
+        if not call.action:
             return onward()
         world = self.world(call.region)
+        past = self._pasts.get(call.region)
         try:
+            if past and ago and call.action.startswith(_READING):
+                with past.ago(ago):
+                    return self._carry_out(world, call, onward)
             return self._carry_out(world, call, onward)
         except AwsRefusalError as error:
             return call.error(error.code, error.message, error.status)
         finally:
             self.catch_up()
+            if past and not call.action.startswith(_READING):
+                past.note()
 
     def _carry_out(self, world: World, call: Call, onward: Callable[[], Response]) -> Response:
-        handler = _CALLS[call.service].get(call.action)
+        handler = _CALLS.get(call.service, {}).get(call.action)
         if handler:
             return reply(call, handler(world, arguments(call)))
         if call.service == "autoscaling" and call.action not in _MOTOS:
@@ -116,6 +144,7 @@ class Realistic:
         if former is not None:
             return former
         response = onward()
+        response.get_data()
         self._tokens.remember(call, response)
         if call.service == "ec2" and call.action in computing_calls.ENDING:
             for key, value in call.parameters.items():

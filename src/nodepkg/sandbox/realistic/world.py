@@ -21,7 +21,8 @@ IMPAIRED, UNHEALTHY, FAILING = "impaired", "unhealthy", "failing"
 class World:
     """A region. `advance` carries out what is due; whoever calls anything else holds the lock of the whole sandbox.
 
-    `listeners` are called with (world, group) after anything about a group's nodes or targets has changed.
+    `listeners` are called with (world, group) after anything about a group's nodes or targets has changed, `stepped`
+    after something has happened by itself.
     """
 
     def __init__(self, region: str, realism: Realism, now: float) -> None:
@@ -34,6 +35,7 @@ class World:
         self.quota: int | None = None
         self.unused_target_groups: set[str] = set()
         self.changes = 0
+        self.stepped: Callable[[], None] = lambda: None
         self.listeners: list[Callable[[World, Group], None]] = []
         self._due: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._numbers = count(1)
@@ -69,8 +71,11 @@ class World:
         while self._due and self._due[0][0] <= now:
             moment, _, do, arguments = heapq.heappop(self._due)
             self.now = max(self.now, moment)
+            before = self.changes
             do(self, *arguments)
             self.settle()
+            if self.changes != before:
+                self.stepped()
         self.now = max(self.now, now)
 
     def touch(self, group: Group) -> None:
