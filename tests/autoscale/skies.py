@@ -282,6 +282,7 @@ class Process:
     changes: list[tuple[str, str]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     unable: Sequence[str] = ()
+    due: Mapping[str, float] = field(default_factory=dict)
     numbers: Iterator[int] = IDS
 
     def now(self) -> float:
@@ -316,7 +317,7 @@ class Process:
         if new or subject.aim:
             return Observation(view)
         try:
-            return Observation(replace(view, claim=subject.claim(view)))
+            return Observation(replace(view, claim=subject.claim(Observation(view))))
         except NodepkgError as error:
             return Observation(view, error=error)
 
@@ -337,8 +338,8 @@ class Process:
     def troubles(self, task: Task, asg: str) -> Sequence[str]:
         return self.unable
 
-    def lost_schedules(self, task: Task, asg: str, since: float) -> Sequence[str]:
-        return ()
+    def schedules(self, task: Task, asg: str) -> Mapping[str, float]:
+        return self.due
 
 
 TERMS = Terms(min=1, max=4, ready_timeout=600, bake_time=60, timeout=120)
@@ -354,8 +355,8 @@ def update(
 ) -> Task:
     """An update to the next generation, as long as the first one serves."""
 
-    def claim(view: View) -> Change | None:
-        old = view.old
+    def claim(seen: Observation) -> Change | None:
+        old = seen.view.old
         if old is None or not old.name.endswith("v001"):
             return None
         record = Record(

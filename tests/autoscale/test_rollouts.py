@@ -131,7 +131,8 @@ def test_an_old_group_is_kept_and_brought_back() -> None:
         assert [version.number for version in LaunchTemplates(rig.account, REGION).versions(GROUP)] == [1, 2]
 
         class Back(Drive):
-            def claim(self, view: View) -> Change | None:
+            def claim(self, seen: Observation) -> Change | None:
+                view = seen.view
                 if not (view.old and view.kept):
                     return None
                 back = Record(

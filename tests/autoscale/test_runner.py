@@ -490,6 +490,15 @@ def test_suspended_processes_of_the_user_are_told_and_stay() -> None:
     assert only(sky).suspended == set()
 
 
+@pytest.mark.parametrize("undoes", [False, True])
+def test_scheduled_actions_that_were_due_meanwhile_are_told(undoes: bool) -> None:
+    sky, told = Sky(broken={"bee"} if undoes else set()), Told()
+    sky.serve("bee")
+    run(Process(sky, due={"morning": sky.now + 100, "night": sky.now + 40_000}), update(), told=told)
+    lost = [note for note in told.notes if "scheduled action" in note]
+    assert lost == ["bee: the scheduled action morning was due while it was suspended: it is lost"]
+
+
 def test_a_max_above_that_of_nodes_json_is_told() -> None:
     sky, told = Sky(), Told()
     sky.serve("bee", nodes=3)

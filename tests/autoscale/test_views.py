@@ -65,12 +65,12 @@ def looked(rig: Rig, subject: Subject) -> Observation:
 
 
 def test_what_a_claim_refuses_concerns_its_group_alone() -> None:
-    def refusing(_: View) -> Change | None:
+    def refusing(_: Observation) -> Change | None:
         raise RefusedError("no")
 
-    def claiming(view: View) -> Change | None:
-        assert view.old
-        return DeleteAsg(REGION, view.old.name)
+    def claiming(seen: Observation) -> Change | None:
+        assert seen.view.old
+        return DeleteAsg(REGION, seen.view.old.name)
 
     with quick() as rig:
         begun(rig, 1)

@@ -1,8 +1,9 @@
 """One group's rollout as this process knows it: what it has seen and written, and what follows from the next look."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from nodepkg.autoscale.journal import Phase
+from nodepkg.autoscale.journal import IMAGE, Phase
 from nodepkg.autoscale.observe import Observation, Subject
 from nodepkg.autoscale.rollout import Act, Refuse, Step, Wait, decide
 from nodepkg.autoscale.task import Lease, Standing, Task
@@ -35,7 +36,7 @@ class Course:
         self.unclear = self.blind = 0
         self.not_yet_since: float | None = None
         self.asked_troubles = float("-inf")
-        self.scheduled_since: float | None = None
+        self.schedules: Mapping[str, float] | None = None
         self._seen: Seen = {}
         self._writes = Writes()
         self._aim = ""
@@ -46,6 +47,12 @@ class Course:
         """The group that serves, or is going to."""
         asg = self.view and (self.view.new or self.view.old)
         return asg.name if asg else self._aim
+
+    @property
+    def image(self) -> str:
+        """What it runs, or is going to."""
+        asg = self.view and (self.view.new or self.view.old)
+        return asg.tags.get(IMAGE, "") if asg else ""
 
     @property
     def aim(self) -> str:
@@ -121,10 +128,12 @@ class Course:
         tick = poll if watched_only else poll / LOOKS_A_POLL
         moments = [origin + ((ended - origin) // tick + 1) * tick]
         # What has to be seen twice is seen since the end of an observation, and judged at the beginning of another.
-        moments += [since + self.task.terms.window for value, since in self._seen.values() if value is not None]
+        window = self.task.terms.window
+        young = [since for value, since in self._seen.values() if value is not None and began - since < window]
+        moments += [max(since + window, ended) for since in young]
         if wait.until is not None:
             moments.append(wait.until + (ended - began))
-        return min(moment + _A_MOMENT for moment in moments if moment > ended)
+        return min(moment for moment in moments if moment >= ended) + _A_MOMENT
 
     def after_old_view(self, now: float, poll: float) -> float:
         return now + min(poll, self.task.terms.window / PARTS_OF_WINDOW)

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from nodepkg.autoscale.course import Course
 from nodepkg.autoscale.rollout import Act, Wait
-from nodepkg.autoscale.steps import Resize, ResumeProcesses, SuspendProcesses
+from nodepkg.autoscale.steps import Resize, ResumeProcesses
 from nodepkg.autoscale.task import Watcher, World
 from nodepkg.errors import NodepkgError
 
@@ -48,21 +48,19 @@ class Reports:
             processes = ", ".join(sorted(record.old_suspended))
             told = f"its user has suspended {processes} of {view.old.name}: that is not carried over to {view.new.name}"
             self.once(group, told)
-        if isinstance(change, SuspendProcesses) and act.state == "pin" and _SCHEDULED in change.processes:
-            course.scheduled_since = self._world.now()
+        if view.old and course.schedules is None and act.state != "claim":
+            with suppress(NodepkgError):
+                course.schedules = self._world.schedules(course.task, view.old.name)
         if act.state == "done" and isinstance(change, Resize) and change.max > most:
             desired = view.new.desired
             self.once(group, f"max is {change.max}, larger than node_max ({most}), since {desired} nodes are desired")
         gives_up = act.state == "retire" and isinstance(change, Resize)
         resumes = isinstance(change, ResumeProcesses) and act.state == "rollback" and _SCHEDULED in change.processes
-        if view.old and (gives_up or resumes):
-            self._lost_schedules(course, view.old.name)
-
-    def _lost_schedules(self, course: Course, asg: str) -> None:
-        since = course.since if course.scheduled_since is None else course.scheduled_since
-        with suppress(NodepkgError):
-            for name in self._world.lost_schedules(course.task, asg, since):
-                self.once(course.task.group, f"the scheduled action {name} was due while suspended: it is lost")
+        if gives_up or resumes:
+            now = self._world.now()
+            for name, due in (course.schedules or {}).items():
+                if due <= now:
+                    self.once(group, f"the scheduled action {name} was due while it was suspended: it is lost")
 
     def done(self, course: Course) -> None:
         """After a rollout that another process had begun: what is wanted beyond it."""

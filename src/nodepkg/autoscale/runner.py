@@ -259,8 +259,21 @@ class Runner:
         kind = "failed" if error else "done"
         ended = {kind: getattr(self._progress, kind) | {group}}
         self._progress = _with(self._progress, running=self._progress.running - {group}, **ended)
-        state = course.standing.state
-        self._keep(Result(group, course.task.region, result, course.asg, seconds, state, error, why, course.steps))
+        way_on = _way_on(course) if result == "interrupted" else ""
+        self._keep(
+            Result(
+                group,
+                course.task.region,
+                result,
+                course.asg,
+                course.image,
+                seconds,
+                course.standing.state,
+                error,
+                why,
+                way_on,
+            )
+        )
 
     def _release(self, course: Course) -> None:
         if self._given_up:

@@ -5,12 +5,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from nodepkg.autoscale.observe import Observation, Subject, nothing
+from nodepkg.autoscale.observe import Observation, Subject
 from nodepkg.autoscale.steps import Change
-from nodepkg.autoscale.view import Goal, Terms, View
+from nodepkg.autoscale.view import Goal, Terms
 from nodepkg.errors import NodepkgError
 from nodepkg.plan import Report
 from nodepkg.ready import Health
+
+
+def nothing(_: Observation) -> Change | None:
+    """The claim of a task that begins nothing."""
+    return None
 
 
 def silent(_: Observation) -> Sequence[str]:
@@ -34,7 +39,7 @@ class Task:
     terms: Terms
     goal: Goal = Goal.UPDATE
     health: Health = Health()  # noqa: RUF009 - frozen
-    claim: Callable[[View], Change | None] = nothing
+    claim: Callable[[Observation], Change | None] = nothing
     afterwards: Callable[[Observation], Sequence[str]] = silent
     result: str = "updated"
     refuse_others: bool = False
@@ -66,18 +71,20 @@ class Standing:
 class Result:
     """What became of a group: updated, changed, up to date, rolled back, refused, failed, interrupted or skipped.
 
-    `error` is why it is no success; `why` says more of what is none and no failure either.
+    `error` is why it is no success; `why` says more of what is none and no failure either, and `way_on` the commands
+    that go on with what is unfinished.
     """
 
     group: str
     region: str
     result: str
     asg: str = ""
+    image: str = ""
     seconds: float | None = None
     state: str = ""
     error: NodepkgError | None = None
     why: str = ""
-    steps: int = 0
+    way_on: str = ""
 
     def document(self) -> Report:
         return {
@@ -85,6 +92,7 @@ class Result:
             "result": self.result,
             "region": self.region,
             "asg": self.asg or None,
+            "image": self.image or None,
             "state": self.state or None,
             "duration_seconds": None if self.seconds is None else round(self.seconds, 1),
             "error": self.error.message if self.error else self.why or None,
@@ -122,8 +130,8 @@ class World(Protocol):
         """Why AWS cannot start nodes of an Auto Scaling group, in its own words."""
         ...
 
-    def lost_schedules(self, task: Task, asg: str, since: float) -> Sequence[str]:
-        """The names of scheduled actions of an Auto Scaling group that were due since this moment."""
+    def schedules(self, task: Task, asg: str) -> Mapping[str, float]:
+        """When each of the scheduled actions of an Auto Scaling group is due next, by its name."""
         ...
 
 
