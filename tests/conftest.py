@@ -26,3 +26,9 @@ def account(embedded: process.Sandbox) -> Account:
     process.seed(embedded, Seed({"us-east-1": region}))
     process.reset(embedded)
     return Account(endpoint=embedded.endpoint)
+
+
+@pytest.fixture(autouse=True)
+def consistent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded AWS shows at once what is so: nobody has to wait for it."""
+    monkeypatch.setenv("NODEPKG_CONSISTENCY_SECONDS", "0")

@@ -141,6 +141,7 @@ class World:
         template: str | None = None,
         version: str = "$Default",
         overrides: Sequence[Mapping[str, Any]] = (),
+        tags: Mapping[str, str] | None = None,
     ) -> str:
         """An Auto Scaling group of size 0. `template` is a name; with overrides it is one of mixed instances."""
         chosen = {"LaunchTemplateName": template, "Version": version} if template else {}
@@ -166,7 +167,7 @@ class World:
             target_group_arns=[],
             placement_group=None,
             termination_policies=[],
-            tags=[],
+            tags=[{"key": key, "value": value} for key, value in (tags or {}).items()],
         )
         return name
 

@@ -1,23 +1,20 @@
 """Where and how a group's nodes are started."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nodepkg.autoscale.run import refusals
+from nodepkg.autoscale.run import refusals, unusable
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScalingGroup
 from nodepkg.clients.aws.ec2 import Ec2
-from nodepkg.clients.aws.images import Image
+from nodepkg.clients.aws.images import UNDATED, Image
 from nodepkg.errors import AwsError, RefusedError
 from nodepkg.launch import CreateTemplateVersion, launch, placement
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
 from nodepkg.nodes.source import Source
-
-NEWEST = Image("ami-1", "bee 1", datetime(2026, 1, 1, tzinfo=UTC), "available", {})
 
 
 def group(**keys: Any) -> Group:
@@ -27,10 +24,35 @@ def group(**keys: Any) -> Group:
 
 def test_a_group_that_runs_or_has_no_image_is_refused_by_name() -> None:
     asg = AutoScalingGroup("bee-group-v003", {}, 1, 1, 1, (), None)
-    assert refusals([group()], {}, {"bee-group": NEWEST}) == []
-    assert "bee-group-v003" in refusals([group()], {("us-east-1", "bee-group"): [asg]}, {"bee-group": NEWEST})[0]
-    assert refusals([group()], {("eu-west-1", "bee-group"): [asg]}, {"bee-group": NEWEST}) == []
-    assert "package packer:run bee-group" in refusals([group()], {}, {"bee-group": None})[0]
+    here, elsewhere = {("us-east-1", "bee-group"): [asg]}, {("eu-west-1", "bee-group"): [asg]}
+    assert refusals([group()], {}, {}) == refusals([group()], elsewhere, {}) == []
+    assert refusals([group()], here, {"bee-group": "no image"}) == ["bee-group runs already: bee-group-v003"]
+    assert refusals([group()], elsewhere, {"bee-group": "no image"}) == ["bee-group: no image"]
+
+
+def test_a_group_that_aws_is_deleting_still_has_its_name() -> None:
+    asg = AutoScalingGroup("bee-group-v001", {}, 0, 0, 0, (), None, status="Delete in progress")
+    (told,) = refusals([group()], {("us-east-1", "bee-group"): [asg]}, {})
+    assert told == "bee-group runs already: bee-group-v001 (AWS is deleting it)"
+
+
+@pytest.mark.parametrize(
+    ("state", "tags", "told"),
+    [
+        ("available", {"group": "bee"}, ""),
+        ("available", {}, ""),
+        ("available", {"group": "wasp"}, "is an image of wasp"),
+        ("pending", {"group": "bee"}, "is pending, not available"),
+    ],
+)
+def test_an_image_that_was_named_has_to_be_there_and_no_other_groups(
+    state: str, tags: dict[str, str], told: str
+) -> None:
+    assert unusable(Image("ami-1", "x", UNDATED, state, tags), "bee") == told
+
+
+def test_an_image_that_is_not_there_cannot_be_used() -> None:
+    assert unusable(None, "bee") == "is no image that this account can see"
 
 
 def test_without_zones_and_subnets_every_zone_that_offers_the_type_is_used(account: Account) -> None:

@@ -49,7 +49,13 @@ def test_the_whole_chain(package: Program, packer: str) -> None:
     (asg,) = client(package, "autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
     tags = tags_of(asg)
     assert tags.pop("nodepkg:run")
-    assert tags == {"group": "ftp-processor", "nodepkg:managed": "true", "nodepkg:phase": "serving"}
+    assert tags == {
+        "group": "ftp-processor",
+        "nodepkg:managed": "true",
+        "nodepkg:phase": "serving",
+        "nodepkg:version": "1",
+        "nodepkg:image": images["ftp-processor"],
+    }
     propagated = {tag["Key"] for tag in asg["Tags"] if tag["PropagateAtLaunch"]}
     assert propagated == {"group"}
     assert (asg["MinSize"], asg["DesiredCapacity"], asg["MaxSize"]) == (1, 1, 4)

@@ -183,3 +183,14 @@ def split(text: str) -> frozenset[str]:
 
 def moment(seconds: float) -> str:
     return f"{seconds:.3f}"
+
+
+def started(run: str, *, version: int, image: str, targets: Iterable[str]) -> dict[str, str]:
+    """The tags of a group that was not made by a rollout: it serves from its beginning."""
+    return {
+        RUN: run,
+        PHASE: Phase.SERVING.value,
+        _VERSION: str(version),
+        _IMAGE: image,
+        **numbered(TARGET, targets),
+    }

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from nodepkg.autoscale.journal import RUN, started
 from nodepkg.clients.aws.account import Account, wait_for
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, NewGroup, target_group_arns
 from nodepkg.clients.aws.images import Image, Images
@@ -11,10 +12,15 @@ from nodepkg.errors import AwsError, RefusedError
 from nodepkg.images.newest import managed_images, newest_available
 from nodepkg.launch import MANAGED, CreateTemplateVersion, Launch, launch, version_of
 from nodepkg.nodes.group import Group
+from nodepkg.nodes.load import Nodes
 from nodepkg.nodes.schema import Autoscale
 from nodepkg.plan import Action, Report
 
-RUN = "nodepkg:run"
+if TYPE_CHECKING:
+    from nodepkg.autoscale.awaiting import Awaited
+    from nodepkg.images.due import StaleImage
+    from nodepkg.lease import Lease
+
 _HINT = "what there is: package group:status"
 
 
@@ -72,65 +78,153 @@ class CreateAutoScalingGroup:
             max=self.settings.most,
             desired=self.settings.desired,
             tags={"group": self.group},
-            own_tags={MANAGED: "true", "nodepkg:phase": "serving", RUN: self.run_id},
+            own_tags={MANAGED: "true"} | self._facts(version),
             subnets=self.launch.placement.ids,
             target_group_arns=self.target_groups,
             health_check_type=self.settings.health_check_type or ("ELB" if self.target_groups else "EC2"),
             health_check_grace_period=self.settings.health_check_grace_period,
         )
 
+    def _facts(self, version: int) -> dict[str, str]:
+        return started(self.run_id, version=version, image=self.launch.image, targets=self.target_groups)
+
+
+@dataclass(frozen=True)
+class UnderLease:
+    """An action that changes one group, while its lease is held."""
+
+    action: Action[Account]
+    lease: "Lease"
+
+    def __str__(self) -> str:
+        return str(self.action)
+
+    def run(self, account: Account, /) -> Report:
+        self.lease.beat("starting")
+        with self.lease.fenced():
+            return self.action.run(account)
+
 
 @dataclass(frozen=True)
 class Start:
-    """What starts groups, and the image of each."""
+    """What starts groups: the actions of each, by its name. `stale` are images that are taken all the same."""
 
-    actions: tuple[Action[Account], ...]
-    images: Mapping[str, Image]
+    actions: Mapping[str, tuple[Action[Account], ...]]
+    stale: "tuple[StaleImage, ...]" = ()
+
+    @property
+    def plan(self) -> list[Action[Account]]:
+        return [action for actions in self.actions.values() for action in actions]
+
+    def under(self, leases: "Mapping[str, Lease]") -> list[Action[Account]]:
+        """The plan, with each action under its group's lease."""
+        return [UnderLease(action, leases[name]) for name, actions in self.actions.items() for action in actions]
 
 
-def plan_run(account: Account, groups: Sequence[Group], *, run_id: str, root: Path) -> Start:
+@dataclass(frozen=True)
+class Choice:
+    """Which images are started: the newest ones, or this one, of one group; with `stale_ok` also stale ones."""
+
+    image: str | None = None
+    stale_ok: bool = False
+
+
+def plan_run(account: Account, nodes: Nodes, groups: Sequence[Group], choice: Choice, *, run_id: str) -> Start:
     """What starts these groups; raises RefusedError, before anything is changed, if one of them cannot be."""
-    regions = sorted({group.region for group in groups})
-    running = running_groups(account, regions)
-    images = {
-        (region, name): made for region in regions for name, made in managed_images(Images(account, region)).items()
-    }
-    newest = {group.name: newest_available(images.get((group.region, group.name), [])) for group in groups}
-    problems = refusals(groups, running, newest)
-    if problems:
+    running = running_groups(account, {group.region for group in groups})
+    if choice.image:
+        images, missing = _named_image(account, groups[0], choice.image)
+    else:
+        images, missing = _newest_images(account, groups)
+    if problems := refusals(groups, running, missing):
         raise RefusedError("\n".join(problems), hint=_HINT)
-    from nodepkg.render.user_data import UserData  # only now, since Jinja2 takes as long as the first calls
 
-    user_data, plan = UserData(root), list[Action[Account]]()
+    # Only now, since Jinja2 comes with them, and a group that cannot be started needs no templates.
+    from nodepkg.images.due import stale_images
+    from nodepkg.render.bundle import Project
+    from nodepkg.render.packer import PackerTemplates
+    from nodepkg.render.user_data import UserData
+
+    stale = [] if choice.image else stale_images(PackerTemplates(Project(nodes)), groups, images)
+    if stale and not choice.stale_ok:
+        told = [f"{one} (package packer:run {one.group})" for one in stale]
+        raise RefusedError("\n".join(told), hint="--stale-ok starts it as it is")
+    user_data, actions = UserData(nodes.root), dict[str, tuple[Action[Account], ...]]()
     for group in groups:
-        image, settings = newest[group.name], group.settings.autoscale
-        if image and settings:
-            start = launch(account, group, image.id, user_data.text(group))
+        if settings := group.settings.autoscale:
+            start = launch(account, group, images[group.name].id, user_data.text(group))
             targets = tuple(target_group_arns(account, group.region, settings.target_groups))
-            plan.append(CreateTemplateVersion(start, f"{run_id}-{group.name}"[:64]))
-            plan.append(CreateAutoScalingGroup(group.name, settings, start, targets, run_id))
-    return Start(tuple(plan), {name: image for name, image in newest.items() if image})
+            template = CreateTemplateVersion(start, f"{run_id}-{group.name}"[:64])
+            actions[group.name] = (template, CreateAutoScalingGroup(group.name, settings, start, targets, run_id))
+    return Start(actions, tuple(stale))
+
+
+def refuse_running(account: Account, groups: Sequence[Group]) -> None:
+    """Raises RefusedError if one of the groups runs: somebody may have started it before it was claimed."""
+    if problems := refusals(groups, running_groups(account, {group.region for group in groups}), {}):
+        raise RefusedError("\n".join(problems), hint=_HINT)
+
+
+def awaited(group: Group, asg: str) -> "Awaited":
+    """What is waited for after the group's ASG was made."""
+    from nodepkg.autoscale.awaiting import Awaited
+    from nodepkg.ready import Health
+
+    settings = group.settings.autoscale or Autoscale()
+    health = Health(settings.health_url or "", settings.health_timeout)
+    return Awaited(group.name, group.region, asg, health, settings.ready_timeout)
+
+
+def _newest_images(account: Account, groups: Sequence[Group]) -> tuple[dict[str, Image], dict[str, str]]:
+    """The image of each group, and of each that has none why not."""
+    images, missing = dict[str, Image](), dict[str, str]()
+    for region in sorted({group.region for group in groups}):
+        made = managed_images(Images(account, region))
+        for group in (one for one in groups if one.region == region):
+            if newest := newest_available(made.get(group.name, [])):
+                images[group.name] = newest
+            else:
+                missing[group.name] = f"it has no image in {region} yet (package packer:run {group.name})"
+    return images, missing
+
+
+def _named_image(account: Account, group: Group, image: str) -> tuple[dict[str, Image], dict[str, str]]:
+    """As _newest_images, of the one group."""
+    found = Images(account, group.region).visible(image)
+    why = unusable(found, group.name)
+    if found is None or why:
+        return {}, {group.name: f"{image} {why} in {group.region}"}
+    return {group.name: found}, {}
+
+
+def unusable(image: Image | None, group: str) -> str:
+    """Why an image that was named cannot be started as this group; "" if it can."""
+    if image is None:
+        return "is no image that this account can see"
+    if image.state != "available":
+        return f"is {image.state}, not available"
+    owner = image.tags.get("group", group)
+    return "" if owner == group else f"is an image of {owner}"
 
 
 def refusals(
-    groups: Iterable[Group],
-    running: Mapping[tuple[str, str], list[AutoScalingGroup]],
-    newest: Mapping[str, Image | None],
+    groups: Iterable[Group], running: Mapping[tuple[str, str], list[AutoScalingGroup]], missing: Mapping[str, str]
 ) -> list[str]:
-    """Why these groups cannot be started, a line for each that cannot."""
+    """Why these groups cannot be started, a line for each that cannot; `missing` says why one has no image."""
     problems = []
     for group in groups:
         if asgs := running.get((group.region, group.name)):
-            problems.append(f"{group.name} runs already: {', '.join(asg.name for asg in asgs)}")
-        elif newest.get(group.name) is None:
-            problems.append(f"{group.name} has no image in {group.region} yet (package packer:run {group.name})")
+            names = [f"{asg.name} (AWS is deleting it)" if asg.status else asg.name for asg in asgs]
+            problems.append(f"{group.name} runs already: {', '.join(names)}")
+        elif why := missing.get(group.name):
+            problems.append(f"{group.name}: {why}")
     return problems
 
 
 def running_groups(account: Account, regions: Iterable[str]) -> dict[tuple[str, str], list[AutoScalingGroup]]:
     """The ASGs that carry the tag `group`, whoever made them, by region and group: one listing a region."""
     found: dict[tuple[str, str], list[AutoScalingGroup]] = {}
-    for region in regions:
+    for region in sorted(set(regions)):
         for asg in AutoScaling(account, region).groups():
             if "group" in asg.tags:
                 found.setdefault((region, asg.tags["group"]), []).append(asg)

@@ -1,9 +1,15 @@
 """autoscale:… Auto Scaling groups."""
 
-from typing import Any
+import re
+from typing import Annotated
+
+import typer
 
 from nodepkg.cli.artifacts import write_or_check
-from nodepkg.cli.options import AWS, CHANGES, NODES, REGION, Call, Check, Groups, command
+from nodepkg.cli.options import AWS, CHANGES, NODES, POLL, REGION, TAKE_OVER, Call, Check, Groups, command
+from nodepkg.errors import UsageError
+
+NoWait = Annotated[bool, typer.Option("--no-wait", help="End as soon as AWS has been told.")]
 
 
 @command(
@@ -36,58 +42,53 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
     NODES,
     REGION,
     AWS,
+    POLL,
+    TAKE_OVER,
     CHANGES,
     examples={
         "autoscale:run 12_04-bee --dry-run --sandbox": "what would be created",
         "autoscale:run 12_04-bee ftp-processor --sandbox": "start two groups in the embedded AWS",
     },
 )
-def run(call: Call, groups: Groups = None) -> None:
+def run(
+    call: Call,
+    groups: Groups = None,
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="AMI", help="Start one group from this image, also an old one.")
+    ] = None,
+    stale_ok: Annotated[
+        bool, typer.Option("--stale-ok", help="Start also from an image that is not what nodes.json gives now.")
+    ] = False,
+    no_wait: NoWait = False,
+) -> None:
     """Start the Auto Scaling group of each group from its newest image.
 
-    Makes a version of the launch template GROUP and the Auto Scaling group GROUP-v001, tagged
-    group=GROUP. Refused (4) for a group that runs already, or has no image.
+    Makes a version of the launch template GROUP and the Auto Scaling group GROUP-v001, tagged group=GROUP, and
+    waits until its nodes are ready: in service, status checks passed, autoscale.health_url answered, healthy in
+    every target group. If they are not within autoscale.ready_timeout it exits 5 with AWS's reason, and the group
+    stays. Refused (4) for a group that runs already, that somebody else is at, or whose image is missing or stale.
     """
-    import secrets
-
-    from nodepkg.autoscale.run import plan_run
     from nodepkg.cli.account import cloud
-    from nodepkg.cli.plans import carry_out
     from nodepkg.nodes.select import scaling
 
     nodes = call.load()
-    found, without = scaling(nodes.groups(call.names(nodes, groups)), groups or [])
+    names = call.names(nodes, groups)
+    if image is not None:
+        _require_one(groups, names, image)
+    found, without = scaling(nodes.groups(names), groups or [])
     if without:
         call.out.note(f"left out, autoscale is false: {', '.join(without)}")
     account = cloud(call, nodes.root, found).account
-    start = plan_run(account, found, run_id=secrets.token_hex(8), root=nodes.root)
 
-    # Only now, since a group that cannot be started needs no templates.
-    from nodepkg.images.due import built_from_older
-    from nodepkg.render.bundle import Project
-    from nodepkg.render.packer import PackerTemplates
+    from nodepkg.autoscale.run import Choice
+    from nodepkg.cli.starts import start
 
-    for group in built_from_older(PackerTemplates(Project(nodes)), found, start.images):
-        call.out.warning(f"the image of {group} was built from an older nodes.json (package packer:run {group})")
-
-    def show(reports: list[dict[str, Any]]) -> None:
-        started = [report for report in reports if "asg" in report]
-        call.out.table({"groups": started}, COLUMNS, [_row(report) for report in started])
-
-    carry_out(call, start.actions, account, show)
+    start(call, account, nodes, found, Choice(image, stale_ok), wait=not no_wait)
 
 
-COLUMNS = ("asg", "nodes", "min", "max", "image", "template", "zones")
-
-
-def _row(report: dict[str, Any]) -> tuple[str, ...]:
-    zones = [zone.removeprefix(report["region"]) for zone in report["zones"]]
-    return (
-        report["asg"],
-        str(report["desired"]),
-        str(report["min"]),
-        str(report["max"]),
-        report["image"],
-        f"{report['template']}:{report['version']}",
-        f"{report['region']} {','.join(zones)}",
-    )
+def _require_one(groups: list[str] | None, names: list[str], image: str) -> None:
+    """An image is one group's: which, has to be said."""
+    if not re.fullmatch("ami-[A-Za-z0-9]+", image):
+        raise UsageError(f"--image {image}: no image has such an id", hint="ids of images look like ami-1ebb2077")
+    if not groups or len(names) != 1:
+        raise UsageError("--image is for exactly one group", hint=f"package autoscale:run GROUP --image {image}")

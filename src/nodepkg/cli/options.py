@@ -85,6 +85,12 @@ CHANGES = {
     **DRY_RUN,
     "yes": Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")],
 }
+TAKE_OVER = {
+    "take_over": Annotated[
+        bool,
+        typer.Option("--take-over", help="Take a group from who holds it and has not been heard of for 20 minutes."),
+    ]
+}
 
 
 class _Page(CommandPage):
@@ -105,6 +111,7 @@ class Call:
     sandbox: bool = False
     dry_run: bool = False
     yes: bool = False
+    take_over: bool = False
     poll: float = 5.0
 
     def load(self) -> "Nodes":

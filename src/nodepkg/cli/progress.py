@@ -125,8 +125,23 @@ def elapsed(seconds: float) -> str:
 @contextmanager
 def watching(out: Output) -> Iterator[Lines | LiveLines]:
     """Who is to be told of a run. The live lines are gone when it ends, however it ends."""
+    with drawing(out) as screen:
+        yield LiveLines(out, screen.draw, screen.width) if screen else Lines(out)
+
+
+@dataclass(frozen=True)
+class Screen:
+    """A part of a terminal that `draw` writes anew, as `width` says how many cells wide."""
+
+    draw: Callable[[str], None]
+    width: Callable[[], int]
+
+
+@contextmanager
+def drawing(out: Output) -> Iterator[Screen | None]:
+    """Where live lines can be drawn, if stderr is such a terminal; they are gone at the end."""
     if out.json or out.quiet or not sys.stderr.isatty() or not out.can_move_the_cursor:
-        yield Lines(out)
+        yield None
         return
     from rich.console import Console
     from rich.live import Live
@@ -141,7 +156,7 @@ def watching(out: Output) -> Iterator[Lines | LiveLines]:
     try:
         with suppress(OSError):
             live.start()
-        yield LiveLines(out, draw, lambda: console.width)
+        yield Screen(draw, lambda: console.width)
     finally:
         with suppress(OSError):
             live.stop()

@@ -294,13 +294,32 @@ def bases_first(groups: Sequence[Group]) -> list[Group]:
     return list(ordered.values())
 
 
-def built_from_older(templates: PackerTemplates, groups: Sequence[Group], images: Mapping[str, Image]) -> list[str]:
-    """The groups whose image is not what nodes.json and the cookbooks would give now."""
-    return [
-        group.name
-        for group in groups
-        if group.name in images and images[group.name].tags.get("nodepkg:digest") != current_digest(templates, group)
-    ]
+@dataclass(frozen=True)
+class StaleImage:
+    """An image that is not what nodes.json and the cookbooks give now: the digests, `has` is "" if it tells none."""
+
+    group: str
+    image: str
+    has: str
+    wants: str
+
+    def __str__(self) -> str:
+        has = f"its digest is {self.has[:12]}" if self.has else "it has no digest"
+        return f"{self.group}: {self.image} is not what nodes.json gives now: {has}, nodes.json's is {self.wants[:12]}"
+
+
+def stale_images(templates: PackerTemplates, groups: Sequence[Group], images: Mapping[str, Image]) -> list[StaleImage]:
+    """Those of the groups' images (by the group's name) that are stale, in the order of the groups.
+
+    Raises what the rendering of a group raises.
+    """
+    found = []
+    for group in groups:
+        if image := images.get(group.name):
+            has, wants = image.tags.get("nodepkg:digest", ""), current_digest(templates, group)
+            if has != wants:
+                found.append(StaleImage(group.name, image.id, has, wants))
+    return found
 
 
 def stale_inputs(templates: PackerTemplates, group: Group) -> list[str]:

@@ -33,12 +33,16 @@ class Member:
 
 @dataclass(frozen=True)
 class Activity:
-    """Something that Auto Scaling does: `status` in its words (Failed, Successful …), `reason` why it came to that."""
+    """Something that Auto Scaling does: `status` in its words (Failed, Successful …), `reason` why it came to that.
+
+    `started` is in seconds since the epoch.
+    """
 
     id: str
     status: str
     description: str
     reason: str
+    started: float
 
     @property
     def failed(self) -> bool:
@@ -148,7 +152,11 @@ class AutoScaling(Regional):
             told = self.client.describe_scaling_activities(AutoScalingGroupName=group, MaxRecords=most)
         return [
             Activity(
-                raw["ActivityId"], raw["StatusCode"], raw.get("Description", ""), raw.get("StatusMessage", "").strip()
+                raw["ActivityId"],
+                raw["StatusCode"],
+                raw.get("Description", ""),
+                raw.get("StatusMessage", "").strip(),
+                raw["StartTime"].timestamp(),
             )
             for raw in told.get("Activities", [])
         ]

@@ -59,6 +59,10 @@ class Images(Regional):
         """The account's own image of this id, if there is one that is not deregistered."""
         return next(iter(self._listed(["self"], _wanted("image-id", image))), None)
 
+    def visible(self, image: str) -> Image | None:
+        """The image of this id, whoever owns it; None if there is none that we may see."""
+        return next(iter(self._listed([], _wanted("image-id", image))), None)
+
     def named(self, name: str) -> list[Image]:
         """The account's own images of exactly this name, oldest first."""
         found = self._listed(["self"], _wanted("name", name))  # in a filter, * and ? stand for others

@@ -1,0 +1,55 @@
+"""The leases of the groups that a command changes, from before its first change to its end."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from nodepkg.clients.aws.account import Account
+from nodepkg.errors import NodepkgError
+from nodepkg.lease import Lease, claim
+from nodepkg.nodes.group import Group
+
+
+@dataclass(frozen=True)
+class Claimant:
+    """Who claims: the command as others are told of it, and its run. `window` is the consistency window in seconds."""
+
+    command: str
+    run_id: str
+    window: float
+    sleep: Callable[[float], None]
+    warn: Callable[[str], None]
+    take_over: bool = False
+
+
+@contextmanager
+def held(account: Account, groups: Sequence[Group], who: Claimant) -> Iterator[Mapping[str, Lease]]:
+    """The leases by group; within it one may look at the groups. They are released in the end, however it ends.
+
+    Raises RefusedError if somebody else holds one of them: then none is held.
+    """
+    with ExitStack() as stack:
+        leases: dict[str, Lease] = {}
+        for group in groups:
+            leases[group.name] = claim(
+                account,
+                group.region,
+                group.name,
+                command=who.command,
+                run=who.run_id,
+                take_over=who.take_over,
+                window=who.window,
+                sleep=who.sleep,
+            )
+            stack.callback(_release, leases[group.name], who.warn)
+        if leases:
+            who.sleep(who.window)  # the last request of a holder that was killed may show only now
+        yield leases
+
+
+def _release(lease: Lease, warn: Callable[[str], None]) -> None:
+    """That it cannot be released is no failure of what was done: it is free as soon as this process has ended."""
+    try:
+        lease.release()
+    except NodepkgError as error:
+        warn(f"{lease.group}: its lease is not released: {error.message}")
