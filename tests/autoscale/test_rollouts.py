@@ -7,9 +7,10 @@ import pytest
 
 from nodepkg.autoscale.claim import TakeKept
 from nodepkg.autoscale.journal import Phase, Record
+from nodepkg.autoscale.observe import Observation
 from nodepkg.autoscale.rollout import Done
 from nodepkg.autoscale.steps import Change
-from nodepkg.autoscale.view import Goal, View
+from nodepkg.autoscale.view import Goal
 from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.clients.aws.images import Images
 from nodepkg.clients.aws.scaling import Scaling

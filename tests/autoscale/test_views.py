@@ -8,7 +8,7 @@ import pytest
 from nodepkg.autoscale.journal import Phase, Record
 from nodepkg.autoscale.observe import Observation, Subject, cast, observe
 from nodepkg.autoscale.steps import Change, DeleteAsg
-from nodepkg.autoscale.view import Goal, Terms, View
+from nodepkg.autoscale.view import Goal, Terms
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, NewGroup
 from nodepkg.errors import RefusedError
 from tests.autoscale.rollouts import GROUP, NEW, OLD, begun, hung_on, no_web, quick

@@ -190,7 +190,7 @@ def started(run: str, *, version: int, image: str, targets: Iterable[str]) -> di
     return {
         RUN: run,
         PHASE: Phase.SERVING.value,
-        _VERSION: str(version),
-        _IMAGE: image,
+        VERSION: str(version),
+        IMAGE: image,
         **numbered(TARGET, targets),
     }

@@ -8,6 +8,7 @@ from nodepkg.autoscale.carry import cannot_carry
 from nodepkg.autoscale.claim import CreateNext, TakeKept, next_name
 from nodepkg.autoscale.journal import IMAGE, VERSION, Phase, Record
 from nodepkg.autoscale.observe import Observation
+from nodepkg.autoscale.run import Choice, chosen_images
 from nodepkg.autoscale.steps import Change, OfAsg, Resize
 from nodepkg.autoscale.task import Task
 from nodepkg.autoscale.view import Terms, View
@@ -25,12 +26,13 @@ from nodepkg.autoscale.wanted import (
     sizes,
 )
 from nodepkg.clients.aws.account import Account
-from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
+from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, target_group_arns
 from nodepkg.clients.aws.scaling import Scaling
 from nodepkg.clients.aws.templates import LaunchTemplates, TemplatePin
 from nodepkg.errors import NodepkgError, RefusedError
-from nodepkg.launch import CreateTemplateVersion, Launch
+from nodepkg.launch import CreateTemplateVersion, Launch, launch
 from nodepkg.nodes.group import Group
+from nodepkg.nodes.load import Nodes
 from nodepkg.nodes.schema import Autoscale
 from nodepkg.plan import Report
 from nodepkg.ready import Health
@@ -95,7 +97,7 @@ class Wish:
     """What nodes.json wants of one group, which it says of each observation; AWS is asked for each template once.
 
     `problem` is why no rollout may start, where one would: no image, or a stale one. Without `wanted` nothing can be
-    compared because of it.
+    compared because of it. `stale` says how the image is older than nodes.json, if it is.
     """
 
     account: Account
@@ -104,6 +106,7 @@ class Wish:
     wanted: Wanted | None = None
     problem: NodepkgError | None = None
     force: bool = False
+    stale: str = ""
     _data: dict[TemplatePin, Mapping[str, Any] | None] = field(default_factory=dict)
 
     def differences(self, asg: AutoScalingGroup) -> list[Difference]:
@@ -161,6 +164,42 @@ class Wish:
             found = LaunchTemplates(self.account, self.group.region).pinned_version(pin)
             self._data[pin] = found.data if found else None
         return self._data[pin]
+
+
+def wishes(
+    account: Account, nodes: Nodes, groups: Sequence[Group], choice: Choice, *, run: str, force: bool
+) -> dict[str, Wish]:
+    """By group. What is wrong with one is in its wish: it may be no matter, as where a rollout is under way."""
+    from nodepkg.images.due import stale_images
+    from nodepkg.render.bundle import Project
+    from nodepkg.render.packer import PackerTemplates
+    from nodepkg.render.user_data import UserData
+
+    images, missing = chosen_images(account, groups, choice)
+    stale = [] if choice.image else stale_images(PackerTemplates(Project(nodes)), groups, images)
+    older, user_data, found = {one.group: one for one in stale}, UserData(nodes.root), dict[str, Wish]()
+    for group in groups:
+        wish = Wish(account, group, run, force=force)
+        if group.name in missing:
+            wish.problem = RefusedError(f"{group.name}: {missing[group.name]}")
+        else:
+            try:
+                wish.wanted = wanted(account, group, images[group.name].id, user_data.text(group))
+            except NodepkgError as error:
+                wish.problem = error
+        if (one := older.get(group.name)) and wish.wanted:
+            remedy = f"package packer:run {group.name}, or --stale-ok"
+            wish.problem = None if choice.stale_ok else RefusedError(str(one), hint=remedy)
+            wish.stale = str(one)
+        found[group.name] = wish
+    return found
+
+
+def wanted(account: Account, group: Group, image: str, user_data: str) -> Wanted:
+    """What nodes.json says, with names resolved; raises AwsError for one that AWS does not know."""
+    settings = group.settings.autoscale or Autoscale()
+    targets = frozenset(target_group_arns(account, group.region, settings.target_groups))
+    return Wanted(launch(account, group, image, user_data), targets, settings)
 
 
 def refuse(asg: AutoScalingGroup) -> None:
