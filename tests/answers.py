@@ -28,14 +28,26 @@ class Answers:
         self._selector = selectors.DefaultSelector()
         self._ended = threading.Event()
         self._lock = threading.Lock()
-        realistic.whenever_made(lambda world: world.listeners.append(self._follow))
+        with realistic.lock:
+            realistic.whenever_made(self._listen_to)
+            for world in realistic.worlds:
+                self._listen_to(world)
+
+    def _listen_to(self, world: World) -> None:
+        world.listeners.append(self._follow)
+        for group in world.groups.values():
+            self._follow(world, group)
 
     def _follow(self, world: World, group: Group) -> None:
         """Whoever runs listens, nobody else."""
         running = {node.id for node in group.nodes.values() if node.ec2 == "running"}
         with self._lock:
             for node in running - self._sockets.keys():
-                self._sockets[node] = [self._listen(address, node) for address in _addresses(world, node)]
+                self._sockets[node] = []
+                for address in _addresses(world, node):
+                    # moto may give a public address twice; the first node keeps it.
+                    with contextlib.suppress(OSError):
+                        self._sockets[node].append(self._listen(address, node))
             others = {node.id for other in world.groups.values() for node in other.nodes.values() if other is not group}
             for node in self._sockets.keys() - running - others:
                 for listener in self._sockets.pop(node):
@@ -89,7 +101,7 @@ class Answers:
 
 
 @contextmanager
-def answering(realistic: Realistic) -> Iterator[Answers]:
+def answers_of(realistic: Realistic) -> Iterator[Answers]:
     """Answers, from a thread of their own."""
     answers = Answers(realistic)
     thread = threading.Thread(target=answers.serve, daemon=True)

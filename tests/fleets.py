@@ -6,7 +6,7 @@ and `rig.world(region)`: what a test may do to a region, and what it has seen of
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -17,10 +17,10 @@ from werkzeug.serving import make_server
 from nodepkg.clients.aws.buckets import Bucket, Buckets
 from nodepkg.sandbox import moto_seed
 from nodepkg.sandbox.front import Layer
-from nodepkg.sandbox.realistic import Realism, Realistic, VirtualClock
+from nodepkg.sandbox.realistic import Clock, Realism, Realistic, VirtualClock
 from nodepkg.sandbox.seed import Seed, SeedImage, SeedRegion
 from nodepkg.sandbox.server import front
-from tests.answers import Answers, answering
+from tests.answers import Answers, answers_of
 from tests.faults.server import QuickAccount, Quiet
 from tests.regions import Region
 
@@ -35,8 +35,9 @@ class Killed(BaseException):
 class FleetAccount(QuickAccount):
     """Waits on the rig's clock: for its turn, and before it tries again. Can be stopped at its n-th request."""
 
-    def __init__(self, endpoint: str, clock: VirtualClock) -> None:
+    def __init__(self, endpoint: str, clock: Clock) -> None:
         super().__init__(endpoint=endpoint)
+        self.uptime = clock.now  # what ages are counted by
         self._rig_clock = clock
         self.sent: list[str] = []
         self._stop: tuple[int, str] | None = None
@@ -98,12 +99,21 @@ class FleetAccount(QuickAccount):
 
 
 class Rig:
-    """An embedded AWS on a virtual clock. Its nodes answer HTTP at their addresses on `answers.port`."""
+    """An embedded AWS on a virtual clock."""
 
-    def __init__(self, realistic: Realistic, clock: VirtualClock, account: FleetAccount, answers: Answers) -> None:
+    def __init__(self, realistic: Realistic, clock: Clock, account: FleetAccount, until_the_end: ExitStack) -> None:
         self.realistic, self.clock, self.account = realistic, clock, account
-        self.answers = answers
+        self._answers: Answers | None = None
+        self._until_the_end = until_the_end
         self._regions: dict[str, Region] = {}
+        realistic.whenever_made(lambda world: world.listeners.append(self.world(world.region).note))
+
+    @property
+    def answers(self) -> Answers:
+        """What the nodes answer to HTTP, at their addresses, on `answers.port`; before it is asked for, they do not."""
+        if self._answers is None:
+            self._answers = self._until_the_end.enter_context(answers_of(self.realistic))
+        return self._answers
 
     @property
     def endpoint(self) -> str:
@@ -130,32 +140,37 @@ class Rig:
         zones: Sequence[str] = ("us-east-1a", "us-east-1b"),
         **settings: Any,
     ) -> str:
-        """A new Auto Scaling group, made as a user would, with the tag `group`; its nodes are only just launched."""
-        template = f"template-{image}"
-        if not self.client("ec2").describe_launch_templates(
-            Filters=[{"Name": "launch-template-name", "Values": [template]}]
-        )["LaunchTemplates"]:
-            data = {"ImageId": image, "InstanceType": "m1.large"}
-            self.client("ec2").create_launch_template(LaunchTemplateName=template, LaunchTemplateData=data)
-        self.client("autoscaling").create_auto_scaling_group(
-            AutoScalingGroupName=name,
-            MinSize=least,
-            MaxSize=most,
-            DesiredCapacity=desired,
-            AvailabilityZones=list(zones),
-            LaunchTemplate={"LaunchTemplateName": template, "Version": "1"},
-            TargetGroupARNs=list(target_groups),
-            **{"Tags": [{"Key": "group", "Value": tag, "PropagateAtLaunch": True}], **settings},
+        """A new Auto Scaling group with the tag `group`; its nodes are only just launched. No layer sees its making.
+
+        `settings` are further ones of CreateAutoScalingGroup. Raises AwsRefusalError for what AWS refuses.
+        """
+        region = self.world()
+        region.create(
+            {
+                "AutoScalingGroupName": name,
+                "MinSize": least,
+                "MaxSize": most,
+                "DesiredCapacity": desired,
+                "AvailabilityZones": list(zones),
+                "LaunchTemplate": {"LaunchTemplateName": region.template(image), "Version": "1"},
+                "TargetGroupARNs": list(target_groups),
+                "Tags": [{"Key": "group", "Value": tag, "PropagateAtLaunch": True}],
+                **settings,
+            }
         )
         return name
 
+    def operator(self) -> FleetAccount:
+        """The account in the hands of somebody else."""
+        return FleetAccount(self.endpoint, self.clock)
+
     def wait(self, seconds: float) -> None:
         """So much later; everything that was due has happened."""
-        self.clock.advance(seconds)
+        self.clock.sleep(seconds)
         self.realistic.catch_up()
 
 
-def _handler(clock: VirtualClock) -> type[Quiet]:
+def _handler(clock: Clock) -> type[Quiet]:
     """The Date header of every reply is the rig's time."""
 
     class Handler(Quiet):
@@ -177,12 +192,13 @@ def fleet(
     retry: float = 60,
     delete: float = 20,
     remembers: float = 0,
-    clock: VirtualClock | None = None,
+    clock: Clock | None = None,
 ) -> Iterator[Rig]:
     """A rig of which each of these takes so many (virtual) seconds, behind the layers, the last outermost.
 
-    A layer that needs the clock gets the same one: `fleet(Throttling(clock=clock.now), clock=clock)`. For
-    `tests.faults.stale` it has to remember as many seconds as replies may be old.
+    The clock is a VirtualClock of its own. A layer that needs it gets the same: `fleet(Throttling(clock=clock.now),
+    clock=clock)`; a program in a process of its own needs a RealClock, and short times. For `tests.faults.stale` the
+    rig has to remember as many seconds as replies may be old.
     It has the image STOCK_IMAGE and the type m1.large in REGION.
     """
     clock = clock or VirtualClock()
@@ -210,8 +226,8 @@ def fleet(
     thread.start()
     account = FleetAccount(f"http://127.0.0.1:{server.port}", clock)
     try:
-        with answering(realistic) as answers:
-            yield Rig(realistic, clock, account, answers)
+        with ExitStack() as until_the_end:
+            yield Rig(realistic, clock, account, until_the_end)
     finally:
         server.shutdown()
         thread.join()

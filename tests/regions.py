@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nodepkg.sandbox.realistic import Realistic, health, launching, nodes, policy_calls, targets
+from nodepkg.sandbox.realistic import Realistic, group_calls, health, launching, nodes, policy_calls, scaling, targets
 from nodepkg.sandbox.realistic import World as RegionInTime
 from nodepkg.sandbox.realistic.records import Group, Node
 from tests.worlds import World
@@ -25,16 +25,10 @@ class Region:
         self._realistic, self.region = realistic, region
         self._counts: dict[str, list[Count]] = {}
         self._target_groups: dict[str, set[str]] = {}
-        realistic.whenever_made(self._listen)
-        self.now_there  # noqa: B018  the region is made, and listened to, before anything happens in it
 
     @property
     def now_there(self) -> RegionInTime:
         return self._realistic.world(self.region)
-
-    def _listen(self, world: RegionInTime) -> None:
-        if world.region == self.region:
-            world.listeners.append(self._note)
 
     # What a test does.
 
@@ -92,10 +86,31 @@ class Region:
         with self._realistic.lock:
             self.now_there.unused_target_groups.add(target_group)
 
+    def rebalance(self, group: str) -> bool:
+        """What AZRebalance does: one node more in a zone with few, then one less where many are. False if suspended."""
+        with self._realistic.lock:
+            world = self.now_there
+            done = scaling.rebalance(world, world.groups[group])
+            self._realistic.catch_up()
+            return done
+
     def image(self, group: str = "bee", name: str | None = None) -> str:
         """A new image, tagged as the program's."""
         number = len(self.now_there.ec2.amis)
         return World(self.region).image(name or f"{group} {number}", group)
+
+    def template(self, image: str) -> str:
+        """The name of a launch template whose version 1 has this image."""
+        name, ec2 = f"template-{image}", self.now_there.ec2
+        if name not in ec2.launch_template_name_to_ids:
+            ec2.create_launch_template(name, "", {"ImageId": image, "InstanceType": "m1.large"}, {})
+        return name
+
+    def create(self, settings: dict[str, Any]) -> None:
+        """A group, with the arguments of CreateAutoScalingGroup; raises AwsRefusalError."""
+        with self._realistic.lock:
+            group_calls.create(self.now_there, settings)
+            self._realistic.catch_up()
 
     def target_group(self, name: str) -> str:
         """The ARN of a new one."""
@@ -131,7 +146,8 @@ class Region:
         members = [node for group in world.tagged("group", tag) for node in group.nodes.values()]
         return sum(_serves(world, node, arns) for node in members)
 
-    def _note(self, world: RegionInTime, group: Group) -> None:
+    def note(self, world: RegionInTime, group: Group) -> None:
+        """Listens to the region."""
         tag = group.tags.get("group", {}).get("Value")
         if tag is None:
             return
@@ -147,7 +163,7 @@ class Region:
         counts.append(Count(world.now, serving))
 
     def history(self, tag: str) -> Sequence[Count]:
-        """How many nodes served, at each moment at which that changed."""
+        """How many nodes served, at each moment at which that changed; from the moment at which they had the tag."""
         self._realistic.catch_up()
         return self._counts.get(tag, [])
 

@@ -11,7 +11,7 @@ from nodepkg.errors import AwsError
 from nodepkg.sandbox.realistic import VirtualClock
 from nodepkg.sandbox.throttling import Limit, Throttling
 from tests.faults import lose_replies, throttle
-from tests.fleets import Killed, Rig, fleet
+from tests.fleets import STOCK_IMAGE, Killed, Rig, fleet
 
 
 def asked(rig: Rig, address: str, timeout: float = 5) -> int:
@@ -93,8 +93,12 @@ def test_the_program_is_stopped_at_its_nth_request(when: str, there: int) -> Non
 
 def test_a_lost_reply_is_followed_by_a_second_try() -> None:
     with fleet(lose_replies("CreateAutoScalingGroup")) as rig:
+        template = {"LaunchTemplateName": rig.world().template(STOCK_IMAGE)}
+        sizes = {"MinSize": 0, "MaxSize": 0, "AvailabilityZones": ["us-east-1a"]}
         with pytest.raises(AwsError) as caught, aws_errors("create"):
-            rig.group("bee-v001")
+            rig.client("autoscaling").create_auto_scaling_group(
+                AutoScalingGroupName="bee-v001", LaunchTemplate=template, **sizes
+            )
         assert caught.value.code == "AlreadyExists"
         assert rig.world().group("bee-v001") is not None
 

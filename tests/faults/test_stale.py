@@ -81,7 +81,7 @@ def test_what_moto_has_is_old_too(what: str) -> None:
 def test_a_name_that_cannot_be_seen_yet_is_taken_all_the_same() -> None:
     with fleet(stale(5), remembers=10) as rig:
         rig.group("bee-v001")
-        with pytest.raises(Exception, match="AlreadyExists"):
+        with pytest.raises(Exception, match="already exists"):
             rig.group("bee-v001")
 
 

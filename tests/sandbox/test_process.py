@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from nodepkg.clients.aws.account import Account
 from nodepkg.errors import RefusedError, ToolError
 from nodepkg.render.files import private_folder
 from nodepkg.sandbox import process
-from nodepkg.sandbox.seed import Seed, SeedRegion
+from nodepkg.sandbox.seed import Seed, SeedImage, SeedRegion
 
 
 @pytest.fixture
@@ -257,11 +258,25 @@ def test_a_realistic_sandbox_says_so_and_another_kind_is_not_taken_for_it(tmp_pa
         assert (plain.realistic, process.running(tmp_path)) == (False, plain)
     finally:
         process.stop(tmp_path)
-    realistic = process.start(tmp_path, realistic=True)
+    realistic, image = process.start(tmp_path, realistic=True), SeedImage("ami-1ebb2077", "precise")
     try:
         assert realistic.realistic
         assert process.start(tmp_path) == process.start(tmp_path, realistic=True) == realistic
-        process.seed(realistic, Seed({"us-east-1": SeedRegion(instance_types=("m1.large",))}))
+        process.seed(realistic, Seed({"us-east-1": SeedRegion(images=(image,), instance_types=("m1.large",))}))
+        account = Account(endpoint=realistic.endpoint)
+        scaling = account.client("autoscaling", "us-east-1")
+        data = {"ImageId": image.id, "InstanceType": "m1.large"}
+        account.client("ec2", "us-east-1").create_launch_template(LaunchTemplateName="bee", LaunchTemplateData=data)
+        scaling.create_auto_scaling_group(
+            AutoScalingGroupName="bee-v001",
+            MinSize=1,
+            MaxSize=1,
+            AvailabilityZones=["us-east-1a"],
+            LaunchTemplate={"LaunchTemplateName": "bee", "Version": "1"},
+        )
+        (group,) = scaling.describe_auto_scaling_groups()["AutoScalingGroups"]
+        assert [node["LifecycleState"] for node in group["Instances"]] == ["Pending"]
         process.reset(realistic)
+        assert scaling.describe_auto_scaling_groups()["AutoScalingGroups"] == []
     finally:
         process.stop(tmp_path)

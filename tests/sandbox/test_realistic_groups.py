@@ -6,6 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from nodepkg.sandbox.realistic import VirtualClock
+from nodepkg.sandbox.realistic.errors import AwsRefusalError
 from tests.fleets import STOCK_IMAGE, Rig, fleet
 
 
@@ -20,8 +21,10 @@ def described(rig: Rig, name: str = "bee-v001") -> dict[str, Any]:
 
 
 def refused(call: Any, **arguments: Any) -> str:
-    with pytest.raises(ClientError) as caught:
+    with pytest.raises((ClientError, AwsRefusalError)) as caught:
         call(**arguments)
+    if isinstance(caught.value, AwsRefusalError):
+        return caught.value.code
     return str(caught.value.response["Error"]["Code"])
 
 
@@ -163,7 +166,7 @@ def test_the_name_of_a_group_is_given_once() -> None:
 
 def test_the_date_of_replies_and_what_the_account_takes_for_now_are_the_rigs() -> None:
     with fleet(clock=VirtualClock(1_000_000_000)) as rig:
-        rig.clock.advance(3600)
+        rig.clock.sleep(3600)
         reply = rig.client("autoscaling").describe_auto_scaling_groups()
         assert reply["ResponseMetadata"]["HTTPHeaders"]["date"] == "Sun, 09 Sep 2001 02:46:40 GMT"
 
@@ -173,5 +176,5 @@ def test_what_is_not_there_is_told() -> None:
         scaling = rig.client("autoscaling")
         assert refused(scaling.update_auto_scaling_group, AutoScalingGroupName="bee", MinSize=1) == "ValidationError"
         assert refused(rig.group, name="bee", image="ami-0000000000000dead") == "ValidationError"
-        with pytest.raises(ClientError, match="does not exist"):
+        with pytest.raises(AwsRefusalError, match="does not exist"):
             rig.group("bee", image="ami-0000000000000dead")

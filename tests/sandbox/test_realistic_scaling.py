@@ -281,3 +281,65 @@ def test_a_new_template_version_is_for_new_nodes_only() -> None:
         missing = {"LaunchTemplateName": template, "Version": "9"}
         assert refused(update, AutoScalingGroupName="bee-v001", LaunchTemplate=missing) == "ValidationError"
         assert described(rig)["LaunchTemplate"]["Version"] == "2"
+
+
+def test_nodes_come_from_a_launch_configuration_or_from_mixed_instances_too() -> None:
+    with fleet() as rig:
+        scaling, image = rig.client("autoscaling"), rig.world().image()
+        scaling.create_launch_configuration(LaunchConfigurationName="old", ImageId=image, InstanceType="m1.large")
+        sizes = {"MinSize": 1, "MaxSize": 1, "AvailabilityZones": ["us-east-1a"]}
+        scaling.create_auto_scaling_group(AutoScalingGroupName="bee-v001", LaunchConfigurationName="old", **sizes)
+        (node,) = described(rig)["Instances"]
+        assert (node["LaunchConfigurationName"], node.get("LaunchTemplate")) == ("old", None)
+        template = rig.world().template(image)
+        mixed = {
+            "LaunchTemplate": {
+                "LaunchTemplateSpecification": {"LaunchTemplateName": template, "Version": "$Latest"},
+                "Overrides": [{"InstanceType": "m5.large"}],
+            }
+        }
+        scaling.create_auto_scaling_group(AutoScalingGroupName="ant-v001", MixedInstancesPolicy=mixed, **sizes)
+        (node,) = described(rig, "ant-v001")["Instances"]
+        assert (node["InstanceType"], node["LaunchTemplate"]["Version"]) == ("m5.large", "1")
+        told = described(rig, "ant-v001")["MixedInstancesPolicy"]["LaunchTemplate"]["LaunchTemplateSpecification"]
+        assert told["LaunchTemplateId"].startswith("lt-")
+
+
+def test_zones_are_balanced_by_one_node_more_before_one_goes() -> None:
+    with fleet(pending=30) as rig:
+        rig.world().short("us-east-1b")
+        rig.group("bee-v001", 2, most=2, zones=ZONES)
+        rig.wait(100)
+        rig.world().short()
+        assert rig.world().rebalance("bee-v001")
+        assert sorted(lifecycles(rig)) == ["InService", "InService", "Pending"]
+        rig.wait(30)
+        assert sorted(lifecycles(rig)) == ["InService", "InService", "Terminating"]
+        rig.wait(100)
+        assert {node.zone for node in rig.world().nodes("bee-v001")} == set(ZONES)
+        rig.client("autoscaling").suspend_processes(AutoScalingGroupName="bee-v001", ScalingProcesses=["AZRebalance"])
+        assert not rig.world().rebalance("bee-v001")
+
+
+def test_a_group_in_subnets_has_their_zones_and_its_nodes_are_in_them() -> None:
+    with fleet() as rig:
+        ec2, scaling = rig.client("ec2"), rig.client("autoscaling")
+        found = ec2.describe_subnets(Filters=[{"Name": "availability-zone", "Values": ["us-east-1c"]}])["Subnets"]
+        (subnet,) = [one["SubnetId"] for one in found]
+        rig.group("bee-v001", 1, zones=[], VPCZoneIdentifier=subnet)
+        group = described(rig)
+        assert (group["AvailabilityZones"], group["VPCZoneIdentifier"]) == (["us-east-1c"], subnet)
+        (reservation,) = ec2.describe_instances()["Reservations"]
+        assert reservation["Instances"][0]["SubnetId"] == subnet
+        assert refused(rig.group, name="ant", zones=["us-east-1a"], VPCZoneIdentifier=subnet) == "ValidationError"
+        assert refused(rig.group, name="ant", zones=[]) == "ValidationError"
+        scaling.update_auto_scaling_group(AutoScalingGroupName="bee-v001", HealthCheckGracePeriod=90)
+        assert described(rig)["HealthCheckGracePeriod"] == 90
+
+
+def test_tracking_policies_name_the_alarms_that_aws_manages() -> None:
+    with fleet() as rig:
+        rig.group("bee-v001")
+        made = rig.client("autoscaling").put_scaling_policy(AutoScalingGroupName="bee-v001", **POLICIES[0])
+        names = [alarm["AlarmName"] for alarm in made["Alarms"]]
+        assert [name.startswith("TargetTracking-bee-v001-Alarm") for name in names] == [True, True]

@@ -188,6 +188,7 @@ def describe_refreshes(world: World, arguments: Arguments) -> dict[str, Any]:
 def enable_metrics(world: World, arguments: Arguments) -> dict[str, Any]:
     group = named(world, arguments)
     group.metrics = sorted({*group.metrics, *arguments.get("Metrics", ["GroupDesiredCapacity"])})
+    world.touch(group)
     return {}
 
 
@@ -195,6 +196,7 @@ def disable_metrics(world: World, arguments: Arguments) -> dict[str, Any]:
     group = named(world, arguments)
     gone = arguments.get("Metrics", group.metrics)
     group.metrics = [name for name in group.metrics if name not in gone]
+    world.touch(group)
     return {}
 
 

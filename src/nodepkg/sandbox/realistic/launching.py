@@ -106,6 +106,7 @@ def launch(world: World, group: Group, zone: str) -> Node:
         raise LaunchFailureError(f"{getattr(error, 'message', error)} Launching EC2 instance failed.") from error
     instance.launch_time = datetime.fromtimestamp(world.now, UTC).replace(tzinfo=None)
     set_state(instance, "pending")
+    world.launched[instance.id] = instance
     return Node(
         instance.id,
         found.image,

@@ -75,7 +75,7 @@ class Realistic:
                 world = self._worlds[region] = World(region, self.realism, self.clock.now())
                 if self._remembers:
                     self._pasts[region] = Past(world, self._remembers)
-                    world.stepped = self._pasts[region].note
+                    world.before_time_passes = self._pasts[region].note
                 for tell in self._made:
                     tell(world)
             self.catch_up()
@@ -98,7 +98,7 @@ class Realistic:
                 world.settle()
                 world.advance(now)
                 if region in self._pasts:
-                    self._pasts[region].note(always=False)
+                    self._pasts[region].note()
 
     def forget(self) -> None:
         """Every region is as new."""
@@ -132,7 +132,7 @@ class Realistic:
         finally:
             self.catch_up()
             if past and not call.action.startswith(_READING):
-                past.note()
+                past.note(always=True)
 
     def _carry_out(self, world: World, call: Call, onward: Callable[[], Response]) -> Response:
         handler = _CALLS.get(call.service, {}).get(call.action)

@@ -13,7 +13,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 from moto.ssm.models import ParameterDict, ssm_backends
 
-from nodepkg.sandbox.realistic.records import State
+from nodepkg.sandbox.realistic.records import Group, State
 from nodepkg.sandbox.realistic.world import World
 
 
@@ -75,12 +75,13 @@ class Past:
 
     def __init__(self, world: World, seconds: float) -> None:
         self._world, self._seconds = world, seconds
+        self._copies: dict[str, tuple[Group, Group]] = {}
         # Before it was used first, the region was as it is then.
         self._moments = [replace(self._now(), at=-math.inf)]
         self._noted = world.changes
 
-    def note(self, *, always: bool = True) -> None:
-        """Later reads may ask for what is now; unless `always`, only if the region says that it has changed."""
+    def note(self, *, always: bool = False) -> None:
+        """Later reads may ask for what is now; `always`: also if what has changed is moto's alone."""
         if self._noted == self._world.changes and not always:
             return
         self._noted = self._world.changes
@@ -96,7 +97,19 @@ class Past:
 
     def _now(self) -> _Moment:
         parts = tuple(copied(getattr(_backend(self._world, of), name)) for of, name, copied in _PARTS)
-        return _Moment(self._world.now, copy.deepcopy(self._world.state), parts)
+        state = self._world.state
+        groups = {name: self._copy(group) for name, group in state.groups.items()}
+        self._world.altered.clear()
+        registered = {arn: _each(targets) for arn, targets in state.targets.items()}
+        activities = [copy.copy(activity) for activity in state.activities]
+        return _Moment(self._world.now, State(groups, registered, activities), parts)
+
+    def _copy(self, group: Group) -> Group:
+        """One that has not been altered since it was copied need not be copied again."""
+        known = self._copies.get(group.name)
+        if known is None or known[0] is not group or group.name in self._world.altered:
+            known = self._copies[group.name] = (group, copy.deepcopy(group))
+        return known[1]
 
     @contextmanager
     def ago(self, seconds: float) -> Iterator[None]:

@@ -113,6 +113,8 @@ class Group:
     warm_pool: dict[str, Any] | None = None
     metrics: list[str] = field(default_factory=list)
     status: str | None = None
+    rebalancing: list[Node] = field(default_factory=list)
+    """Nodes over the desired number, until they are in service."""
     retry_at: float = 0.0
     cause: str = ""
     """Why it is not as large as it was asked to be: said in the activities that follow."""

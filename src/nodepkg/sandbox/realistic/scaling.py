@@ -12,7 +12,8 @@ def reconcile(world: World, group: Group) -> None:
     if group.status:
         return
     _replace_unhealthy(world, group)
-    missing = group.desired - len(group.counted)
+    _end_rebalancing(group)
+    missing = group.desired + len(group.rebalancing) - len(group.counted)
     if missing > 0 and group.runs("Launch") and world.now >= group.retry_at:
         _launch(world, group, missing)
     elif missing < 0:
@@ -55,6 +56,26 @@ def _launch_somewhere(world: World, group: Group, cause: str) -> Node | None:
             world.end(activity, "Failed", str(error))
             world.changes += 1
     return None
+
+
+def rebalance(world: World, group: Group) -> bool:
+    """One node more in the zone with the fewest; once it is in service, one goes from the zone with the most.
+
+    False if AZRebalance, Launch or Terminate is suspended, or there is no capacity.
+    """
+    if group.status or not all(group.runs(process) for process in ("AZRebalance", "Launch", "Terminate")):
+        return False
+    cause = f"At {nodes.told(world)} instances were launched to balance instances in zones."
+    node = _launch_somewhere(world, group, cause)
+    if node is None:
+        return False
+    group.rebalancing.append(node)
+    nodes.add(world, group, node, cause)
+    return True
+
+
+def _end_rebalancing(group: Group) -> None:
+    group.rebalancing = [node for node in group.rebalancing if group.has(node) and node.lifecycle != "InService"]
 
 
 def _scale_in(world: World, group: Group, surplus: int) -> None:

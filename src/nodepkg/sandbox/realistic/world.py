@@ -21,8 +21,8 @@ IMPAIRED, UNHEALTHY, FAILING = "impaired", "unhealthy", "failing"
 class World:
     """A region. `advance` carries out what is due; whoever calls anything else holds the lock of the whole sandbox.
 
-    `listeners` are called with (world, group) after anything about a group's nodes or targets has changed, `stepped`
-    after something has happened by itself.
+    `listeners` are called with (world, group) after anything about a group's nodes or targets has changed; `altered`
+    are the names of those groups, until somebody clears it.
     """
 
     def __init__(self, region: str, realism: Realism, now: float) -> None:
@@ -31,11 +31,13 @@ class World:
         self.now = now
         self.state = State()
         self.sick: dict[str, set[str]] = {}
+        self.launched: dict[str, Any] = {}
         self.short_zones: set[str] = set()
         self.quota: int | None = None
         self.unused_target_groups: set[str] = set()
         self.changes = 0
-        self.stepped: Callable[[], None] = lambda: None
+        self.before_time_passes: Callable[[], None] = lambda: None
+        self.altered: set[str] = set()
         self.listeners: list[Callable[[World, Group], None]] = []
         self._due: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._numbers = count(1)
@@ -70,17 +72,19 @@ class World:
         """Lets everything happen until then, each at its moment."""
         while self._due and self._due[0][0] <= now:
             moment, _, do, arguments = heapq.heappop(self._due)
-            self.now = max(self.now, moment)
-            before = self.changes
+            if moment > self.now:
+                self.before_time_passes()
+                self.now = moment
             do(self, *arguments)
             self.settle()
-            if self.changes != before:
-                self.stepped()
-        self.now = max(self.now, now)
+        if now > self.now:
+            self.before_time_passes()
+            self.now = now
 
     def touch(self, group: Group) -> None:
         """Something about the group has changed: it looks whether it has the nodes that it should have."""
         self.changes += 1
+        self.altered.add(group.name)
         if group not in self._touched:
             self._touched.append(group)
 
@@ -106,6 +110,8 @@ class World:
 
     def instance(self, instance: str) -> Any:
         """moto's, or None."""
+        if instance in self.launched:
+            return self.launched[instance]
         for reservation in self.ec2.reservations.values():
             for one in reservation.instances:
                 if one.id == instance:
