@@ -173,14 +173,11 @@ def _comparable(key: str, value: Any) -> Any:
 
 def _told(value: Any) -> str:
     """In one line, for people."""
-    match value:
-        case None | "" | [] | {}:
-            return _NONE
-        case dict():
-            return ", ".join(f"{key}={_told(one)}" for key, one in value.items())
-        case list():
-            return ", ".join(map(_told, value))
-    return str(value)
+    if value in (None, "", [], {}):
+        return _NONE
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_told(one)}" for key, one in value.items())
+    return ", ".join(map(_told, value)) if isinstance(value, list) else str(value)
 
 
 def _name(arn: str) -> str:
