@@ -30,8 +30,8 @@ def calls() -> Recorder:
 
 @pytest.fixture
 def account(calls: Recorder) -> Iterator[Account]:
-    at_once = Realism(*(0.0 for _ in fields(Realism)))
-    with aws(calls, realistic=Realistic(realism=at_once)) as account:
+    quick = Realism(*(0.02 for _ in fields(Realism)))
+    with aws(calls, realistic=Realistic(realism=quick)) as account:
         yield account
 
 
