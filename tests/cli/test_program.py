@@ -23,6 +23,8 @@ CHANGES_AWS = {
     "packer:sweep",
     "packer:adopt",
     "autoscale:run",
+    "autoscale:update",
+    "autoscale:rollback",
 }
 READS_AWS = {"group:status", "packer:list"}
 

@@ -167,7 +167,8 @@ def _comparable(key: str, value: Any) -> Any:
     if key == "SecurityGroupIds":
         return sorted(value or [])
     if key == "TagSpecifications":
-        return {one["ResourceType"]: {tag["Key"]: tag["Value"] for tag in one["Tags"]} for one in value or []}
+        of_nodes = [one for one in value or [] if one["ResourceType"] != "launch-template"]  # moto's are among them
+        return {one["ResourceType"]: {tag["Key"]: tag["Value"] for tag in one["Tags"]} for one in of_nodes}
     return value
 
 

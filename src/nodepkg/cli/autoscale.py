@@ -113,7 +113,7 @@ def update(
     at_once: Annotated[int, typer.Option("-n", min=1, metavar="N", help="How many groups at a time.")] = 5,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Begin no other group once one has failed.")] = False,
 ) -> None:
-    """Bring each group's Auto Scaling group to its newest image and to nodes.json, without losing a request.
+    """Bring each Auto Scaling group to its newest image and to nodes.json, without losing a request.
 
     Where only min or max differ they are changed in place. Otherwise a second group is started beside the one that
     serves, and has to be ready, and healthy in its target groups, before the first one goes; until then everything
