@@ -158,7 +158,8 @@ class Drive:
     steps: list[str] = field(default_factory=list)
     aim: str = ""
 
-    def claim(self, view: View) -> Change | None:
+    def claim(self, seen: Observation) -> Change | None:
+        view = seen.view
         old = view.old
         if self.goal is Goal.ROLLBACK or old is None:
             return None

@@ -8,9 +8,10 @@ import pytest
 
 from nodepkg.autoscale.claim import TakeKept
 from nodepkg.autoscale.journal import Phase, Record
+from nodepkg.autoscale.observe import Observation
 from nodepkg.autoscale.rollout import Done
 from nodepkg.autoscale.steps import Change
-from nodepkg.autoscale.view import Goal, View
+from nodepkg.autoscale.view import Goal
 from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.clients.aws.images import Images
 from nodepkg.clients.aws.scaling import Scaling
@@ -134,8 +135,8 @@ def test_a_new_group_that_never_gets_ready_is_undone_with_the_reason() -> None:
 class Back(Drive):
     """Brings the last kept generation back."""
 
-    def claim(self, view: View) -> Change | None:
-        old = view.old
+    def claim(self, seen: Observation) -> Change | None:
+        view, old = seen.view, seen.view.old
         if self.goal is Goal.ROLLBACK or not (old and view.kept):
             return None
         record = Record("run-2", Phase.CLAIM, old.name, old.targets, old.suspended, self.targets, 1, from_kept=True)

@@ -8,7 +8,7 @@ import pytest
 from nodepkg.autoscale.journal import Phase, Record
 from nodepkg.autoscale.observe import Observation, Subject, cast, observe
 from nodepkg.autoscale.steps import Change, DeleteAsg
-from nodepkg.autoscale.view import Goal, Terms, View
+from nodepkg.autoscale.view import Goal, Terms
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, NewGroup
 from nodepkg.errors import RefusedError
 from tests.autoscale.rollouts import GROUP, NEW, OLD, begun, hung_on, no_web, quick
@@ -65,12 +65,12 @@ def looked(rig: Rig, subject: Subject) -> Observation:
 
 
 def test_what_a_claim_refuses_concerns_its_group_alone() -> None:
-    def refusing(_: View) -> Change | None:
+    def refusing(_: Observation) -> Change | None:
         raise RefusedError("no")
 
-    def claiming(view: View) -> Change | None:
-        assert view.old
-        return DeleteAsg(REGION, view.old.name)
+    def claiming(seen: Observation) -> Change | None:
+        assert seen.view.old
+        return DeleteAsg(REGION, seen.view.old.name)
 
     with quick() as rig:
         begun(rig, 1)

@@ -27,6 +27,8 @@ CHANGES_AWS = {
     "autoscale:stop",
     "autoscale:start",
     "autoscale:delete",
+    "autoscale:update",
+    "autoscale:rollback",
 }
 READS_AWS = {"group:status", "packer:list", "autoscale:status"}
 

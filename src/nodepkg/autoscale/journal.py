@@ -20,8 +20,8 @@ OWN_SUSPENDED = "nodepkg:own-suspended"  # of a kept group: what its user had su
 _OLD = "nodepkg:old"
 _OLD_TARGET = "nodepkg:old-target:"
 _OLD_SUSPENDED = "nodepkg:old-suspended"
-_VERSION = "nodepkg:version"
-_IMAGE = "nodepkg:image"
+VERSION = "nodepkg:version"
+IMAGE = "nodepkg:image"
 _FROM_KEPT = "nodepkg:from-kept"
 _OLD_MIN, _OLD_MAX, _PIN = "nodepkg:old-min", "nodepkg:old-max", "nodepkg:pin"
 _DEADLINE = "nodepkg:deadline"
@@ -84,8 +84,8 @@ class Record:
             PHASE: self.phase.value,
             _OLD: self.old,
             _OLD_SUSPENDED: joined(self.old_suspended),
-            _VERSION: str(self.version),
-            _IMAGE: self.image,
+            VERSION: str(self.version),
+            IMAGE: self.image,
             SINCE: moment(self.since),
             **numbered(_OLD_TARGET, self.old_targets),
             **numbered(TARGET, self.targets),
@@ -115,8 +115,8 @@ def read(tags: Tags) -> Record | None:
             old_targets=frozenset(_numbered_in(tags, _OLD_TARGET)),
             old_suspended=split(tags.get(_OLD_SUSPENDED, "")),
             targets=frozenset(targets_in(tags)),
-            version=int(tags.get(_VERSION, "0")),
-            image=tags.get(_IMAGE, ""),
+            version=int(tags.get(VERSION, "0")),
+            image=tags.get(IMAGE, ""),
             from_kept=_FROM_KEPT in tags,
             own=own,
             deadline=float(tags[_DEADLINE]) if _DEADLINE in tags else None,
@@ -190,7 +190,7 @@ def started(run: str, *, version: int, image: str, targets: Iterable[str]) -> di
     return {
         RUN: run,
         PHASE: Phase.SERVING.value,
-        _VERSION: str(version),
-        _IMAGE: image,
+        VERSION: str(version),
+        IMAGE: image,
         **numbered(TARGET, targets),
     }

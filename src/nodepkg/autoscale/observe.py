@@ -129,16 +129,11 @@ def _lacks(member: Member, checks: Mapping[str, str], answer: str) -> str:
     return unready(lifecycle=member.lifecycle, health=member.health, checks=checks.get(member.id, ""), answer=answer)
 
 
-def nothing(_: View) -> Change | None:
-    """The claim of who begins nothing."""
-    return None
-
-
 @dataclass(frozen=True)
 class Subject:
     """Of which group an observation is wanted, and by whom: see View for `goal`, `terms` and `aim`.
 
-    `claim` is given the view of a group that has no new one, and says what begins what is wanted; None if nothing is.
+    `claim` is given the observation of a group without a new one, and says what begins what is wanted; None: nothing.
     """
 
     group: str
@@ -147,7 +142,7 @@ class Subject:
     goal: Goal = Goal.UPDATE
     health: Health = Health()  # noqa: RUF009 - frozen
     aim: str = ""
-    claim: Callable[[View], Change | None] = nothing
+    claim: "Callable[[Observation], Change | None]" = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -288,7 +283,8 @@ class _Region:
             return Observation(self._with_extras(view, one), one.asgs)
         if one.new is None and not subject.aim:
             try:
-                return Observation(replace(view, claim=subject.claim(view)), one.asgs)
+                claim = subject.claim(Observation(view, one.asgs))
+                return Observation(replace(view, claim=claim), one.asgs)
             except NodepkgError as error:
                 return Observation(view, one.asgs, error)
         return Observation(view, one.asgs)

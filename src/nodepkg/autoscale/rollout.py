@@ -128,6 +128,8 @@ def _rows(pair: Pair) -> Sequence[Row]:
 def _without_old(view: View, new: Asg, record: Record, region: str, now: float) -> Step:
     if not view.steady("old gone", now):
         return Wait("retire", f"{record.old or 'the old group'} is gone: looking again", now + view.terms.window)
+    if view.goal is Goal.ROLLBACK and record.phase is not Phase.ROLLBACK:
+        return Refuse(f"{record.old} is gone already: from here {new.name} only goes forward")
     return _done(view, new, record, region, now)
 
 

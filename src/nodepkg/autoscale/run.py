@@ -132,10 +132,7 @@ class Choice:
 def plan_run(account: Account, nodes: Nodes, groups: Sequence[Group], choice: Choice, *, run_id: str) -> Start:
     """What starts these groups; raises RefusedError, before anything is changed, if one of them cannot be."""
     running = running_groups(account, {group.region for group in groups})
-    if choice.image:
-        images, missing = _named_image(account, groups[0], choice.image)
-    else:
-        images, missing = _newest_images(account, groups)
+    images, missing = chosen_images(account, groups, choice)
     if problems := refusals(groups, running, missing):
         raise RefusedError("\n".join(problems), hint=_HINT)
 
@@ -173,6 +170,13 @@ def awaited(group: Group, asg: str) -> "Awaited":
     settings = group.settings.autoscale or Autoscale()
     health = Health(settings.health_url or "", settings.health_timeout)
     return Awaited(group.name, group.region, asg, health, settings.ready_timeout)
+
+
+def chosen_images(account: Account, groups: Sequence[Group], choice: Choice) -> tuple[dict[str, Image], dict[str, str]]:
+    """The image of each group, and of each that has none why not."""
+    if choice.image:
+        return _named_image(account, groups[0], choice.image)
+    return _newest_images(account, groups)
 
 
 def _newest_images(account: Account, groups: Sequence[Group]) -> tuple[dict[str, Image], dict[str, str]]:

@@ -116,11 +116,11 @@ class Output:
         if not self.quiet:
             self._tell("warning", text)
 
-    def progress(self, group: str, text: str) -> None:
-        """One message of what is done for a group, as it comes."""
+    def progress(self, group: str, text: str, **facts: Any) -> None:
+        """One message of what is done for a group, as it comes; `facts` are told as JSON only."""
         if not self.quiet:
             text = printable(text)
-            self._print(self._line("progress", text, group=group) if self.json else f"[{group}] {text}")
+            self._print(self._line("progress", text, group=group, **facts) if self.json else f"[{group}] {text}")
 
     def detail(self, text: str) -> None:
         """What only --verbose shows."""

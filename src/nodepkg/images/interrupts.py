@@ -18,7 +18,7 @@ class Interrupts:
         self.count = 0
         self._clock = clock
         self._last = float("-inf")
-        self._raises = False
+        self._raises_after: int | None = None
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -34,19 +34,22 @@ class Interrupts:
                 signal.signal(number, handler)
 
     @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Within it, which is for waiting only, a signal raises KeyboardInterrupt, too."""
-        self._raises = True
+    def at_once(self, *, after: int = 0) -> Iterator[None]:
+        """Within it a signal raises KeyboardInterrupt, too: for waiting, and reading.
+
+        What must not be left half done is ended by a wish `after` that many others only.
+        """
+        self._raises_after = after
         try:
             yield
         finally:
-            self._raises = False
+            self._raises_after = None
 
     def heard(self, _number: int = 0, _frame: FrameType | None = None) -> None:
         now = self._clock()
         if now - self._last >= SAME_SECONDS:
             self.count += 1
             self._last = now
-        if self._raises:
-            self._raises = False  # it may be on its way out of at_once
+        if self._raises_after is not None and self.count > self._raises_after:
+            self._raises_after = None  # it may be on its way out of at_once
             raise KeyboardInterrupt

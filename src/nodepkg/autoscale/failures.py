@@ -1,0 +1,54 @@
+"""What a change came to that raised an error: whether it may have been made, and what that means for the rollout."""
+
+from enum import Enum
+
+from nodepkg.errors import AwsError, CredentialsError, NodepkgError, NotYetError
+from nodepkg.lease import LostLeaseError, StaleHeartbeatError
+
+
+class Verdict(Enum):
+    """What an error of a change means."""
+
+    LOST = "the lease is somebody else's"
+    STALE = "our own heartbeat is too old"
+    CREDENTIALS = "AWS does not know us any more"
+    NOT_YET = "AWS is not ready for it"
+    UNCLEAR = "it may have been made, or may be made yet"
+    NO = "AWS, or a rule, said no: it was not made"
+
+
+# What AWS answers without having decided anything, after all the tries that botocore makes: throttling, and faults of
+# its own (a 5xx without words has its number for a code).
+_UNDECIDED = (
+    "Throttl",
+    "RequestThrottled",
+    "RequestLimitExceeded",
+    "TooManyRequests",
+    "SlowDown",
+    "Internal",
+    "ServiceUnavailable",
+    "ServiceFault",
+    "Unavailable",
+    "RequestTimeout",
+    "ResourceContention",
+    "PriorRequestNotComplete",
+    "TransactionInProgress",
+)
+
+
+def judge(error: NodepkgError) -> Verdict:
+    """What a change that raised this came to."""
+    for kind, verdict in (
+        (LostLeaseError, Verdict.LOST),
+        (StaleHeartbeatError, Verdict.STALE),
+        (CredentialsError, Verdict.CREDENTIALS),
+        (NotYetError, Verdict.NOT_YET),
+    ):
+        if isinstance(error, kind):
+            return verdict
+    return Verdict.UNCLEAR if isinstance(error, AwsError) and is_undecided(error) else Verdict.NO
+
+
+def is_undecided(error: AwsError) -> bool:
+    """Whether AWS, or the network, has not said yes or no: it may be otherwise the next time."""
+    return not error.code or error.code.startswith(_UNDECIDED) or (error.code.isdigit() and error.code[:1] == "5")

@@ -1,0 +1,252 @@
+"""autoscale:update: what is wanted of each group, and how it begins where something differs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from nodepkg.autoscale.carry import cannot_carry
+from nodepkg.autoscale.claim import CreateNext, TakeKept, next_name
+from nodepkg.autoscale.journal import IMAGE, VERSION, Phase, Record
+from nodepkg.autoscale.observe import Observation
+from nodepkg.autoscale.run import Choice, chosen_images
+from nodepkg.autoscale.steps import Change, OfAsg, Resize
+from nodepkg.autoscale.task import Task
+from nodepkg.autoscale.view import Terms, View
+from nodepkg.autoscale.wanted import (
+    Difference,
+    Wanted,
+    forbids,
+    forbids_too,
+    in_place,
+    in_template,
+    is_stopped,
+    next_targets,
+    replacing,
+    serving,
+    sizes,
+)
+from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, target_group_arns
+from nodepkg.clients.aws.scaling import Scaling
+from nodepkg.clients.aws.templates import LaunchTemplates, TemplatePin
+from nodepkg.errors import NodepkgError, RefusedError
+from nodepkg.launch import CreateTemplateVersion, Launch, launch
+from nodepkg.nodes.group import Group
+from nodepkg.nodes.load import Nodes
+from nodepkg.nodes.schema import Autoscale
+from nodepkg.plan import Report
+from nodepkg.ready import Health
+
+
+@dataclass(frozen=True)
+class Begin(OfAsg):
+    """Makes or takes the new group (`asg`), after a last look at what forbids it and has to be asked for."""
+
+    aspect = "life"
+    first: CreateNext | TakeKept
+
+    def __str__(self) -> str:
+        return str(self.first)
+
+    def run(self, account: Account, /) -> Report:
+        """Raises RefusedError for what cannot be carried over to the new group."""
+        old = self.first.record.old
+        require_carried(account, self.region, old, self.first.record.targets)
+        if isinstance(self.first, CreateNext):
+            hooks = Scaling(account, self.region).lifecycle_hooks(old)
+            return replace(self.first, hooks=hooks).run(account)
+        return self.first.run(account)
+
+    def shows_in(self, view: View, /) -> bool:
+        return self.first.shows_in(view)
+
+
+@dataclass(frozen=True)
+class SetTemplate(OfAsg):
+    """Has a stopped group start its nodes from another template version, when it starts some."""
+
+    aspect = "template"
+    launch: Launch
+    token: str
+
+    def __str__(self) -> str:
+        return f"set {self.asg}, which is stopped, to a launch template version with image {self.launch.image}"
+
+    def run(self, account: Account, /) -> Report:
+        version = int(CreateTemplateVersion(self.launch, self.token).run(account)["version"])
+        scaling = AutoScaling(account, self.region)
+        scaling.update_template(self.asg, self.launch.template, version)
+        scaling.create_or_update_tags(self.asg, {VERSION: str(version), IMAGE: self.launch.image})
+        return {"asg": self.asg, "action": str(self), "template": self.launch.template, "version": version}
+
+    def shows_in(self, view: View, /) -> bool:
+        asg = self.found(view)
+        return asg is None or asg.tags.get(IMAGE) == self.launch.image
+
+
+def require_carried(account: Account, region: str, asg: str, targets: frozenset[str]) -> None:
+    """Raises RefusedError for a running instance refresh, and for policies that the next group cannot have."""
+    scaling = Scaling(account, region)
+    refreshes, policies = scaling.running_refreshes(asg), scaling.policies([asg])[asg]
+    if told := forbids_too(asg, refreshes, cannot_carry(policies, asg, targets)):
+        raise RefusedError("\n".join(told))
+
+
+@dataclass
+class Wish:
+    """What nodes.json wants of one group, which it says of each observation; AWS is asked for each template once.
+
+    `problem` is why no rollout may start, where one would: no image, or a stale one. Without `wanted` nothing can be
+    compared because of it. `stale` says how the image is older than nodes.json, if it is.
+    """
+
+    account: Account
+    group: Group
+    run: str
+    wanted: Wanted | None = None
+    problem: NodepkgError | None = None
+    force: bool = False
+    stale: str = ""
+    _data: dict[TemplatePin, Mapping[str, Any] | None] = field(default_factory=dict)
+
+    def differences(self, asg: AutoScalingGroup) -> list[Difference]:
+        """All of them; raises the problem if nothing can be compared."""
+        if self.wanted is None:
+            raise self.problem or RefusedError(f"{self.group.name} has no image")
+        if is_stopped(asg):
+            return in_template(self.wanted.launch.data, self._runs(asg))
+        return [*replacing(self.wanted, asg, self._runs(asg)), *sizes(self.wanted.settings, asg)]
+
+    def claim(self, seen: Observation) -> Change | None:
+        """What begins an update; None if nothing differs. Raises RefusedError if it cannot begin."""
+        asg = serving(self.group.name, seen.asgs)
+        keys = {one.key for one in self.differences(asg)}
+        if self.wanted is None or not (keys or self.force):
+            return None
+        region, settings = self.group.region, self.wanted.settings
+        if keys and keys <= {"node_min", "node_max"} and not self.force:
+            least, most = in_place(settings, asg)
+            return Resize(region, asg.name, least, most)
+        if self.problem:
+            raise self.problem
+        token = f"{self.run}-{self.group.name}"[:64]
+        if is_stopped(asg):
+            return SetTemplate(region, asg.name, self.wanted.launch, token) if keys else None
+        refuse(asg)
+        name = next_name(asg.name, self.group.name)
+        record = first_record(self.run, asg, next_targets(self.wanted.targets, asg), self.account.now())
+        record = replace(record, image=self.wanted.launch.image)
+        # What people have attached to the old group does not decide who judges the new nodes.
+        settings = settings.model_copy(update={"health_check_type": self.wanted.health_check_type})
+        return Begin(region, name, CreateNext(region, name, self.wanted.launch, settings, record, (), token))
+
+    def afterwards(self, seen: Observation) -> Sequence[str]:
+        """What still differs when a rollout was finished that had recorded another target."""
+        view = seen.view
+        asg = next((one for one in seen.asgs if view.old and one.name == view.old.name), None)
+        if asg is None or not (keys := [one.key for one in self.differences(asg)]):
+            return ()
+        return [f"nodes.json wants more ({', '.join(keys)}): package autoscale:update {self.group.name}"]
+
+    def task(self, window: float) -> Task:
+        settings = self.group.settings.autoscale or Autoscale()
+        name, region, terms = self.group.name, self.group.region, terms_of(settings, window)
+        return Task(
+            name, region, self.run, terms, health=health_of(settings), claim=self.claim, afterwards=self.afterwards
+        )
+
+    def _runs(self, asg: AutoScalingGroup) -> Mapping[str, Any] | None:
+        """The data of the template version that the group runs, which never changes."""
+        pin = asg.template
+        if pin is None:
+            return None
+        if pin not in self._data:
+            found = LaunchTemplates(self.account, self.group.region).pinned_version(pin)
+            self._data[pin] = found.data if found else None
+        return self._data[pin]
+
+
+def wishes(
+    account: Account, nodes: Nodes, groups: Sequence[Group], choice: Choice, *, run: str, force: bool
+) -> dict[str, Wish]:
+    """By group. What is wrong with one is in its wish: it may be no matter, as where a rollout is under way."""
+    from nodepkg.images.due import stale_images
+    from nodepkg.render.bundle import Project
+    from nodepkg.render.packer import PackerTemplates
+    from nodepkg.render.user_data import UserData
+
+    images, missing = chosen_images(account, groups, choice)
+    stale = [] if choice.image else stale_images(PackerTemplates(Project(nodes)), groups, images)
+    older, user_data, found = {one.group: one for one in stale}, UserData(nodes.root), dict[str, Wish]()
+    for group in groups:
+        wish = Wish(account, group, run, force=force)
+        if group.name in missing:
+            wish.problem = RefusedError(f"{group.name}: {missing[group.name]}")
+        else:
+            try:
+                wish.wanted = wanted(account, group, images[group.name].id, user_data.text(group))
+            except NodepkgError as error:
+                wish.problem = error
+        if (one := older.get(group.name)) and wish.wanted:
+            remedy = f"package packer:run {group.name}, or --stale-ok"
+            wish.problem = None if choice.stale_ok else RefusedError(str(one), hint=remedy)
+            wish.stale = str(one)
+        found[group.name] = wish
+    return found
+
+
+def wanted(account: Account, group: Group, image: str, user_data: str) -> Wanted:
+    """What nodes.json says, with names resolved; raises AwsError for one that AWS does not know."""
+    settings = group.settings.autoscale or Autoscale()
+    targets = frozenset(target_group_arns(account, group.region, settings.target_groups))
+    return Wanted(launch(account, group, image, user_data), targets, settings)
+
+
+def refuse(asg: AutoScalingGroup) -> None:
+    """Raises RefusedError for a group that cannot be replaced as it is."""
+    if told := forbids(asg):
+        raise RefusedError("\n".join(told))
+
+
+def first_record(run: str, old: AutoScalingGroup, targets: frozenset[str], now: float) -> Record:
+    return Record(run, Phase.CLAIM, old.name, frozenset(old.target_groups), old.suspended, targets, since=now)
+
+
+def terms_of(settings: Autoscale, window: float) -> Terms:
+    return Terms(
+        min=settings.node_min,
+        max=settings.most,
+        ready_timeout=settings.ready_timeout,
+        bake_time=settings.bake_time,
+        timeout=settings.timeout,
+        unhealthy_after=settings.unhealthy_after,
+        keep_old=settings.keep_old,
+        window=window,
+    )
+
+
+def health_of(settings: Autoscale) -> Health:
+    return Health(settings.health_url or "", settings.health_timeout)
+
+
+def steps(view: View, change: Change) -> list[str]:
+    """What an update that begins with this change would do, as sentences in the imperative."""
+    if not isinstance(change, Begin) or view.old is None:
+        return [str(change)]
+    old, new, record, terms = view.old, change.asg, change.first.record, view.terms
+    size = max(old.desired, terms.min)
+    names = ", ".join(sorted(arn.split("/")[1] if "/" in arn else arn for arn in record.targets))
+    detached = [f"detach {old.name} from its target groups, and let it drain"] if record.old_targets else []
+    gives_up = f"keep {old.name} at size 0" if terms.keep_old and not record.from_kept else f"delete {old.name}"
+    return [
+        str(change),
+        f"suspend ScheduledActions and AZRebalance of {old.name}, and keep it from shrinking below {old.desired}",
+        f"grow {new} to {size} nodes, and wait until they are ready, at most {terms.ready_timeout:g} s",
+        *([f"attach {names} to {new}, and wait until its nodes are healthy there"] if names else []),
+        f"wait {terms.bake_time:g} s, in which they have to stay healthy",
+        f"suspend AlarmNotification of {old.name}, and grow {new} to its size if it has grown",
+        *detached,
+        f"copy scaling policies, scheduled actions and notifications to {new}, and wait {terms.timeout:g} s",
+        f"set {old.name} to 0 nodes, wait until it is empty, and {gives_up}",
+        f"set {new} to {terms.min} to {max(terms.max, size)} nodes: it serves",
+    ]

@@ -1,0 +1,57 @@
+"""AWS as the runner knows it."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from nodepkg.autoscale.observe import Observation, Subject, Web, observe
+from nodepkg.autoscale.steps import Change
+from nodepkg.autoscale.task import Task
+from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.autoscaling import AutoScaling
+from nodepkg.clients.aws.scaling import Scaling
+from nodepkg.lease import Lease, claim
+from nodepkg.plan import Report
+
+
+@dataclass(frozen=True)
+class AwsWorld:
+    """`command` is what others are told who find a group taken; `sleep` is this machine's."""
+
+    account: Account
+    command: str
+    window: float
+    web: Web
+    take_over: bool = False
+    sleep: Callable[[float], None] = time.sleep
+
+    def now(self) -> float:
+        return self.account.now()
+
+    def claim(self, task: Task) -> Lease:
+        return claim(
+            self.account,
+            task.region,
+            task.group,
+            command=self.command,
+            run=task.run,
+            take_over=self.take_over,
+            window=self.window,
+            state="claim",
+            sleep=self.sleep,
+        )
+
+    def observe(self, subjects: Sequence[Subject]) -> Mapping[str, Observation]:
+        return observe(self.account, subjects, web=self.web)
+
+    def act(self, change: Change) -> Report:
+        return change.run(self.account)
+
+    def troubles(self, task: Task, asg: str) -> Sequence[str]:
+        failed = [one for one in AutoScaling(self.account, task.region).activities(asg) if one.failed]
+        told = [f"{asg}: AWS cannot start a node: {one.reason or one.description}" for one in reversed(failed)]
+        return list(dict.fromkeys(told))
+
+    def schedules(self, task: Task, asg: str) -> Mapping[str, float]:
+        found = Scaling(self.account, task.region).scheduled_actions([asg])[asg]
+        return {one.name: one.start.timestamp() for one in found if one.start}
