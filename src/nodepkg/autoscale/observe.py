@@ -276,8 +276,8 @@ class _Region:
 
     def _observation(self, one: Cast, nodes: Mapping[str, tuple[Node, ...]]) -> Observation:
         subject = one.subject
-        old, new = (_asg(asg, nodes) if asg else None for asg in (one.old, one.new))
-        kept = tuple(_asg(asg, nodes) for asg in one.kept)
+        old, new = (observed(asg, nodes.get(asg.name, ())) if asg else None for asg in (one.old, one.new))
+        kept = tuple(observed(asg, nodes.get(asg.name, ())) for asg in one.kept)
         view = View(subject.goal, subject.terms, old, new, kept, aim=subject.aim)
         if one.pair:
             return Observation(self._with_extras(view, one), one.asgs)
@@ -359,15 +359,16 @@ class _Versions:
         return template_changes(self.region, running, template, versions, self.users)
 
 
-def _asg(raw: AutoScalingGroup, nodes: Mapping[str, tuple[Node, ...]]) -> Asg:
+def observed(asg: AutoScalingGroup, nodes: Sequence[Node]) -> Asg:
+    """The ASG with what is known of its nodes."""
     return Asg(
-        name=raw.name,
-        min=raw.min,
-        max=raw.max,
-        desired=raw.desired,
-        tags=raw.tags,
-        suspended=raw.suspended,
-        targets=frozenset(raw.target_groups),
-        nodes=nodes.get(raw.name, ()),
-        deleting=bool(raw.status),
+        name=asg.name,
+        min=asg.min,
+        max=asg.max,
+        desired=asg.desired,
+        tags=asg.tags,
+        suspended=asg.suspended,
+        targets=frozenset(asg.target_groups),
+        nodes=tuple(nodes),
+        deleting=bool(asg.status),
     )

@@ -9,21 +9,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from nodepkg.autoscale.failures import Verdict, judge
 from nodepkg.autoscale.rollout import Act, Done, Refuse, Step, Wait
 from nodepkg.autoscale.steps import Change
 from nodepkg.autoscale.view import Asg, Seen, View, remember
 from nodepkg.autoscale.writes import Writes
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
-from nodepkg.errors import AwsError, CredentialsError, NodepkgError, NotYetError, RefusedError
+from nodepkg.errors import AwsError, NodepkgError, NotYetError, RefusedError
 from nodepkg.lease import Lease, claim
 from nodepkg.plan import Report
 from nodepkg.ready import Health
 
 LOST_REPLIES = 3
 LONGEST_PAUSE = 30.0  # seconds, so that there is a heartbeat in time
-# What AWS answers without having decided anything, after all the tries that botocore makes.
-_UNDECIDED = ("Throttl", "RequestLimitExceeded", "Internal", "ServiceUnavailable", "Unavailable", "5")
 
 Key = tuple[str, str]  # region and group
 
@@ -208,7 +207,7 @@ class _Held:
             self._tell(f"AWS is not ready for it: {error.message}")
             return self.site.poll
         except AwsError as error:
-            if self.lost >= LOST_REPLIES or not is_undecided(error):
+            if self.lost >= LOST_REPLIES or judge(error) is not Verdict.UNCLEAR:
                 raise
             # Whether it was done, nobody has told: everybody sees it after a window.
             self.lost += 1
@@ -242,11 +241,6 @@ class Pursue:
     def run(self, site: Site, /) -> Report:
         site.pursue()
         return {"groups": site.reports}
-
-
-def is_undecided(error: AwsError) -> bool:
-    """Whether it is not known if the change was made, or will be."""
-    return not isinstance(error, CredentialsError) and (not error.code or error.code.startswith(_UNDECIDED))
 
 
 def _together(errors: Sequence[NodepkgError]) -> NodepkgError:

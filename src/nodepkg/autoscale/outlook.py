@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from nodepkg.autoscale.generations import rollout, serving
 from nodepkg.autoscale.listing import Generation, Standing
-from nodepkg.autoscale.observe import readiness, web_of
+from nodepkg.autoscale.observe import observed, readiness, web_of
 from nodepkg.autoscale.operations import Key, Operation
 from nodepkg.autoscale.terms import terms_of
 from nodepkg.autoscale.view import Asg, Goal, Node, Terms, View
@@ -174,21 +174,6 @@ def by_group(asgs: Iterable[AutoScalingGroup]) -> dict[str, list[AutoScalingGrou
         if "group" in asg.tags:
             found.setdefault(asg.tags["group"], []).append(asg)
     return found
-
-
-def observed(asg: AutoScalingGroup, nodes: Sequence[Node]) -> Asg:
-    """The ASG with what is known of its nodes."""
-    return Asg(
-        name=asg.name,
-        min=asg.min,
-        max=asg.max,
-        desired=asg.desired,
-        tags=asg.tags,
-        suspended=asg.suspended,
-        targets=frozenset(asg.target_groups),
-        nodes=tuple(nodes),
-        deleting=bool(asg.status),
-    )
 
 
 def listed_nodes(asg: AutoScalingGroup) -> list[Node]:

@@ -12,6 +12,7 @@ from nodepkg.autoscale.journal import KEPT, OWN_SUSPENDED, Sizes, kept_in
 from nodepkg.autoscale.operations import Key, Site
 from nodepkg.autoscale.rollout import SCHEDULED, Act, Done, Refuse, Step, Wait, lacks
 from nodepkg.autoscale.steps import Change, OfAsg, RememberKept, Resize, ResumeProcesses, SuspendProcesses
+from nodepkg.autoscale.terms import health_of
 from nodepkg.autoscale.view import EMPTY, Asg, Goal, Terms, View, whole
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
@@ -215,7 +216,7 @@ def plan_start(running: Running, groups: Sequence[Group], *, window: float, wait
             problems.append(f"{group}: Launch is suspended on {asg.name}: no node would start")
         elif kept := kept_in(asg.tags):
             sizes = kept if is_empty(asg) else Sizes(asg.min, asg.max, asg.desired)
-            health = Health(settings.health_url or "", settings.health_timeout)
+            health = health_of(settings)
             actions.append(StartGroup(region, group, asg.name, sizes, window, wait, settings.ready_timeout, health))
         elif is_empty(asg):
             problems.append(f"{group} was not stopped, it has the size 0 (package autoscale:resize {group})")
