@@ -11,6 +11,7 @@ from tests.autoscale.operated import (
     GROUP,
     KEY,
     WINDOW,
+    Told,
     asg,
     begun,
     carry_out,
@@ -185,16 +186,18 @@ def test_lost_replies_change_nothing() -> None:
 def test_a_paused_owner_changes_nothing_after_a_take_over() -> None:
     with fleet() as rig:
         begun(rig)
-        paused = site(rig)
-        for operation in stopping(rig):
-            paused.begin(operation)
-        rig.wait(30 * 60)
-        other = claim(rig.account, *KEY, command="autoscale:update bee", run="other", take_over=True, window=WINDOW)
         before = asg(rig)
+
+        def succeeded() -> None:
+            rig.wait(30 * 60)
+            claim(rig.account, *KEY, command="autoscale:update bee", run="other", take_over=True, window=WINDOW)
+
+        paused = site(rig, Told([], succeeded))
+        for operation in stopping(rig):
+            operation.run(paused)
         with pytest.raises(RefusedError, match=r"lease .* is lost"):
             paused.pursue()
         assert (asg(rig), paused.reports) == (before, [])
-        other.release()
 
 
 def test_who_comes_second_is_refused_before_anything_is_changed() -> None:

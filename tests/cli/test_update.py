@@ -50,7 +50,7 @@ def running(run: Run, world: World, tmp_path: Path) -> World:
         image(world, name, age=timedelta(days=1))
     assert run("autoscale:run", "--poll", "0.01").code == 0
     for name in FLEET:
-        world.image(f"{name} 2", name, tags={"nodepkg:digest": digest(name)})
+        world.image(f"{name} 2", name, age=timedelta(hours=1), tags={"nodepkg:digest": digest(name)})
     return world
 
 
@@ -120,7 +120,7 @@ def test_a_group_that_does_not_run_is_refused_and_the_others_go_on(
     run: Run, world: World, account: Account, tmp_path: Path
 ) -> None:
     make_project(tmp_path, entries())
-    image(world, "bee")
+    image(world, "bee", age=timedelta(days=1))
     assert run("autoscale:run", "bee", "--poll", "0.01").code == 0
     world.image("bee 2", "bee", tags={"nodepkg:digest": digest("bee")})
     image(world, "wasp")

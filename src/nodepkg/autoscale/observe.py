@@ -129,11 +129,24 @@ def _lacks(member: Member, checks: Mapping[str, str], answer: str) -> str:
     return unready(lifecycle=member.lifecycle, health=member.health, checks=checks.get(member.id, ""), answer=answer)
 
 
+class Sight(Protocol):
+    """How a group is looked at of which no other generation is wanted."""
+
+    def watched(self, asgs: Sequence[AutoScalingGroup], /) -> Collection[str] | None:
+        """None if the nodes of these need no closer look, else the target groups (ARNs) that they may have left."""
+        ...
+
+    def view(self, asgs: Sequence[Asg], /) -> View:
+        """What the decision is made on; `asgs` are all that carry the group's tag."""
+        ...
+
+
 @dataclass(frozen=True)
 class Subject:
     """Of which group an observation is wanted, and by whom: see View for `goal`, `terms` and `aim`.
 
     `claim` is given the observation of a group without a new one, and says what begins what is wanted; None: nothing.
+    With a `sight` no rollout is looked for (outlook.look).
     """
 
     group: str
@@ -143,6 +156,7 @@ class Subject:
     health: Health = Health()  # noqa: RUF009 - frozen
     aim: str = ""
     claim: "Callable[[Observation], Change | None]" = lambda _: None
+    sight: Sight | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ never remembered, and a command that was killed at any point is simply run again
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from nodepkg.autoscale.generations import Role, is_empty, is_stopped, obstacle, role, serving
 from nodepkg.autoscale.journal import KEPT, OWN_SUSPENDED, Sizes, kept_in
@@ -39,14 +40,14 @@ class StopGroup:
     window: float
     wait: bool = True
     timeout: None = None
+    result: ClassVar[str] = "stopped"
     health: Health = Health()  # noqa: RUF009 - frozen
 
     def __str__(self) -> str:
         return f"stop {self.group}: set {self.asg} to size 0 ({sized(self.sizes)})"
 
     def run(self, site: Site, /) -> Report:
-        site.begin(self)
-        return {"claimed": self.group}
+        return site.begin(self)
 
     def watched(self, asgs: Sequence[AutoScalingGroup]) -> None:  # noqa: ARG002 - of an Operation
         return None
@@ -75,14 +76,14 @@ class StartGroup:
     window: float
     wait: bool = True
     timeout: float | None = None
+    result: ClassVar[str] = "started"
     health: Health = Health()  # noqa: RUF009 - frozen
 
     def __str__(self) -> str:
         return f"start {self.group}: set {self.asg} to {sized(self.sizes)}"
 
     def run(self, site: Site, /) -> Report:
-        site.begin(self)
-        return {"claimed": self.group}
+        return site.begin(self)
 
     def watched(self, asgs: Sequence[AutoScalingGroup]) -> Collection[str] | None:
         """A closer look is due when it has its sizes again."""
