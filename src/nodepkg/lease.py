@@ -129,11 +129,9 @@ class Lease:
     def release(self) -> None:
         """Marks the claim released, and removes older ones. Does nothing the second time, or if the lease is lost.
 
-        AwsError if that fails: then the group is free when this process has ended, or by `--take-over`.
+        Raises AwsError if that fails, and may then be called again; else the group is free when this process has ended.
         """
         with self._writing:
-            if self._released:
-                return
             try:
                 known = self._require_newest()
             except LostLeaseError:
@@ -160,8 +158,8 @@ class Lease:
         known = self._claims.all()
         newest = max(known, default=0)
         if newest > self.number:
-            released = "released again by " if known[newest].released else ""
-            raise self._lost(f"the group was claimed by {released}{known[newest].told(self._account.now())}")
+            claimed = "claimed and released again" if known[newest].released else "claimed"
+            raise self._lost(f"the group was {claimed} by {known[newest].told(self._account.now())}")
         ours = known.get(self.number)
         if ours is None:
             if self._account.uptime() - self._claimed < self._window:

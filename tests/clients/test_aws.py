@@ -127,3 +127,40 @@ def test_missing_credentials_and_profiles_are_told_as_such(tmp_path: Path, monke
 def test_an_error_of_ours_passes_through() -> None:
     with pytest.raises(AwsError, match="as it was"), aws_errors("outer"):
         raise AwsError("as it was")
+
+
+def test_a_check_learns_each_operation_before_it_is_sent_and_its_own_calls_are_not_checked(account: Account) -> None:
+    client, checked = account.client("ec2", REGION), list[str]()
+
+    def outer(operation: str) -> None:
+        checked.append(operation)
+        client.describe_regions()
+
+    def inner(operation: str) -> None:
+        checked.append(f"inner {operation}")
+
+    with account.checked(outer):
+        client.describe_images(Owners=["self"])
+        with account.checked(inner):
+            client.describe_vpcs()
+            with account.unchecked():
+                client.describe_subnets()
+        account.client("autoscaling", REGION).describe_auto_scaling_groups()
+    client.describe_images(Owners=["self"])
+    expected = ["DescribeImages", "DescribeVpcs", "inner DescribeVpcs", "DescribeAutoScalingGroups"]
+    assert checked == expected
+
+
+def test_a_check_that_fails_ends_the_call_and_checks_the_next_one_again(account: Account) -> None:
+    client, checked = account.client("ec2", REGION), list[str]()
+
+    def check(operation: str) -> None:
+        checked.append(operation)
+        raise AwsError("not now")
+
+    with account.checked(check):
+        for _ in range(2):
+            with pytest.raises(AwsError, match="not now"):
+                client.describe_regions()
+    assert checked == ["DescribeRegions"] * 2
+    client.describe_regions()

@@ -17,10 +17,25 @@ from nodepkg.sandbox.server import front
 
 
 class Quiet(MotoRequestHandler):
-    """Thousands of calls are not worth a line each."""
+    """Thousands of calls are not worth a line each. A reply has one `Date`: that of the layers if they give it."""
+
+    _has_date = False
 
     def log_request(self, *_: object) -> None:
         pass
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        self._has_date = False
+        self.send_response_only(code, message)
+
+    def send_header(self, keyword: str, value: str) -> None:
+        self._has_date |= keyword.lower() == "date"
+        super().send_header(keyword, value)
+
+    def end_headers(self) -> None:
+        if not self._has_date:
+            self.send_header("Date", self.date_time_string())
+        super().end_headers()
 
 
 class QuickAccount(Account):
