@@ -6,6 +6,7 @@ from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError, InvalidLaunchTemplateVersionNotFound, OperationNotPermitted
 from moto.ec2.models.launch_templates import LaunchTemplate, LaunchTemplateVersion
 from moto.ec2.responses.launch_templates import LaunchTemplates
+from moto.ec2.utils import parse_user_data
 from moto.ssm.exceptions import ParameterVersionNotFound
 from moto.ssm.models import ssm_backends
 
@@ -21,7 +22,12 @@ class _UnresolvedError(EC2ClientError):
 
 
 def _create_version(self: LaunchTemplate, data: dict[str, Any], description: str) -> LaunchTemplateVersion:
-    """moto numbers them by their count, so that a number would be given twice after a deletion."""
+    """moto numbers them by their count, so that a number would be given twice after a deletion.
+
+    User data it reads of a template's first version only, and can start no node from another one.
+    """
+    if isinstance(data.get("UserData"), str):
+        data = data | {"UserData": parse_user_data(data["UserData"])}
     last = vars(self).get("last_number", len(self.versions))
     version = LaunchTemplateVersion(self, last + 1, data, description)
     vars(self)["last_number"] = version.number
