@@ -62,20 +62,13 @@ class FleetAccount(QuickAccount):
         handler = standard.register_retry_handler(client, 10)
         events.unregister(f"needs-retry.{name}", unique_id=f"retry-config-{name}")
         events.register(f"needs-retry.{name}", partial(self._wait_for_retry, handler))
-        if service == "ec2":
-            self._use_the_clock(client)
         events.register_last("before-send", self._count)
         events.register_first("response-received", self._came_back)
         return client
 
-    def _use_the_clock(self, client: Any) -> None:
+    def _new_buckets(self) -> Buckets:
         """The request limits that the program keeps by itself."""
-        buckets = Buckets(partial(Bucket, clock=self._rig_clock.now, sleep=self._rig_clock.sleep))
-        emitter = client.meta.events
-        for handler in list(emitter._emitter._handlers.prefix_search("request-created.ec2")):
-            if getattr(handler, "__name__", "") == "<lambda>":
-                emitter.unregister("request-created.ec2", handler)
-        emitter.register_first("request-created.ec2", lambda operation_name, **_: buckets.take(operation_name))
+        return Buckets(partial(Bucket, clock=self._rig_clock.now, sleep=self._rig_clock.sleep))
 
     def _wait_for_retry(self, handler: Any, **event: Any) -> float | None:
         delay = handler.needs_retry(**event)

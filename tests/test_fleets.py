@@ -8,10 +8,10 @@ import pytest
 
 from nodepkg.clients.aws.account import aws_errors
 from nodepkg.errors import AwsError
-from nodepkg.sandbox.realistic import VirtualClock
+from nodepkg.sandbox.realistic import RealClock, VirtualClock
 from nodepkg.sandbox.throttling import Limit, Throttling
 from tests.faults import lose_replies, throttle
-from tests.fleets import STOCK_IMAGE, Killed, Rig, fleet
+from tests.fleets import REGION, STOCK_IMAGE, Killed, Rig, fleet
 
 
 def asked(rig: Rig, address: str, timeout: float = 5) -> int:
@@ -121,6 +121,24 @@ def test_who_serves_is_counted_over_time() -> None:
         rig.wait(100)
         assert [count.serving for count in rig.world().history("bee")] == [0, 2, 3, 1, 2]
         assert rig.world().low_water("bee", later) == 1
+
+
+def test_a_rig_may_run_on_the_real_clock() -> None:
+    with fleet(clock=RealClock(), pending=0.05) as rig:
+        rig.group("bee-v001")
+        before = [node.lifecycle for node in rig.world().nodes("bee-v001")]
+        rig.wait(0.06)
+        assert (before, [node.lifecycle for node in rig.world().nodes("bee-v001")]) == (["Pending"], ["InService"])
+
+
+def test_two_operators_have_an_account_each() -> None:
+    with fleet() as rig:
+        other = rig.operator()
+        rig.account.stop_at(1, "before")
+        other.client("autoscaling", REGION).describe_auto_scaling_groups()
+        with pytest.raises(Killed):
+            rig.client("autoscaling").describe_auto_scaling_groups()
+        assert (other.sent, other.now()) == (["DescribeAutoScalingGroups"], rig.clock.now())
 
 
 def test_two_rigs_tell_the_same_story() -> None:

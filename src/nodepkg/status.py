@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from nodepkg.autoscale.generations import Role, continuing, role, rollout
 from nodepkg.autoscale.run import running_groups
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScalingGroup
@@ -63,6 +64,11 @@ class Remote:
     def newest(self) -> Image | None:
         return self.shown.newest
 
+    @property
+    def serving(self) -> list[Running]:
+        """Those that serve now: one, if nobody has meddled with the tags."""
+        return [one for one in self.running if role(one.asg) is Role.SERVING]
+
 
 def local(templates: PackerTemplates, group: Group) -> Local:
     root = templates.project.root
@@ -94,6 +100,8 @@ def due(here: Local, there: Remote) -> str:
 
 def next_command(group: Group, here: Local, there: Remote | None) -> str:
     """What to run next; "" if the chain is up to date as far as it can be seen."""
+    if there and (under_way := rollout([one.asg for one in there.running])):
+        return continuing(group.name, under_way[1])
     if here.state is not State.FRESH or here.stale_inputs:
         return f"package group:create {group.name}"
     if there is None:
@@ -102,9 +110,15 @@ def next_command(group: Group, here: Local, there: Remote | None) -> str:
         if isinstance(there.shown.missing, NoBaseError):
             return f"package packer:run {group.settings.source_group}"
         return f"package packer:run {group.name}"
-    if group.settings.autoscale and not there.running:
+    return _next_of_running(group, there) if group.settings.autoscale else ""
+
+
+def _next_of_running(group: Group, there: Remote) -> str:
+    """By the generation that serves; a group that is stopped gets its image when it is started and updated."""
+    if not there.running:
         return f"package autoscale:run {group.name}"
-    return ""
+    older = [one for one in there.serving if there.newest and one.image != there.newest.id]
+    return f"package autoscale:update {group.name}" if older else ""
 
 
 def document(group: Group, here: Local, there: Remote | None, now: datetime) -> dict[str, Any]:
@@ -130,6 +144,7 @@ def document(group: Group, here: Local, there: Remote | None, now: datetime) -> 
         told["asg"] = [
             {
                 "name": run.asg.name,
+                "role": str(role(run.asg)),
                 "image": run.image,
                 "newest": newest is not None and run.image == newest.id,
                 "min": run.asg.min,

@@ -36,9 +36,11 @@ HOOK = {
 
 
 @contextmanager
-def quick(*layers: Layer) -> Iterator[Rig]:
+def quick(*layers: Layer, **settings: Any) -> Iterator[Rig]:
     """A rig on which nothing takes long."""
-    with fleet(*layers, pending=5, checks=5, healthy=5, drain=5, termination=5, notice=5, retry=10, delete=5) as rig:
+    with fleet(
+        *layers, **settings, pending=5, checks=5, healthy=5, drain=5, termination=5, notice=5, retry=10, delete=5
+    ) as rig:
         rig.world()  # looks on from here
         yield rig
 

@@ -50,6 +50,7 @@ def again(change: CreateNext, run: str, **record: Any) -> CreateNext:
 def test_the_new_group_is_empty_serves_nowhere_and_carries_the_record() -> None:
     with quick() as rig:
         change = claim(rig)
+        assert hash(change) != hash(replace(change, token="other"))
         change.run(rig.account)
         found = AutoScaling(rig.account, REGION).group(NEW)
         assert found

@@ -193,6 +193,11 @@ def test_nothing_is_cut_on_the_word_of_a_tag() -> None:
     waits(step(view(half, sick, record=two), held=WINDOW - 1), "cut")
 
 
+def test_a_target_group_that_old_was_attached_to_meanwhile_is_not_taken_away() -> None:
+    more = replace(OLD, targets=frozenset({"arn:web", "arn:new"}))
+    assert "arn:new" in rolls_back(step(view(more)))
+
+
 def test_hold_suspends_copies_drains_and_waits_in_this_order() -> None:
     cut = replace(
         OLD, targets=frozenset(), nodes=nodes("old", 2, state="draining"), suspended=ALL - {"ReplaceUnhealthy"}

@@ -1,5 +1,6 @@
 """Whole rollouts on the rig: there, and back from wherever they were left."""
 
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from nodepkg.clients.aws.images import Images
 from nodepkg.clients.aws.scaling import Scaling
 from nodepkg.clients.aws.templates import LaunchTemplates
 from tests.autoscale.rollouts import GROUP, HOOK, NEW, OLD, TERMS, Drive, alarm, begun, extras, hung_on, quick, standing
+from tests.faults import stale
 from tests.fleets import REGION, Rig
 
 
@@ -68,10 +70,20 @@ def test_what_hangs_on_a_group_hangs_on_the_next_one_before_the_old_one_goes() -
 
 
 # After how many changes the update is left: those of a group with target groups and all that can hang on it.
-CLAIMED, PINNED, GROWN, ATTACHED, MATCHED, CUT, DETACHED, HELD, CARRIED, ALARMED = 1, 5, 6, 7, 8, 9, 10, 12, 16, 17
+CLAIMED, PINNED, GROWN, ATTACHED, CUT, DETACHED, CARRIED, ALARMED = 1, 5, 6, 7, 9, 10, 16, 17
+LAST = {
+    CLAIMED: "claim: create",
+    PINNED: f"pin: set {OLD}",
+    GROWN: "grow: grow",
+    ATTACHED: "attach: attach",
+    CUT: "cut: note",
+    DETACHED: "cut: detach",
+    CARRIED: "hold: copy",
+    ALARMED: "retire: point alarm",
+}
 
 
-@pytest.mark.parametrize("after", [CLAIMED, PINNED, GROWN, ATTACHED, MATCHED, CUT, DETACHED, HELD, CARRIED, ALARMED])
+@pytest.mark.parametrize("after", LAST)
 def test_a_rollback_restores_what_was_there(after: int) -> None:
     with quick() as rig:
         targets = targets_of(rig, balanced=True)
@@ -81,6 +93,7 @@ def test_a_rollback_restores_what_was_there(after: int) -> None:
         before, since = standing(rig, alarmed=True), rig.clock.now()
         update = Drive(rig, made, targets)
         assert update.end(after) is None
+        assert update.steps[-1].startswith(LAST[after])
         assert standing(rig, alarmed=True) != before
         rollback = Drive(rig, made, targets, Goal.ROLLBACK)
         assert rollback.end() == Done(rolled_back=True)
@@ -89,7 +102,7 @@ def test_a_rollback_restores_what_was_there(after: int) -> None:
         assert rig.world().low_water(GROUP, since) == 2
 
 
-@pytest.mark.parametrize("after", [CLAIMED, GROWN, CUT, DETACHED, ALARMED, ALARMED + 1, ALARMED + 3, ALARMED + 7])
+@pytest.mark.parametrize("after", [CLAIMED, GROWN, DETACHED, ALARMED + 1, ALARMED + 3, ALARMED + 7])
 def test_another_process_goes_on_where_one_was_left(after: int) -> None:
     with quick() as rig:
         targets = targets_of(rig, balanced=True)
@@ -119,6 +132,17 @@ def test_a_new_group_that_never_gets_ready_is_undone_with_the_reason() -> None:
         assert rig.world().low_water(GROUP, since) == 2
 
 
+class Back(Drive):
+    """Brings the last kept generation back."""
+
+    def claim(self, seen: Observation) -> Change | None:
+        view, old = seen.view, seen.view.old
+        if self.goal is Goal.ROLLBACK or not (old and view.kept):
+            return None
+        record = Record("run-2", Phase.CLAIM, old.name, old.targets, old.suspended, self.targets, 1, from_kept=True)
+        return TakeKept(REGION, view.kept[-1].name, record)
+
+
 def test_an_old_group_is_kept_and_brought_back() -> None:
     with quick() as rig:
         targets = targets_of(rig, balanced=True)
@@ -131,23 +155,6 @@ def test_an_old_group_is_kept_and_brought_back() -> None:
         assert (kept.min, kept.max, kept.desired, kept.tags["nodepkg:phase"]) == (0, 0, 0, "kept")
         assert [version.number for version in LaunchTemplates(rig.account, REGION).versions(GROUP)] == [1, 2]
 
-        class Back(Drive):
-            def claim(self, seen: Observation) -> Change | None:
-                view = seen.view
-                if not (view.old and view.kept):
-                    return None
-                back = Record(
-                    "run-2",
-                    Phase.CLAIM,
-                    view.old.name,
-                    view.old.targets,
-                    view.old.suspended,
-                    targets,
-                    1,
-                    from_kept=True,
-                )
-                return TakeKept(REGION, view.kept[-1].name, back)
-
         since = rig.clock.now()
         assert Back(rig, made, targets, terms=terms).end() == Done()
         rig.wait(30)
@@ -156,6 +163,27 @@ def test_an_old_group_is_kept_and_brought_back() -> None:
         assert asg.suspended == {"AZRebalance"}
         assert rig.world().low_water(GROUP, since) == 2
         assert [version.number for version in LaunchTemplates(rig.account, REGION).versions(GROUP)] == [1]
+
+
+@pytest.mark.parametrize("after", [1, 7, 12])
+def test_bringing_a_kept_group_back_can_be_undone_and_done_again(after: int) -> None:
+    with quick() as rig:
+        targets = targets_of(rig, balanced=True)
+        terms = replace(TERMS, keep_old=1)
+        made = begun(rig, 2, targets=targets)
+        hung_on(rig)
+        assert Drive(rig, made, targets, terms=terms).end() == Done()
+        before, since = standing(rig, alarmed=True), rig.clock.now()
+        assert Back(rig, made, targets, terms=terms).end(after) is None
+        assert Back(rig, made, targets, Goal.ROLLBACK, terms).end() == Done(rolled_back=True)
+        after_all, scaling = standing(rig, alarmed=True), AutoScaling(rig.account, REGION)
+        kept = scaling.group(OLD)
+        assert kept
+        assert (after_all.asgs[NEW], after_all.alarm) == (before.asgs[NEW], before.alarm)
+        assert (kept.min, kept.max, kept.desired, kept.tags["nodepkg:phase"]) == (0, 0, 0, "kept")
+        assert Back(rig, made, targets, terms=terms).end() == Done()
+        assert [(asg.name, asg.desired) for asg in scaling.groups() if not asg.status] == [(OLD, 2)]
+        assert rig.world().low_water(GROUP, since) == 2
 
 
 def test_of_the_kept_generations_the_oldest_goes() -> None:
@@ -171,3 +199,30 @@ def test_of_the_kept_generations_the_oldest_goes() -> None:
         left = AutoScaling(rig.account, REGION).groups()
         assert [(asg.name, asg.tags["nodepkg:phase"]) for asg in left] == [(NEW, "kept"), (f"{GROUP}-v003", "serving")]
         assert [version.number for version in LaunchTemplates(rig.account, REGION).versions(GROUP)] == [2, 3]
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("goal", [Goal.UPDATE, Goal.ROLLBACK])
+def test_reads_that_are_old_make_no_step_wrong(seed: int, goal: Goal) -> None:
+    """No read is older than a window, and none is as old as another."""
+    ages = random.Random(seed)
+    with quick(stale(lambda _: ages.choice((0.0, 0.0, 2.0, 4.0))), remembers=10) as rig:
+        targets = targets_of(rig, balanced=True)
+        made = begun(rig, 2, targets=targets)
+        hung_on(rig)
+        rig.wait(10)
+        before, since = standing(rig, alarmed=True), rig.clock.now()
+        drive = Drive(rig, made, targets, poll=2)
+        if goal is Goal.UPDATE:
+            assert drive.end() == Done()
+        else:
+            assert drive.end(ages.choice((GROWN, CUT, DETACHED, CARRIED))) is None
+            assert Drive(rig, made, targets, Goal.ROLLBACK, poll=2).end() == Done(rolled_back=True)
+        rig.wait(60)
+        assert rig.world().low_water(GROUP, since) == 2
+        after = standing(rig, alarmed=True)
+        if goal is Goal.ROLLBACK:
+            assert after == before
+        else:
+            assert after.asgs == {NEW: (1, 4, frozenset(), tuple(targets))}
+            assert after.versions == (2,)

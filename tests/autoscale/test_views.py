@@ -155,6 +155,19 @@ def test_calls_grow_with_pages_and_target_groups_and_not_with_groups(
         assert len(seen) == groups
 
 
+def test_an_old_group_that_has_lost_its_tag_is_there_still() -> None:
+    with quick() as rig:
+        begun(rig, 1)
+        scaling, record = AutoScaling(rig.account, REGION), Record("run", Phase.CLAIM, OLD)
+        own = {"nodepkg:managed": "true", **record.tags()}
+        scaling.create_group(NewGroup(NEW, GROUP, 1, 0, 0, 0, {"group": GROUP}, own, ["us-east-1a"]))
+        scaling.delete_tags(OLD, ["group", "nodepkg:managed"])
+        seen = looked(rig, Subject(GROUP, REGION, Terms()))
+        assert seen.view.old
+        assert (seen.view.old.name, len(seen.view.old.nodes)) == (OLD, 1)
+        assert [one.name for one in seen.asgs] == [NEW]
+
+
 def test_alarms_are_read_where_a_policy_names_some() -> None:
     with quick() as rig:
         begun(rig, 1)

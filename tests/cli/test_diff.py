@@ -66,6 +66,19 @@ def test_groups_in_hcl2_are_compared_like_others(run: Run, repo: Path) -> None:
     assert (changed["rebuild"], changed["asg"]) == (True, "replace")
 
 
+def test_user_data_of_the_projects_own_is_read_at_the_revision_and_replaces_the_nodes(run: Run, repo: Path) -> None:
+    own = repo / "templates/user_data/default.j2"
+    own.parent.mkdir()
+    own.write_text("#!/bin/sh\n: then\n")
+    commit_all(repo)
+    assert told(run)["groups"] == {}
+    own.write_text("#!/bin/sh\n: now\n")
+    groups = told(run)["groups"]
+    assert "12_04-base" not in groups  # it has no nodes
+    assert (groups["12_04-bee"]["rebuild"], groups["12_04-bee"]["asg"]) == (False, "replace")
+    assert groups["12_04-bee"]["files"] == [{"path": "templates/user_data/default.j2", "change": "changed"}]
+
+
 def test_a_change_is_told_key_by_key_with_what_follows(run: Run, repo: Path) -> None:
     edit(
         repo,

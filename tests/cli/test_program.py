@@ -23,8 +23,14 @@ CHANGES_AWS = {
     "packer:sweep",
     "packer:adopt",
     "autoscale:run",
+    "autoscale:resize",
+    "autoscale:stop",
+    "autoscale:start",
+    "autoscale:delete",
+    "autoscale:update",
+    "autoscale:rollback",
 }
-READS_AWS = {"group:status", "packer:list"}
+READS_AWS = {"group:status", "packer:list", "autoscale:status"}
 
 
 def all_commands() -> dict[str, set[str]]:

@@ -268,6 +268,19 @@ def test_a_group_that_was_started_before_it_was_claimed_is_refused(
     assert holders(account, REGION, ["bee"]) == {}
 
 
+@pytest.mark.parametrize("at", ["DescribeLaunchTemplates", "CreateLaunchTemplate"])
+def test_a_run_whose_lease_was_taken_changes_nothing_more(
+    run: Run, scaling: World, doing: Doing, calls: Recorder, at: str
+) -> None:
+    image(scaling, "bee")
+    doing.at[at] = lambda: scaling.parameter("/nodepkg/lease/group/bee/2", "somebody else's")
+    done = run("autoscale:run", "bee")
+    assert done.code == 4
+    assert "bee: the lease (number 1) is lost" in done.err
+    assert ("CreateLaunchTemplate" in calls.counts) == (at == "CreateLaunchTemplate")  # that one was on its way
+    assert "CreateAutoScalingGroup" not in calls.counts
+
+
 def test_nodes_that_are_not_ready_in_time_are_shown_and_stay(
     run: Run, world: World, account: Account, tmp_path: Path
 ) -> None:

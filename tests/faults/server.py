@@ -12,6 +12,7 @@ from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.models import Models
 from nodepkg.sandbox import moto_seed
 from nodepkg.sandbox.front import Layer
+from nodepkg.sandbox.realistic import Realistic
 from nodepkg.sandbox.seed import Seed, SeedImage, SeedRegion
 from nodepkg.sandbox.server import front
 
@@ -51,9 +52,9 @@ class QuickAccount(Account):
 
 
 @contextmanager
-def aws(*layers: Layer) -> Iterator[Account]:
+def aws(*layers: Layer, realistic: Realistic | None = None) -> Iterator[Account]:
     """An account, with one source image, that is reached through these layers; `account.endpoint` is for others."""
-    app = front(layers=layers)
+    app = front(layers=layers, realistic=realistic)
     moto_seed.forget_everything()
     moto_seed.apply(
         Seed({"us-east-1": SeedRegion(images=(SeedImage("ami-1ebb2077", "precise"),), instance_types=("m1.large",))})

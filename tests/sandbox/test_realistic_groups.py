@@ -178,14 +178,3 @@ def test_what_is_not_there_is_told() -> None:
         assert refused(rig.group, name="bee", image="ami-0000000000000dead") == "ValidationError"
         with pytest.raises(AwsRefusalError, match="does not exist"):
             rig.group("bee", image="ami-0000000000000dead")
-
-
-def test_nodes_start_from_any_version_of_a_template_with_user_data() -> None:
-    with fleet(pending=30) as rig:
-        ec2, data = rig.client("ec2"), {"ImageId": STOCK_IMAGE, "InstanceType": "m1.large", "UserData": "ZWNobw=="}
-        ec2.create_launch_template(LaunchTemplateName="bee", LaunchTemplateData=data)
-        ec2.create_launch_template_version(LaunchTemplateName="bee", LaunchTemplateData=data)
-        for version in ("1", "2"):
-            name = f"bee-v00{version}"
-            rig.group(name, LaunchTemplate={"LaunchTemplateName": "bee", "Version": version})
-            assert lifecycles(rig, name) == ["Pending"]

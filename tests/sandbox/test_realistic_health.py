@@ -203,3 +203,57 @@ def test_a_hook_holds_a_node_that_goes_after_it_has_drained() -> None:
             rig.wait(seconds)
             seen.append(lifecycles(rig))
         assert seen == [["Terminating"], ["Terminating:Wait"], ["Terminating:Wait"], ["Terminating:Proceed"], []]
+
+
+def test_one_instance_falls_sick_and_another_does_not() -> None:
+    with fleet(notice=15) as rig:
+        web = rig.world().target_group("web")
+        rig.group("bee-v001", 2, target_groups=[web], HealthCheckType="ELB")
+        rig.wait(100)
+        sick, fine = ids(rig)
+        rig.world().sick(sick)
+        assert rig.world().target_states(web) == {sick: "unhealthy", fine: "healthy"}
+        assert rig.world().serving("bee") == 1
+        rig.world().well(sick)
+        assert rig.world().serving("bee") == 2
+        rig.wait(100)
+        assert ids(rig) == [sick, fine]
+        rig.world().sick(fine, "impaired")
+        assert checks(rig) == {sick: "ok", fine: "impaired"}
+        rig.wait(15)
+        assert [node["LifecycleState"] for node in described(rig)["Instances"]] == [
+            "InService",
+            "Terminating",
+            "Pending",
+        ]
+
+
+def test_a_node_that_dies_before_it_serves_is_replaced() -> None:
+    with fleet(pending=30) as rig:
+        rig.group("bee-v001", 1)
+        (dead,) = ids(rig)
+        rig.world().kill(dead)
+        assert lifecycles(rig) == ["Terminating", "Pending"]
+        rig.wait(100)
+        assert (lifecycles(rig), dead in ids(rig)) == (["InService"], False)
+
+
+def test_two_hooks_hold_a_node_until_both_let_go() -> None:
+    with fleet(pending=30) as rig:
+        rig.group("bee-v001", 1, LifecycleHookSpecificationList=[HOOK, {**HOOK, "LifecycleHookName": "seed"}])
+        rig.wait(30)
+        (node,) = ids(rig)
+        complete, seen = rig.client("autoscaling").complete_lifecycle_action, []
+        for name in ("warm", "seed"):
+            about = {"AutoScalingGroupName": "bee-v001", "LifecycleHookName": name, "InstanceId": node}
+            complete(**about, LifecycleActionResult="CONTINUE")
+            seen.append(lifecycles(rig))
+        assert seen == [["Pending:Wait"], ["InService"]]
+
+
+def test_a_hook_that_is_deleted_lets_go() -> None:
+    with fleet(pending=30) as rig:
+        rig.group("bee-v001", 1, LifecycleHookSpecificationList=[HOOK])
+        rig.wait(30)
+        rig.client("autoscaling").delete_lifecycle_hook(AutoScalingGroupName="bee-v001", LifecycleHookName="warm")
+        assert lifecycles(rig) == ["InService"]

@@ -36,6 +36,8 @@ def test_without_capacity_anywhere_the_group_tries_again_later() -> None:
         assert [one["StatusCode"] for one in activities(rig)] == ["Failed", "Failed"]
         rig.wait(59)
         rig.world().short()
+        tag = {"ResourceId": "bee-v001", "ResourceType": "auto-scaling-group", "Key": "a", "PropagateAtLaunch": False}
+        rig.client("autoscaling").create_or_update_tags(Tags=[tag])
         assert lifecycles(rig) == []
         rig.wait(1)
         assert lifecycles(rig) == ["Pending"]
@@ -343,3 +345,82 @@ def test_tracking_policies_name_the_alarms_that_aws_manages() -> None:
         made = rig.client("autoscaling").put_scaling_policy(AutoScalingGroupName="bee-v001", **POLICIES[0])
         names = [alarm["AlarmName"] for alarm in made["Alarms"]]
         assert [name.startswith("TargetTracking-bee-v001-Alarm") for name in names] == [True, True]
+
+
+def test_a_group_that_is_asked_for_more_tries_at_once() -> None:
+    with fleet(retry=60) as rig:
+        rig.world().short(*ZONES)
+        rig.group("bee-v001", 1, zones=ZONES)
+        rig.world().short()
+        rig.client("autoscaling").set_desired_capacity(AutoScalingGroupName="bee-v001", DesiredCapacity=2)
+        assert lifecycles(rig) == ["Pending", "Pending"]
+
+
+def test_an_image_that_is_not_available_is_a_failed_launch() -> None:
+    with fleet() as rig:
+        image = rig.world().image()
+        rig.group("bee-v001", 0, image=image)
+        rig.world().now_there.ec2.amis[image].state = "pending"
+        rig.client("autoscaling").set_desired_capacity(AutoScalingGroupName="bee-v001", DesiredCapacity=1)
+        assert "is not available" in activities(rig)[0]["StatusMessage"]
+
+
+def test_policies_schedules_and_hooks_go_with_their_group() -> None:
+    with fleet(delete=20) as rig:
+        scaling, watch = rig.client("autoscaling"), rig.client("cloudwatch")
+        about = {"AutoScalingGroupName": "bee-v001"}
+        rig.group("bee-v001", 0)
+        arn = scaling.put_scaling_policy(**about, **POLICIES[2])["PolicyARN"]
+        scaling.put_scheduled_update_group_action(
+            **about, ScheduledActionName="night", Recurrence="0 2 * * *", MinSize=1
+        )
+        watch.put_metric_alarm(
+            AlarmName="long queue",
+            MetricName="Length",
+            Namespace="Queue",
+            Statistic="Average",
+            Period=60,
+            EvaluationPeriods=1,
+            Threshold=5.0,
+            ComparisonOperator="GreaterThanThreshold",
+            AlarmActions=[arn],
+        )
+        scaling.delete_auto_scaling_group(**about)
+        rig.wait(20)
+        assert watch.describe_alarms()["MetricAlarms"][0]["AlarmActions"] == []
+        rig.group("bee-v001", 0)
+        rig.wait(86400)
+        assert sizes(rig) == (0, 0, 4)
+        assert scaling.describe_policies()["ScalingPolicies"] == []
+        assert scaling.describe_scheduled_actions()["ScheduledUpdateGroupActions"] == []
+
+
+def test_new_nodes_are_protected_if_the_group_says_so() -> None:
+    with fleet() as rig:
+        rig.group("bee-v001", 1, NewInstancesProtectedFromScaleIn=True)
+        assert described(rig)["Instances"][0]["ProtectedFromScaleIn"] is True
+
+
+def test_scale_in_takes_the_zone_with_most_nodes_then_those_of_an_old_template_then_the_oldest() -> None:
+    with fleet() as rig:
+        rig.world().short("us-east-1b")
+        rig.group("bee-v001", 2, zones=ZONES)
+        rig.wait(100)
+        rig.world().short("us-east-1a")
+        scaling = rig.client("autoscaling")
+        scaling.set_desired_capacity(AutoScalingGroupName="bee-v001", DesiredCapacity=3)
+        rig.wait(100)
+        scaling.set_desired_capacity(AutoScalingGroupName="bee-v001", DesiredCapacity=2)
+        rig.wait(100)
+        left = rig.world().nodes("bee-v001")
+        assert [node.zone for node in left] == ["us-east-1a", "us-east-1b"]
+        template = rig.world().template(rig.world().image())
+        chosen = {"LaunchTemplateName": template, "Version": "1"}
+        scaling.update_auto_scaling_group(
+            AutoScalingGroupName="bee-v001", LaunchTemplate=chosen, DesiredCapacity=3, AvailabilityZones=ZONES
+        )
+        rig.wait(100)
+        scaling.update_auto_scaling_group(AutoScalingGroupName="bee-v001", DesiredCapacity=1)
+        rig.wait(100)
+        (last,) = rig.world().nodes("bee-v001")
+        assert last.template and last.template["LaunchTemplateName"] == template

@@ -109,6 +109,8 @@ def test_targets_are_registered_and_deregistered_by_hand() -> None:
         rig.wait(20)
         asked = elb.describe_target_health(TargetGroupArn=web, Targets=[{"Id": node}])["TargetHealthDescriptions"]
         assert (asked[0]["Target"], asked[0]["TargetHealth"]["State"]) == ({"Id": node, "Port": 8080}, "healthy")
+        elb.register_targets(TargetGroupArn=web, Targets=[{"Id": node}])
+        assert rig.world().target_states(web) == {node: "healthy"}
         elb.deregister_targets(TargetGroupArn=web, Targets=[{"Id": node}])
         rig.wait(60)
         asked = elb.describe_target_health(TargetGroupArn=web, Targets=[{"Id": node}])["TargetHealthDescriptions"]
@@ -162,3 +164,15 @@ def test_a_node_in_standby_leaves_its_targets_and_comes_back(decrement: bool) ->
         rig.wait(20)
         assert described(rig)["DesiredCapacity"] == (2 if decrement else 3)
         assert rig.world().target_states(web)[first] == "healthy"
+
+
+def test_what_is_attached_while_adding_is_suspended_gets_no_nodes() -> None:
+    with fleet() as rig:
+        web, scaling = rig.world().target_group("web"), rig.client("autoscaling")
+        rig.group("bee-v001", 1)
+        rig.wait(100)
+        scaling.suspend_processes(AutoScalingGroupName="bee-v001", ScalingProcesses=["AddToLoadBalancer"])
+        scaling.attach_load_balancer_target_groups(AutoScalingGroupName="bee-v001", TargetGroupARNs=[web])
+        rig.wait(100)
+        assert states(rig, web) == []
+        assert described(rig)["TargetGroupARNs"] == [web]

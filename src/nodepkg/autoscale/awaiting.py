@@ -163,9 +163,8 @@ class Waiting:
         return False
 
     def _failed(self, course: _Course, why: str) -> bool:
-        told = course.failure(why)
-        self._failures[course.awaited.group] = told
-        self._watcher.ended(course.awaited.group, told)
+        self._failures[course.awaited.group] = course.failure(why)
+        self._watcher.ended(course.awaited.group, f"{course.awaited.asg} is given up: {why}")
         return True
 
     def _tell_troubles(self, course: _Course, asg: AutoScalingGroup) -> None:

@@ -1,7 +1,7 @@
 """What the old group has and the new one is to have: policies, scheduled actions, notifications, and its alarms."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nodepkg.autoscale.steps import Change, OfAsg
@@ -23,7 +23,7 @@ class PutPolicy(OfAsg):
     """`arguments` are those of PutScalingPolicy, but for the group."""
 
     name: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] = field(hash=False)
 
     @property
     def changes(self) -> tuple[str, str]:
@@ -45,7 +45,7 @@ class PutScheduledAction(OfAsg):
     """`arguments` are those of PutScheduledUpdateGroupAction, but for the group."""
 
     name: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] = field(hash=False)
 
     @property
     def changes(self) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nodepkg.autoscale.journal import (
@@ -50,10 +50,10 @@ class CreateNext(OfAsg):
     """
 
     aspect = "life"
-    launch: Launch
-    settings: Autoscale
+    launch: Launch = field(hash=False)
+    settings: Autoscale = field(hash=False)
     record: Record
-    hooks: tuple[Mapping[str, Any], ...]
+    hooks: tuple[Mapping[str, Any], ...] = field(hash=False)
     token: str
 
     def __str__(self) -> str:

@@ -92,7 +92,7 @@ class Course:
         self.view, self.observation = view, observation
         if observation.error and view.new is None and view.steady("no new", began):
             raise observation.error
-        step = self._not_too_late(view, decide(view, began, region=self.task.region))
+        step = decide(view, began, region=self.task.region)
         self.standing = _standing(self.task.group, view, step)
         return step
 
@@ -114,13 +114,6 @@ class Course:
         """A rollback of ours that is not recorded, since there was nothing to record it on, is wanted all the same."""
         unrecorded = view.record is None or view.record.phase is Phase.CLAIM
         return Goal.ROLLBACK if self.undoing and unrecorded else self.task.goal
-
-    def _not_too_late(self, view: View, step: Step) -> Step:
-        """Without O there is nothing to go back to: a rollback that is asked for then would finish the update."""
-        late = self.task.goal is Goal.ROLLBACK and view.record and view.record.phase is not Phase.ROLLBACK
-        if late and view.new and view.old is None and not isinstance(step, Wait):
-            return Refuse(f"the old group is gone already: from here {view.new.name} only goes forward")
-        return step
 
     def after_wait(self, wait: Wait, began: float, ended: float, poll: float, origin: float) -> float:
         """When to look again: at a tick that others share, or when the wait may be over by itself."""

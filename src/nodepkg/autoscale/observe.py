@@ -198,14 +198,14 @@ class Cast:
         )
 
 
-def cast(subject: Subject, asgs: Iterable[AutoScalingGroup]) -> Cast:
-    """An ASG is the group's only with nodepkg's tag; what is not is shown, and has no part."""
+def cast(subject: Subject, asgs: Sequence[AutoScalingGroup]) -> Cast:
+    """An ASG is the group's only with nodepkg's tag, or if its record names it; what is not has no part."""
     tagged = tuple(asg for asg in asgs if asg.tags.get("group") == subject.group)
     ours = sorted((asg for asg in tagged if asg.tags.get(MANAGED) == "true"), key=lambda asg: generation(asg.name))
     new = next((asg for asg in reversed(ours) if read(asg.tags)), None)
     record = read(new.tags) if new else None
     if record:
-        old = next((asg for asg in tagged if asg.name == record.old), None)
+        old = next((asg for asg in asgs if asg.name == record.old), None)
     else:
         old = next((asg for asg in ours if asg.tags.get(PHASE) == Phase.SERVING), None)
     kept = tuple(asg for asg in ours if asg.tags.get(PHASE) == Phase.KEPT and asg is not old)
@@ -235,8 +235,13 @@ class _Region:
     alarms: dict[str, Alarm] = field(default_factory=dict)
 
     def observe(self, subjects: Sequence[Subject]) -> dict[str, Observation]:
-        found = AutoScaling(self.account, self.region).groups_tagged("group", {one.group for one in subjects})
+        scaling = AutoScaling(self.account, self.region)
+        found = scaling.groups_tagged("group", {one.group for one in subjects})
         casts = [cast(subject, found) for subject in subjects]
+        if missing := [one.record.old for one in casts if one.record and one.record.old and not one.old]:
+            # It is gone, or somebody has taken the group's tag off it: that alone does not end its rollout.
+            found += scaling.groups_named(missing)
+            casts = [cast(subject, found) for subject in subjects]
         nodes = self._nodes(casts)
         self._read_extras(casts)
         observations = {one.subject.group: self._observation(one, nodes) for one in casts}

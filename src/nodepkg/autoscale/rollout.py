@@ -79,6 +79,11 @@ class Pair:
     def terms_max(self) -> int:
         return max(self.view.terms.max, self.record.own.max if self.record.own else 0)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether O stays, at size 0: not one that is given up for an older generation."""
+        return self.view.terms.keep_old > 0 and not self.record.from_kept
+
     def suspend(self, state: str, processes: frozenset[str]) -> Act | None:
         """Suspends those of O that neither its user nor we have suspended."""
         missing = processes - self.record.old_suspended - self.old.suspended
@@ -123,6 +128,8 @@ def _rows(pair: Pair) -> Sequence[Row]:
 def _without_old(view: View, new: Asg, record: Record, region: str, now: float) -> Step:
     if not view.steady("old gone", now):
         return Wait("retire", f"{record.old or 'the old group'} is gone: looking again", now + view.terms.window)
+    if view.goal is Goal.ROLLBACK and record.phase is not Phase.ROLLBACK:
+        return Refuse(f"{record.old} is gone already: from here {new.name} only goes forward")
     return _done(view, new, record, region, now)
 
 
@@ -222,6 +229,9 @@ def _cut(pair: Pair) -> Step | None:
     attached = pair.record.old_targets & pair.old.targets
     if pair.record.phase is not Phase.CLAIM and not attached:
         return None
+    if others := pair.old.targets - pair.record.old_targets:
+        told = ", ".join(sorted(others))
+        return pair.roll_back("cut", f"{pair.old.name} was attached to {told} meanwhile, where {pair.new.name} is not")
     if not pair.view.steady("new carries", pair.now):
         return Wait("cut", f"{pair.new.name} has to be whole in two observations", pair.now + pair.view.terms.window)
     if pair.record.phase is Phase.CLAIM:
@@ -257,8 +267,7 @@ def _retire(pair: Pair) -> Step | None:
     if pair.view.alarms:
         return Act("retire", pair.view.alarms[0])
     own = pair.record.own
-    if terms.keep_old and own and not pair.record.from_kept and old.kept is None:
-        sizes = Sizes(own.min, own.max, old.desired)
+    if pair.keeps and own and old.kept != (sizes := Sizes(own.min, own.max, old.desired)):
         return Act("retire", RememberKept(pair.region, old.name, sizes, pair.record.old_suspended))
     return Act("retire", Resize(pair.region, old.name, 0, 0, 0))
 
@@ -276,7 +285,7 @@ def _retired(pair: Pair) -> Step:
         return Wait("retire", f"AWS is deleting {old.name}")
     if old.nodes:
         return Wait("retire", f"{len(old.nodes)} nodes of {old.name} are being terminated")
-    if old.kept is None or pair.record.from_kept:
+    if old.kept is None or not pair.keeps:
         return Act("retire", DeleteAsg(pair.region, old.name))
     if old.phase != Phase.KEPT:
         return Act("retire", Enter(pair.region, old.name, Phase.KEPT, pair.now))

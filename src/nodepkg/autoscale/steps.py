@@ -62,8 +62,11 @@ class OfAsg:
 
 @dataclass(frozen=True)
 class SuspendProcesses(OfAsg):
-    aspect = "processes"
     processes: frozenset[str]
+
+    @property
+    def changes(self) -> tuple[str, str]:
+        return self.asg, _listed(self.processes)
 
     def __str__(self) -> str:
         return f"suspend {_listed(self.processes)} of {self.asg}"
@@ -79,8 +82,11 @@ class SuspendProcesses(OfAsg):
 
 @dataclass(frozen=True)
 class ResumeProcesses(OfAsg):
-    aspect = "processes"
     processes: frozenset[str]
+
+    @property
+    def changes(self) -> tuple[str, str]:
+        return self.asg, _listed(self.processes)
 
     def __str__(self) -> str:
         return f"resume {_listed(self.processes)} of {self.asg}"

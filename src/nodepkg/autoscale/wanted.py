@@ -167,20 +167,18 @@ def _comparable(key: str, value: Any) -> Any:
     if key == "SecurityGroupIds":
         return sorted(value or [])
     if key == "TagSpecifications":
-        return {one["ResourceType"]: {tag["Key"]: tag["Value"] for tag in one["Tags"]} for one in value or []}
+        of_nodes = [one for one in value or [] if one["ResourceType"] != "launch-template"]  # moto's are among them
+        return {one["ResourceType"]: {tag["Key"]: tag["Value"] for tag in one["Tags"]} for one in of_nodes}
     return value
 
 
 def _told(value: Any) -> str:
     """In one line, for people."""
-    match value:
-        case None | "" | [] | {}:
-            return _NONE
-        case dict():
-            return ", ".join(f"{key}={_told(one)}" for key, one in value.items())
-        case list():
-            return ", ".join(map(_told, value))
-    return str(value)
+    if value in (None, "", [], {}):
+        return _NONE
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_told(one)}" for key, one in value.items())
+    return ", ".join(map(_told, value)) if isinstance(value, list) else str(value)
 
 
 def _name(arn: str) -> str:

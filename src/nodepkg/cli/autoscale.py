@@ -6,10 +6,24 @@ from typing import Annotated
 import typer
 
 from nodepkg.cli.artifacts import write_or_check
-from nodepkg.cli.options import AWS, CHANGES, NODES, POLL, REGION, TAKE_OVER, Call, Check, Group, Groups, command
+from nodepkg.cli.options import (
+    AWS,
+    CHANGES,
+    NODES,
+    POLL,
+    REGION,
+    TAKE_OVER,
+    Call,
+    Check,
+    Group,
+    Groups,
+    SomeGroups,
+    command,
+)
 from nodepkg.errors import UsageError
 
 NoWait = Annotated[bool, typer.Option("--no-wait", help="End as soon as AWS has been told.")]
+REGION_OF_A_GONE_GROUP = "The group's region; needed if nodes.json no longer has it."
 
 
 @command(
@@ -113,7 +127,7 @@ def update(
     at_once: Annotated[int, typer.Option("-n", min=1, metavar="N", help="How many groups at a time.")] = 5,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Begin no other group once one has failed.")] = False,
 ) -> None:
-    """Bring each group's Auto Scaling group to its newest image and to nodes.json, without losing a request.
+    """Bring each Auto Scaling group to its newest image and to nodes.json, without losing a request.
 
     Where only min or max differ they are changed in place. Otherwise a second group is started beside the one that
     serves, and has to be ready, and healthy in its target groups, before the first one goes; until then everything
@@ -177,3 +191,157 @@ def _require_one(groups: list[str] | None, names: list[str], image: str) -> None
         raise UsageError(f"--image {image}: no image has such an id", hint="ids of images look like ami-1ebb2077")
     if not groups or len(names) != 1:
         raise UsageError("--image is for exactly one group", hint=f"package autoscale:run GROUP --image {image}")
+
+
+@command(
+    "autoscale:status",
+    NODES,
+    REGION,
+    AWS,
+    POLL,
+    examples={
+        "autoscale:status 12_04-bee --sandbox": "one group, and who is at it",
+        "autoscale:status --watch --profile ops": "all groups, again and again until Ctrl-C",
+    },
+)
+def status(
+    call: Call,
+    groups: Groups = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, every --poll seconds.")] = False,
+) -> None:
+    """Show each group's Auto Scaling groups: images, sizes, health, and a rollout that is under way.
+
+    A node is ready if it is in service, passes EC2's status checks, and is healthy in each of its target groups. Of a
+    rollout the state, what it waits for and who works on it are shown. Without GROUP also what nodepkg has in AWS of
+    groups that nodes.json does not have any more. Nothing is changed. With --watch a terminal shows a table that is
+    drawn anew, and everything else gets a line for each change (with --json a document in one line).
+    """
+    import time
+
+    from nodepkg.autoscale.outlook import Wanted
+    from nodepkg.cli import standings
+    from nodepkg.cli.account import cloud
+
+    nodes = call.load()
+    names = call.names(nodes, groups)
+    sound, wrong = nodes.sound(names)
+    for name, problem in wrong.items():
+        call.out.warning(f"{name}: {problem}")
+    account = cloud(call, nodes.root, sound).account
+    homes = {name: nodes.region_of(name) for name in names}
+    regions = () if groups else {call.region} if call.region else {*homes.values()}
+    settings = {group.name: group for group in sound}
+    look = standings.looking(account, Wanted(homes, settings, regions), named=bool(groups))
+    if watch:
+        standings.watch(look, call.out, lambda: time.sleep(call.poll))
+        return
+    documents, now = look()
+    call.out.table(documents, standings.COLUMNS, standings.rows(documents, now))
+
+
+@command(
+    "autoscale:resize",
+    NODES,
+    AWS,
+    POLL,
+    TAKE_OVER,
+    CHANGES,
+    examples={
+        "autoscale:resize 12_04-bee --desired 3 --max 4 --sandbox": "more nodes, and room for one more",
+        "autoscale:resize 12_04-bee --min 1 --dry-run --profile ops": "what would change",
+    },
+)
+def resize(
+    call: Call,
+    group: Group,
+    *,
+    min_: Annotated[int | None, typer.Option("--min", min=0, metavar="N", help="Fewest nodes.")] = None,
+    max_: Annotated[int | None, typer.Option("--max", min=0, metavar="N", help="Most nodes.")] = None,
+    desired: Annotated[int | None, typer.Option("--desired", min=0, metavar="N", help="Nodes now.")] = None,
+) -> None:
+    """Set the sizes of a group that runs; what is left out stays as it is.
+
+    Asks if nodes go. Refused (4) while a rollout is under way, and for a group that is stopped. nodes.json is not
+    changed: the next autoscale:update sets min and max to what it says, and leaves the desired size as it is.
+    """
+    from nodepkg.autoscale.resize import Wish
+    from nodepkg.cli.operations import resize_group
+    from nodepkg.errors import UsageError
+
+    wish = Wish(min_, max_, desired)
+    if wish == Wish():
+        raise UsageError("nothing to set", hint="give at least one of --min, --max and --desired")
+    resize_group(call, group, wish)
+
+
+@command(
+    "autoscale:stop",
+    NODES,
+    REGION,
+    AWS,
+    POLL,
+    TAKE_OVER,
+    CHANGES,
+    examples={
+        "autoscale:stop 12_04-bee --sandbox --yes": "take all nodes of a group, and do not ask",
+        "autoscale:stop 'test-*' --dry-run --profile ops": "what would be stopped",
+    },
+)
+def stop(call: Call, groups: SomeGroups, no_wait: NoWait = False) -> None:
+    """Take all nodes of groups; autoscale:start gives them back.
+
+    The sizes are noted in tags of the Auto Scaling group, which stays at size 0; its scheduled actions are suspended.
+    Shows what goes and asks. Waits until no node is left. Refused (4) while a rollout is under way.
+    """
+    from nodepkg.cli.operations import stop_groups
+
+    stop_groups(call, groups, wait=not no_wait)
+
+
+@command(
+    "autoscale:start",
+    NODES,
+    REGION,
+    AWS,
+    POLL,
+    TAKE_OVER,
+    CHANGES,
+    examples={
+        "autoscale:start 12_04-bee --sandbox": "the nodes that autoscale:stop has taken",
+        "autoscale:start 'test-*' --no-wait --profile ops": "do not wait until they are ready",
+    },
+)
+def start(call: Call, groups: SomeGroups, no_wait: NoWait = False) -> None:
+    """Start groups that autoscale:stop has stopped, with the sizes that they had.
+
+    Waits until every node is ready, for autoscale.ready_timeout seconds at most. Scheduled actions go on, unless they
+    had been suspended before the stop. A group that runs is left as it is. Refused (4) while a rollout is under way.
+    """
+    from nodepkg.cli.operations import start_groups
+
+    start_groups(call, groups, wait=not no_wait)
+
+
+@command(
+    "autoscale:delete",
+    NODES,
+    {"region": Annotated[str | None, typer.Option("--region", metavar="REGION", help=REGION_OF_A_GONE_GROUP)]},
+    AWS,
+    POLL,
+    TAKE_OVER,
+    CHANGES,
+    examples={
+        "autoscale:delete 12_04-bee --dry-run --sandbox": "what would go",
+        "autoscale:delete old-web --region us-east-1 --profile ops": "a group that nodes.json no longer has",
+    },
+)
+def delete(call: Call, group: Group) -> None:
+    """Delete all Auto Scaling groups of a group, and its launch template.
+
+    Nodes leave their target groups and drain before they go. Images, files, roles and what nodepkg does not manage
+    stay, as does a launch template that another Auto Scaling group uses. Refused (4) while a rollout is under way. On a
+    terminal the group's name has to be typed. If it breaks off, run it again.
+    """
+    from nodepkg.cli.operations import delete_group
+
+    delete_group(call, group)

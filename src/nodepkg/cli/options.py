@@ -24,6 +24,9 @@ Groups = Annotated[
     list[str] | None,
     typer.Argument(metavar="GROUP", help="Groups, by name or glob; none: all.", autocompletion=known_groups),
 ]
+SomeGroups = Annotated[
+    list[str], typer.Argument(metavar="GROUP", help="Groups, by name or glob.", autocompletion=known_groups)
+]
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="The group.", autocompletion=known_groups)]
 Folder = Annotated[
     Path | None, typer.Argument(metavar="FOLDER", help="The folder; none: this one. It is made if it is not there.")

@@ -25,6 +25,11 @@ _ON_AWS = {
     "packer:sweep",
     "packer:adopt",
     "autoscale:run",
+    "autoscale:status",
+    "autoscale:resize",
+    "autoscale:stop",
+    "autoscale:start",
+    "autoscale:delete",
     "autoscale:update",
     "autoscale:rollback",
     "group:status",
@@ -68,13 +73,20 @@ class Output:
         if self.json:
             self.document(document)
             return
-        shown = [[printable(self.suggested(cell)) or "-" for cell in row] for row in rows]
+        shown = self._cells(rows)
         if sys.stdout.isatty():
             width = shutil.get_terminal_size().columns
             if _fits([columns, *shown], width):
                 self._rich_table([columns, *shown], width)
                 return
         sys.stdout.write("".join(f"{line}\n" for line in _laid_out(columns, shown, sys.stdout)))
+
+    def lines(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+        """A table as lines that fit where stdout is."""
+        return _laid_out(columns, self._cells(rows), sys.stdout)
+
+    def _cells(self, rows: Sequence[Sequence[str]]) -> list[list[str]]:
+        return [[printable(self.suggested(cell)) or "-" for cell in row] for row in rows]
 
     def plan(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """What is going to be done, on stderr, before anybody is asked."""
@@ -87,6 +99,13 @@ class Output:
     def document(self, document: Any) -> None:
         escape = not (sys.stdout.encoding or "").lower().startswith("utf")  # valid JSON in every locale
         sys.stdout.write(json.dumps(document, indent=4, ensure_ascii=escape) + "\n")
+
+    def line(self, document: Any, text: str) -> None:
+        """One of several results that come one by one: a JSON document in one line, or a line of text."""
+        escape = not (sys.stdout.encoding or "").lower().startswith("utf")
+        told = json.dumps(document, ensure_ascii=escape) if self.json else printable(self.suggested(text))
+        sys.stdout.write(f"{told}\n")
+        sys.stdout.flush()
 
     def note(self, text: str, *, wrap: bool = True) -> None:
         """Something beside the result: what is being done, what was left out."""

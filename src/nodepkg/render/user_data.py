@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from shlex import quote, split
 from typing import Any
@@ -63,8 +63,10 @@ def context(group: Group) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=64)
 def program(command: str) -> str:
     """The first word of a shell command that is no assignment: what has to be there to run it."""
+    # Kept, since most groups have the same command, and to split one takes as long as to render the whole.
     try:
         words = split(command)
     except ValueError:  # a quotation mark without its other one: the shell will say so

@@ -3,10 +3,10 @@
 from typing import Any
 
 from moto.core.responses import ActionResult
+from moto.core.types import Base64EncodedString
 from moto.ec2.exceptions import EC2ClientError, InvalidLaunchTemplateVersionNotFound, OperationNotPermitted
 from moto.ec2.models.launch_templates import LaunchTemplate, LaunchTemplateVersion
 from moto.ec2.responses.launch_templates import LaunchTemplates
-from moto.ec2.utils import parse_user_data
 from moto.ssm.exceptions import ParameterVersionNotFound
 from moto.ssm.models import ssm_backends
 
@@ -22,12 +22,7 @@ class _UnresolvedError(EC2ClientError):
 
 
 def _create_version(self: LaunchTemplate, data: dict[str, Any], description: str) -> LaunchTemplateVersion:
-    """moto numbers them by their count, so that a number would be given twice after a deletion.
-
-    User data it reads of a template's first version only, and can start no node from another one.
-    """
-    if isinstance(data.get("UserData"), str):
-        data = data | {"UserData": parse_user_data(data["UserData"])}
+    """moto numbers them by their count, so that a number would be given twice after a deletion."""
     last = vars(self).get("last_number", len(self.versions))
     version = LaunchTemplateVersion(self, last + 1, data, description)
     vars(self)["last_number"] = version.number
@@ -159,10 +154,17 @@ def _answer_delete_versions(self: LaunchTemplates) -> ActionResult:
     )
 
 
+def _user_data(self: LaunchTemplateVersion) -> Base64EncodedString | None:
+    """moto takes that of a first version for what it is, and that of every later one for a bug of its own."""
+    given = self.data.get("UserData")
+    return Base64EncodedString(given) if isinstance(given, str) else given
+
+
 def install() -> None:
     LaunchTemplate.create_version = _create_version  # type: ignore[method-assign]
     LaunchTemplate.get_version = _get_version  # type: ignore[method-assign]
     LaunchTemplate.default_version = _default_version  # type: ignore[method-assign]
     LaunchTemplates.describe_launch_template_versions = _answer_describe_versions  # type: ignore[method-assign]
     LaunchTemplates.describe_launch_templates = _answer_describe_templates  # type: ignore[method-assign]
+    LaunchTemplateVersion.user_data = property(_user_data)  # type: ignore[assignment,method-assign]
     LaunchTemplates.delete_launch_template_versions = _answer_delete_versions  # type: ignore[attr-defined]

@@ -56,7 +56,7 @@ def serve(state: Path, *, realistic: bool = False) -> None:
     app = front(
         sandbox_id=sandbox_id,
         stop=lambda: _in_background(server.shutdown),
-        realistic=_realistic() if realistic else None,
+        realistic=_in_time(realistic=realistic),
     )
     from moto.moto_server.werkzeug_app import MotoRequestHandler
 
@@ -72,11 +72,12 @@ def serve(state: Path, *, realistic: bool = False) -> None:
         _remove(place, sandbox_id)
 
 
-def _realistic() -> "Realistic":
+def _in_time(*, realistic: bool) -> "Realistic":
+    """What answers for Auto Scaling; without `realistic` all happens at once there."""
     os.environ.update(MOTO_SETTINGS)
-    from nodepkg.sandbox.realistic import Realistic
+    from nodepkg.sandbox.realistic import AT_ONCE, Realism, Realistic
 
-    return Realistic()
+    return Realistic(realism=Realism() if realistic else AT_ONCE)
 
 
 def _in_background(shutdown: Callable[[], None]) -> None:

@@ -151,7 +151,7 @@ class Account:
         if self.endpoint:
             client.meta.events.register_first("before-send", self._only_the_sandbox)
         if service == "ec2":
-            buckets = Buckets()
+            buckets = self._new_buckets()
             # First, since the signature comes next and has a time in it; it is emitted for each try.
             client.meta.events.register_first(
                 "request-created.ec2", lambda operation_name, **_: buckets.take(operation_name)
@@ -162,6 +162,9 @@ class Account:
         if self._trace:
             client.meta.events.register("before-call", self._tell)
         return client
+
+    def _new_buckets(self) -> Buckets:
+        return Buckets()
 
     def _boto(self) -> Any:
         if self._session is None:

@@ -62,7 +62,8 @@ class AutoScalingGroup:
     """It starts nodes from a launch template or a launch configuration, and some as its overrides say.
 
     `suspended` are processes in AWS's words (Launch, AZRebalance, …), `target_groups` ARNs; `status` is "" but
-    while AWS deletes the group.
+    while AWS deletes the group. `undeletable`: AWS refuses its deletion, also without force (DeletionProtection).
+    `other_sources` are what it gets traffic from besides target groups: classic load balancers, VPC Lattice.
     """
 
     name: str
@@ -82,6 +83,8 @@ class AutoScalingGroup:
     health_check_grace_period: int = 0
     status: str = ""
     warm_pool: bool = False
+    undeletable: bool = False
+    other_sources: tuple[str, ...] = ()
 
     @property
     def pins(self) -> list[TemplatePin]:
@@ -339,7 +342,14 @@ def _group(raw: Mapping[str, Any]) -> AutoScalingGroup:
         health_check_grace_period=raw.get("HealthCheckGracePeriod", 0),
         status=raw.get("Status") or "",
         warm_pool=bool(raw.get("WarmPoolConfiguration")),
+        undeletable=raw.get("DeletionProtection") == "prevent-all-deletion",
+        other_sources=_other_sources(raw),
     )
+
+
+def _other_sources(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    lattice = (one["Identifier"] for one in raw.get("TrafficSources", []) if one.get("Type") == "vpc-lattice")
+    return (*raw.get("LoadBalancerNames", []), *lattice)
 
 
 def _pin(given: Mapping[str, str] | None) -> TemplatePin | None:

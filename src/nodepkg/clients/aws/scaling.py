@@ -141,6 +141,7 @@ class Scaling(Regional):
 
     def _policy(self, raw: Mapping[str, Any]) -> Policy:
         arguments = self.arguments("PutScalingPolicy", raw)
+        arguments.pop("MinAdjustmentStep", None)  # the old name of MinAdjustmentMagnitude
         del arguments[_GROUP]
         return Policy(
             name=raw["PolicyName"],

@@ -146,6 +146,11 @@ class LaunchTemplates(Regional):
         with aws_errors(f"default version of launch template {template}"):
             self.client.modify_launch_template(LaunchTemplateName=template, DefaultVersion=str(number))
 
+    def delete_template(self, template: str) -> None:
+        """With all its versions; instances that it has started stay. One that is gone already is as good as deleted."""
+        with unless(f"delete launch template {template}", *NO_SUCH_TEMPLATE):
+            self.client.delete_launch_template(LaunchTemplateName=template)
+
     def delete_versions(self, template: str, numbers: Iterable[int]) -> dict[int, str]:
         """Why EC2 has left which of them, by number; one that is gone already is as good as deleted."""
         left: dict[int, str] = {}

@@ -6,7 +6,7 @@ other call through to moto, whose EC2 has the nodes. `clocks` says what time it 
 
 from nodepkg.sandbox.realistic.clocks import Clock, RealClock, VirtualClock
 from nodepkg.sandbox.realistic.layer import Realistic
-from nodepkg.sandbox.realistic.settings import Realism
+from nodepkg.sandbox.realistic.settings import AT_ONCE, Realism
 from nodepkg.sandbox.realistic.world import World
 
-__all__ = ["Clock", "RealClock", "Realism", "Realistic", "VirtualClock", "World"]
+__all__ = ["AT_ONCE", "Clock", "RealClock", "Realism", "Realistic", "VirtualClock", "World"]

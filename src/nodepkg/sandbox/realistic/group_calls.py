@@ -172,7 +172,7 @@ def delete(world: World, arguments: Arguments) -> dict[str, Any]:
 
 def _deleted(world: World, group: Group) -> None:
     if group.nodes:
-        world.after(max(world.realism.delete_seconds, 1), _deleted, group)
+        world.after(max(world.realism.delete_seconds, 0.05), _deleted, group)
     elif world.groups.get(group.name) is group:
         from nodepkg.sandbox.realistic import policy_calls
 

@@ -23,3 +23,15 @@ class Realism:
     """After a launch that failed, until the next one is tried."""
     delete_seconds: float = 3.0
     """From the request to delete a group until its name is free."""
+
+
+AT_ONCE = Realism(
+    pending_seconds=0,
+    status_check_seconds=0,
+    health_seconds=0,
+    drain_seconds=0,
+    termination_seconds=0,
+    notice_seconds=0,
+    delete_seconds=0,
+)
+"""Nothing takes time but the next try after a launch that failed."""
