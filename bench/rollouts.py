@@ -15,7 +15,7 @@ from workplace import BENCH, ROOT, Workplace, pip, venv
 STATES = ("claim", "pin", "grow", "attach", "bake", "match", "cut", "hold", "retire", "done")
 RUNS = 10
 POLL = 5
-CALLS = ((1, 5, "own"), (10, 5, "own"), (100, 5, "own"), (100, 100, "own"), (100, 100, "shared"), (100, 100, "none"))
+CALLS = ((1, 5, "own"), (10, 5, "own"), (100, 5, "own"), (100, 100, "own"), (100, 100, "shared"))
 SLOW = 0.05
 GROUPS = ((1, 1, 1), (2, 2, 1), (4, 4, 1), (4, 4, 4), (2, 1, 1), (4, 2, 1))
 
@@ -38,7 +38,7 @@ def told_by(place: Workplace, program: str, *arguments: Any) -> Any:
 
 def overhead(place: Workplace) -> Iterator[str]:
     runs = told_by(place, "virtual.py", "overhead", RUNS)
-    yield "| update of two nodes | needed | over: median | over: most | limit | holds | the states with the most of it |"
+    yield "| update of two nodes | needed | over: median | most | limit | holds | the states with the most of it |"
     yield "|---|---|---|---|---|---|---|"
     for balanced in (True, False):
         for latency in (0.0, SLOW):
@@ -46,10 +46,11 @@ def overhead(place: Workplace) -> Iterator[str]:
             over = [one["took"] - one["needed"] for one in those]
             by_state = {state: median(one["over"][state] for one in those) for state in STATES}
             most = sorted(by_state, key=lambda state: -by_state[state])[:4]
+            holds = "yes" if max(over) <= 2 * POLL else "NO"
             spread = f"{min(one['needed'] for one in those):.0f} to {max(one['needed'] for one in those):.0f} s"
             yield (
                 f"| {'in' if balanced else 'without'} a target group, {latency * 1000:.0f} ms a call | {spread} "
-                f"| {median(over):.1f} s | {max(over):.1f} s | {2 * POLL} s | {'yes' if max(over) <= 2 * POLL else 'NO'} "
+                f"| {median(over):.1f} s | {max(over):.1f} s | {2 * POLL} s | {holds} "
                 f"| {', '.join(f'{state} {by_state[state]:.1f} s' for state in most)} |"
             )
             assert all(one["least"] == 2 for one in those), those
@@ -80,7 +81,7 @@ def replacing(place: Workplace) -> Iterator[str]:
     for size, least, batch in GROUPS:
         sides = [("Ansible", lambda *a, n=batch: ansible(place, *a, batch=n))]
         if batch == 1:
-            sides += [(f"nodepkg, window {window} s", lambda *a, w=window: ours(place, *a, window=w)) for window in (10, 1)]
+            sides += [(f"nodepkg, window {w} s", lambda *a, w=w: ours(place, *a, window=w)) for w in (10, 1)]
         for name, command in sides:
             told = replaced(place, size, least, command)
             kinds = [told["kinds"].get(kind, 0) for kind in ("read", "change", "lease")]
@@ -102,9 +103,8 @@ def replaced(place: Workplace, size: int, least: int, command: Any) -> dict[str,
         about = json.loads(process.stdout.readline())
         arguments, environ = command(about, size, least)
         begin = time.perf_counter()
-        done = subprocess.run(
-            arguments, cwd=folder, env=loopback(folder, about["endpoint"]) | environ, text=True, capture_output=True
-        )
+        environ = loopback(folder, about["endpoint"]) | environ
+        done = subprocess.run(arguments, cwd=folder, env=environ, text=True, capture_output=True, check=False)
         seconds = time.perf_counter() - begin
         told = json.loads(process.communicate("")[0])
     if done.returncode or set(told["images"]) != {about["image"]} or len(told["images"]) < size:
@@ -113,7 +113,7 @@ def replaced(place: Workplace, size: int, least: int, command: Any) -> dict[str,
 
 
 def loopback(folder: Path, endpoint: str) -> dict[str, str]:
-    """An environment in which nothing but this machine can be reached; what ignores the endpoint meets a closed door."""
+    """An environment in which only this machine is reached; what ignores the endpoint meets a closed door."""
     closed = "http://127.0.0.1:9"
     return {
         **{"PATH": "/usr/bin:/bin", "HOME": str(folder), "LC_ALL": "C.UTF-8", "COLUMNS": "100"},
