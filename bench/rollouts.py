@@ -5,13 +5,14 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from workplace import BENCH, ROOT, Workplace, pip, venv
 
+PARTS = ("overhead", "calls", "replacing")
 STATES = ("claim", "pin", "grow", "attach", "bake", "match", "cut", "hold", "retire", "done")
 RUNS = 10
 POLL = 5
@@ -20,15 +21,13 @@ SLOW = 0.05
 GROUPS = ((1, 1, 1), (2, 2, 1), (4, 4, 1), (4, 4, 4), (2, 1, 1), (4, 2, 1))
 
 
-def tables(place: Workplace, wanted: list[str]) -> Iterator[str]:
+def tables(place: Workplace, wanted: Sequence[str]) -> Iterator[str]:
     """Lines of Markdown; details go to stderr."""
     pip(place.folder / "venv", f"{ROOT}[sandbox]")
-    if "overhead" in wanted:
-        yield from overhead(place)
-    if "calls" in wanted:
-        yield from calls(place)
-    if "replacing" in wanted:
-        yield from replacing(place)
+    for part, lines in zip(PARTS, (overhead, calls, replacing), strict=True):
+        if part in wanted:
+            yield ""
+            yield from lines(place)
 
 
 def told_by(place: Workplace, program: str, *arguments: Any) -> Any:
@@ -57,8 +56,10 @@ def overhead(place: Workplace) -> Iterator[str]:
 
 
 def calls(place: Workplace) -> Iterator[str]:
-    yield "| groups | -n | target groups | one group takes | all take | calls of a rollout: reads, changes, lease | "
-    yield "| a minute: mean, most | looks | reads of a look at all that run |"
+    yield (
+        "| groups | -n | target groups | one group takes | all take | calls of a rollout: reads, changes, lease "
+        "| a minute: mean, most | looks | reads of a look at all that run |"
+    )
     yield "|---|---|---|---|---|---|---|---|---|"
     for groups, at_once, targets in CALLS:
         told = told_by(place, "virtual.py", "calls", groups, at_once, targets, SLOW)
