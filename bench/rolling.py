@@ -9,12 +9,14 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.fleets import REGION, STOCK_IMAGE, Rig
+from tests.worlds import World
 
 from nodepkg.autoscale.run import Choice, plan_run
 from nodepkg.nodes.load import Nodes
@@ -85,11 +87,11 @@ def started(rig: Rig, nodes: Nodes, names: Sequence[str], seconds: float) -> Non
     """Each group serves, of its first image, and has a second one; `seconds` is how long that takes."""
     groups = nodes.groups(names)
     moto_seed.apply(needs(groups))
-    region = rig.world()
+    images = World(REGION)
     for name in names:
-        region.image(name)
+        images.image(f"{name} 1", name, age=timedelta(days=1))
     for action in plan_run(rig.account, nodes, groups, Choice(stale_ok=True), run_id="bench").plan:
         action.run(rig.account)
     rig.wait(seconds)
     for name in names:
-        region.image(name)
+        images.image(f"{name} 2", name)
