@@ -97,7 +97,7 @@ def test_a_rollout_loses_less_than_two_poll_intervals() -> None:
     sky.serve("bee")
     result = run(Process(sky), update(), poll=5)["bee"]
     aws = sky.pending + sky.health + sky.termination + sky.deletion
-    windows = 2 + 1 + 1 + 1 + 1  # settle and no N; sizes of O; O at rest; N carries, counted from its grow; O gone
+    windows = 2 + 1 + 1 + 1  # settle and no N; sizes of O; O at rest; O gone. That N carries was seen while it baked
     waits = TERMS.bake_time + TERMS.timeout + windows * TERMS.window
     assert result.seconds
     assert result.seconds - aws - waits < 10
