@@ -29,6 +29,9 @@ _KEYS = {
     "TagSpecifications": "tags",
 }
 _NONE = "none"
+# What nodepkg sets of it; AWS answers more: a state, and its defaults of the rest.
+_METADATA = {"HttpTokens": "optional", "HttpEndpoint": "enabled"}
+_GP3 = {"Iops": 3000, "Throughput": 125}
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def replacing(wanted: Wanted, asg: AutoScalingGroup, data: Mapping[str, Any] | N
         found += _difference("subnets", asg.subnets, place.ids)
     else:
         found += _difference("zones", asg.zones, [subnet.zone for subnet in place.subnets])
-    found += _difference("health_check_type", [asg.health_check_type], [wanted.health_check_type])
+    found += _difference("health_check_type", _judges(asg.health_check_type), _judges(wanted.health_check_type))
     grace = wanted.settings.health_check_grace_period
     found += _difference("health_check_grace_period", [str(asg.health_check_grace_period)], [str(grace)])
     targets = next_targets(wanted.targets, asg)
@@ -157,19 +160,51 @@ def forbids_too(asg: str, refreshes: Iterable[str], policies: Iterable[str]) -> 
     return told + [f"{asg}: its scaling policy cannot be carried over: {policy}: delete it" for policy in policies]
 
 
+def _judges(health_check_type: str) -> list[str]:
+    """Who judges nodes: AWS takes and tells several, separated by commas, of which EC2 is always one."""
+    said = {one.strip() for one in health_check_type.split(",")} - {""}
+    return sorted(said - {"EC2"}) or ["EC2"]
+
+
 def _difference(key: str, runs: Iterable[str], wanted: Iterable[str]) -> list[Difference]:
     then, now = sorted(set(runs)), sorted(set(wanted))
     return [Difference(key, _told(then), _told(now))] if then != now else []
 
 
 def _comparable(key: str, value: Any) -> Any:
-    """The value without an order that means nothing."""
+    """The value as it would be however it was given: without an order that means nothing, and what AWS adds to it."""
     if key == "SecurityGroupIds":
         return sorted(value or [])
     if key == "TagSpecifications":
         of_nodes = [one for one in value or [] if one["ResourceType"] != "launch-template"]  # moto's are among them
-        return {one["ResourceType"]: {tag["Key"]: tag["Value"] for tag in one["Tags"]} for one in of_nodes}
-    return value
+        tags = {one["ResourceType"]: {tag["Key"]: tag["Value"] for tag in one.get("Tags", [])} for one in of_nodes}
+        return {kind: tags[kind] for kind in sorted(tags) if tags[kind]}
+    if key == "MetadataOptions":
+        return {name: (value or {}).get(name, default) for name, default in _METADATA.items()}
+    if key == "BlockDeviceMappings":
+        return {one["DeviceName"]: _volume(one) for one in sorted(value or [], key=lambda one: str(one["DeviceName"]))}
+    if key == "IamInstanceProfile":
+        # Its name alone tells it from the others of the account, in whichever path it is.
+        return ((value or {}).get("Arn") or (value or {}).get("Name") or "").rpartition("/")[2]
+    if key == "UserData":
+        return "".join((value or "").split())
+    return _said(value)
+
+
+def _volume(mapping: Mapping[str, Any]) -> Any:
+    """What of a block device decides; what is not said is the same as AWS's default, said."""
+    ebs = mapping.get("Ebs") or {}
+    said = {"VolumeType": "gp2", **ebs, "DeleteOnTermination": str(ebs.get("DeleteOnTermination", True)).lower()}
+    usual = _GP3 if said["VolumeType"] == "gp3" else {}
+    kept = {key: one for key, one in said.items() if key not in usual or int(one or usual[key]) != usual[key]}
+    return _said({**mapping, "Ebs": {key: str(kept[key]) if kept[key] else None for key in sorted(kept)}})
+
+
+def _said(value: Any) -> Any:
+    """Without what is empty or off, wherever: AWS tells that of some things that nobody has asked for."""
+    if isinstance(value, Mapping):
+        value = {key: said for key, one in value.items() if (said := _said(one)) is not None}
+    return value or None
 
 
 def _told(value: Any) -> str:
