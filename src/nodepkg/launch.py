@@ -98,6 +98,11 @@ def launch(account: Account, group: Group, image: str, user_data: str) -> Launch
     return Launch(group.name, group.region, image, place, template_data(ec2, group, image, place.vpc, user_data))
 
 
+def version_token(run_id: str, group: str) -> str:
+    """The token of one run's version of a group's template, which EC2 wants short: a name may be long."""
+    return f"{run_id}-{hashlib.sha256(group.encode()).hexdigest()[:32]}"
+
+
 def version_of(account: Account, launch: Launch) -> int:
     """The version that CreateTemplateVersion made; what is new may be invisible for some seconds."""
     templates = LaunchTemplates(account, launch.region)

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from nodepkg.autoscale.journal import MOST_TAGS, Phase, Record, most_tags
+from nodepkg.autoscale.update import refuse
 from nodepkg.autoscale.wanted import (
     Difference,
     Wanted,
@@ -169,6 +171,35 @@ def test_which_group_serves_has_to_be_clear() -> None:
     ):
         with pytest.raises(RefusedError, match=told):
             serving("bee", asgs)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"other_sources": ("classic",)}, "traffic from classic"),
+        ({"mixed": True}, "mixed instances policy"),
+        ({"undeletable": True}, "protected from deletion"),
+    ],
+)
+def test_what_a_new_group_would_lack_forbids_a_rollout(more: dict[str, Any], told: str) -> None:
+    (line,) = forbids(asg(**more))
+    assert told in line
+
+
+def test_of_a_launch_configuration_its_name_is_told() -> None:
+    runs = asg(launch_configuration="bee-lc")
+    assert list(map(str, replacing(wanted(), runs, None))) == [
+        "launch_template: launch configuration bee-lc -> a launch template"
+    ]
+
+
+def test_so_many_target_groups_that_their_tags_would_not_fit_forbid_a_rollout() -> None:
+    few, many = (frozenset(f"arn:tg:{number}" for number in range(count)) for count in (16, 20))
+    record = Record("run", Phase.CLAIM, "bee-v001", few, targets=few, version=1, image="ami-1")
+    assert most_tags(record) <= MOST_TAGS
+    refuse(asg(), record)
+    with pytest.raises(RefusedError, match="20 and 20"):
+        refuse(asg(), replace(record, old_targets=many, targets=many))
 
 
 def test_what_forbids_a_rollout_is_named_each_with_what_to_do() -> None:

@@ -8,9 +8,9 @@ from nodepkg.autoscale.journal import RUN, started
 from nodepkg.clients.aws.account import Account, wait_for
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, NewGroup, target_group_arns
 from nodepkg.clients.aws.images import Image, Images
-from nodepkg.errors import AwsError, RefusedError
+from nodepkg.errors import AwsError, NotYetError, RefusedError
 from nodepkg.images.newest import managed_images, newest_available
-from nodepkg.launch import MANAGED, CreateTemplateVersion, Launch, launch, version_of
+from nodepkg.launch import MANAGED, CreateTemplateVersion, Launch, launch, version_of, version_token
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
 from nodepkg.nodes.schema import Autoscale
@@ -49,11 +49,12 @@ class CreateAutoScalingGroup:
         autoscaling = AutoScaling(account, self.launch.region)
         new = self._new_group(version_of(account, self.launch))
         try:
-            autoscaling.create_group(new)
+            if not wait_for(lambda: _created(autoscaling, new)):
+                autoscaling.create_group(new)
         except AwsError as error:
             if error.code != "AlreadyExists":
                 raise
-            made = wait_for(lambda: next((asg for asg in autoscaling.groups() if asg.name == self.name), None))
+            made = wait_for(lambda: autoscaling.group(self.name))
             if made is None or made.tags.get(RUN) != self.run_id:
                 raise RefusedError(f"{self.name} exists already in {self.launch.region}", hint=_HINT) from error
         return {
@@ -87,6 +88,15 @@ class CreateAutoScalingGroup:
 
     def _facts(self, version: int) -> dict[str, str]:
         return started(self.run_id, version=version, image=self.launch.image, targets=self.target_groups)
+
+
+def _created(autoscaling: AutoScaling, new: NewGroup) -> bool | None:
+    """Whether it is there now; None while AWS does not see all that it is made of."""
+    try:
+        autoscaling.create_group(new)
+    except NotYetError:
+        return None
+    return True
 
 
 @dataclass(frozen=True)
@@ -151,7 +161,7 @@ def plan_run(account: Account, nodes: Nodes, groups: Sequence[Group], choice: Ch
         if settings := group.settings.autoscale:
             start = launch(account, group, images[group.name].id, user_data.text(group))
             targets = tuple(target_group_arns(account, group.region, settings.target_groups))
-            template = CreateTemplateVersion(start, f"{run_id}-{group.name}"[:64])
+            template = CreateTemplateVersion(start, version_token(run_id, group.name))
             actions[group.name] = (template, CreateAutoScalingGroup(group.name, settings, start, targets, run_id))
     return Start(actions, tuple(stale))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from nodepkg.autoscale.carry import cannot_carry
 from nodepkg.autoscale.claim import CreateNext, TakeKept, next_name
-from nodepkg.autoscale.journal import IMAGE, VERSION, Phase, Record
+from nodepkg.autoscale.journal import IMAGE, MOST_TAGS, VERSION, Phase, Record, most_tags
 from nodepkg.autoscale.observe import Observation
 from nodepkg.autoscale.run import Choice, chosen_images
 from nodepkg.autoscale.steps import Change, OfAsg, Resize
@@ -30,7 +30,7 @@ from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, targe
 from nodepkg.clients.aws.scaling import Scaling
 from nodepkg.clients.aws.templates import LaunchTemplates, TemplatePin
 from nodepkg.errors import NodepkgError, RefusedError
-from nodepkg.launch import CreateTemplateVersion, Launch, launch
+from nodepkg.launch import CreateTemplateVersion, Launch, launch, version_token
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
 from nodepkg.nodes.schema import Autoscale
@@ -107,7 +107,7 @@ class Wish:
     problem: NodepkgError | None = None
     force: bool = False
     stale: str = ""
-    _data: dict[TemplatePin, Mapping[str, Any] | None] = field(default_factory=dict)
+    _data: dict[TemplatePin, Mapping[str, Any]] = field(default_factory=dict)
 
     def differences(self, asg: AutoScalingGroup) -> list[Difference]:
         """All of them; raises the problem if nothing can be compared."""
@@ -129,13 +129,13 @@ class Wish:
             return Resize(region, asg.name, least, most)
         if self.problem:
             raise self.problem
-        token = f"{self.run}-{self.group.name}"[:64]
+        token = version_token(self.run, self.group.name)
         if is_stopped(asg):
             return SetTemplate(region, asg.name, self.wanted.launch, token) if keys else None
-        refuse(asg)
         name = next_name(asg.name, self.group.name)
         record = first_record(self.run, asg, next_targets(self.wanted.targets, asg), self.account.now())
         record = replace(record, image=self.wanted.launch.image)
+        refuse(asg, record)
         # What people have attached to the old group does not decide who judges the new nodes.
         settings = settings.model_copy(update={"health_check_type": self.wanted.health_check_type})
         return Begin(region, name, CreateNext(region, name, self.wanted.launch, settings, record, (), token))
@@ -162,7 +162,9 @@ class Wish:
             return None
         if pin not in self._data:
             found = LaunchTemplates(self.account, self.group.region).pinned_version(pin)
-            self._data[pin] = found.data if found else None
+            if found is None:  # it is gone, or so new that it cannot be seen yet
+                return None
+            self._data[pin] = found.data
         return self._data[pin]
 
 
@@ -202,9 +204,16 @@ def wanted(account: Account, group: Group, image: str, user_data: str) -> Wanted
     return Wanted(launch(account, group, image, user_data), targets, settings)
 
 
-def refuse(asg: AutoScalingGroup) -> None:
-    """Raises RefusedError for a group that cannot be replaced as it is."""
-    if told := forbids(asg):
+def refuse(asg: AutoScalingGroup, record: Record) -> None:
+    """Raises RefusedError for a group that cannot be replaced as it is, with this record."""
+    told = forbids(asg)
+    if (tags := most_tags(record)) > MOST_TAGS:
+        groups = f"{len(record.old_targets)} and {len(record.targets)}"
+        told.append(
+            f"{asg.name}: a rollout notes each target group, of the old and of the new group ({groups}), in a tag: "
+            f"{tags} tags would be needed, and AWS takes {MOST_TAGS}: detach some"
+        )
+    if told:
         raise RefusedError("\n".join(told))
 
 

@@ -3,7 +3,7 @@
 Pure: values in, values out. The desired size belongs to the group, and is never compared.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,9 @@ def next_targets(wanted: Collection[str], asg: AutoScalingGroup) -> frozenset[st
 def replacing(wanted: Wanted, asg: AutoScalingGroup, data: Mapping[str, Any] | None) -> list[Difference]:
     """What can only be had by new nodes; `data` is the LaunchTemplateData that the group runs, None if it is gone."""
     found = in_template(wanted.launch.data, data)
+    if asg.launch_configuration:
+        configured = f"launch configuration {asg.launch_configuration}"
+        found = [Difference("launch_template", configured, "a launch template")]
     place = wanted.launch.placement
     if asg.subnets:
         found += _difference("subnets", asg.subnets, place.ids)
@@ -151,6 +154,13 @@ def forbids(asg: AutoScalingGroup) -> list[str]:
         told.append(f"{name} has a warm pool, which is not carried over: delete it")
     if suspended:
         told.append(f"{name}: {', '.join(suspended)} suspended: resume them")
+    if asg.other_sources:
+        sources = ", ".join(asg.other_sources)
+        told.append(f"{name} gets traffic from {sources}, which is no target group and not carried over: detach it")
+    if asg.mixed:
+        told.append(f"{name} has a mixed instances policy, which is not carried over: give it a launch template")
+    if asg.undeletable:
+        told.append(f"{name} is protected from deletion: take the protection away")
     return told
 
 
@@ -173,22 +183,28 @@ def _difference(key: str, runs: Iterable[str], wanted: Iterable[str]) -> list[Di
 
 def _comparable(key: str, value: Any) -> Any:
     """The value as it would be however it was given: without an order that means nothing, and what AWS adds to it."""
-    if key == "SecurityGroupIds":
-        return sorted(value or [])
-    if key == "TagSpecifications":
-        of_nodes = [one for one in value or [] if one["ResourceType"] != "launch-template"]  # moto's are among them
-        tags = {one["ResourceType"]: {tag["Key"]: tag["Value"] for tag in one.get("Tags", [])} for one in of_nodes}
-        return {kind: tags[kind] for kind in sorted(tags) if tags[kind]}
-    if key == "MetadataOptions":
-        return {name: (value or {}).get(name, default) for name, default in _METADATA.items()}
-    if key == "BlockDeviceMappings":
-        return {one["DeviceName"]: _volume(one) for one in sorted(value or [], key=lambda one: str(one["DeviceName"]))}
-    if key == "IamInstanceProfile":
-        # Its name alone tells it from the others of the account, in whichever path it is.
-        return ((value or {}).get("Arn") or (value or {}).get("Name") or "").rpartition("/")[2]
-    if key == "UserData":
-        return "".join((value or "").split())
-    return _said(value)
+    return _ALIKE.get(key, _said)(value)
+
+
+def _tags(specifications: Iterable[Mapping[str, Any]] | None) -> Any:
+    of_nodes = [
+        one for one in specifications or () if one["ResourceType"] != "launch-template"
+    ]  # moto's are among them
+    tags = {one["ResourceType"]: {tag["Key"]: tag["Value"] for tag in one.get("Tags", [])} for one in of_nodes}
+    return {kind: tags[kind] for kind in sorted(tags) if tags[kind]}
+
+
+def _metadata(options: Mapping[str, Any] | None) -> Any:
+    return {name: (options or {}).get(name, default) for name, default in _METADATA.items()}
+
+
+def _profile(told: Mapping[str, str] | None) -> str:
+    """Its name alone, which tells it from the others of the account, in whichever path it is."""
+    return ((told or {}).get("Arn") or (told or {}).get("Name") or "").rpartition("/")[2]
+
+
+def _volumes(mappings: Iterable[Mapping[str, Any]] | None) -> Any:
+    return {one["DeviceName"]: _volume(one) for one in sorted(mappings or (), key=lambda one: str(one["DeviceName"]))}
 
 
 def _volume(mapping: Mapping[str, Any]) -> Any:
@@ -205,6 +221,16 @@ def _said(value: Any) -> Any:
     if isinstance(value, Mapping):
         value = {key: said for key, one in value.items() if (said := _said(one)) is not None}
     return value or None
+
+
+_ALIKE: Mapping[str, Callable[[Any], Any]] = {
+    "SecurityGroupIds": lambda ids: sorted(ids or []),
+    "TagSpecifications": _tags,
+    "MetadataOptions": _metadata,
+    "BlockDeviceMappings": _volumes,
+    "IamInstanceProfile": _profile,
+    "UserData": lambda text: "".join((text or "").split()),
+}
 
 
 def _told(value: Any) -> str:

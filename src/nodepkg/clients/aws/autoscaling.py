@@ -64,6 +64,7 @@ class AutoScalingGroup:
     `suspended` are processes in AWS's words (Launch, AZRebalance, …), `target_groups` ARNs; `status` is "" but
     while AWS deletes the group. `undeletable`: AWS refuses its deletion, also without force (DeletionProtection).
     `other_sources` are what it gets traffic from besides target groups: classic load balancers, VPC Lattice.
+    `mixed`: it has a mixed instances policy, of several types or with Spot instances.
     """
 
     name: str
@@ -85,6 +86,7 @@ class AutoScalingGroup:
     warm_pool: bool = False
     undeletable: bool = False
     other_sources: tuple[str, ...] = ()
+    mixed: bool = False
 
     @property
     def pins(self) -> list[TemplatePin]:
@@ -170,7 +172,10 @@ class AutoScaling(Regional):
         return {raw["LaunchConfigurationName"]: raw.get("ImageId", "") for raw in pages}
 
     def create_group(self, new: NewGroup) -> None:
-        """Raises AwsError with code `AlreadyExists` if the name is taken, also by one that AWS is deleting."""
+        """Raises AwsError with code `AlreadyExists` if the name is taken, also by one that AWS is deleting.
+
+        NotYetError while Auto Scaling cannot see the version of the launch template, which may be seconds old.
+        """
         tags = [_tag(new.name, key, value, propagate=True) for key, value in new.tags.items()]
         tags += [_tag(new.name, key, value, propagate=False) for key, value in new.own_tags.items()]
         arguments: dict[str, Any] = {
@@ -191,8 +196,13 @@ class AutoScaling(Regional):
             arguments["TargetGroupARNs"] = list(new.target_group_arns)
         if new.hooks:
             arguments["LifecycleHookSpecificationList"] = [dict(hook) for hook in new.hooks]
-        with unless_busy(f"create {new.name}"):
-            self.client.create_auto_scaling_group(**arguments)
+        try:
+            with unless_busy(f"create {new.name}"):
+                self.client.create_auto_scaling_group(**arguments)
+        except AwsError as error:
+            if _says(error, "pending delete"):
+                raise AwsError(error.message, code="AlreadyExists") from error
+            raise
 
     # Each of these may be called twice: the second time changes nothing. They raise NotYetError while AWS is at
     # something else with the group.
@@ -260,12 +270,16 @@ class AutoScaling(Regional):
 
 @contextmanager
 def unless_busy(what: str) -> Iterator[None]:
-    """As aws_errors(what), but NotYetError where Auto Scaling did nothing and will later."""
+    """As aws_errors(what), but NotYetError where Auto Scaling did nothing and will later.
+
+    It is at something else, or does not see a launch template (or its version) that EC2 has just made.
+    """
     try:
         with aws_errors(what):
             yield
     except AwsError as error:
-        if error.code in _BUSY:
+        unseen = _says(error, "launch template") and "does not exist" in error.message
+        if error.code in _BUSY or unseen:
             raise NotYetError(error.message, code=error.code) from error
         raise
 
@@ -344,12 +358,16 @@ def _group(raw: Mapping[str, Any]) -> AutoScalingGroup:
         warm_pool=bool(raw.get("WarmPoolConfiguration")),
         undeletable=raw.get("DeletionProtection") == "prevent-all-deletion",
         other_sources=_other_sources(raw),
+        mixed=bool(raw.get("MixedInstancesPolicy")),
     )
 
 
 def _other_sources(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    lattice = (one["Identifier"] for one in raw.get("TrafficSources", []) if one.get("Type") == "vpc-lattice")
-    return (*raw.get("LoadBalancerNames", []), *lattice)
+    """Target groups and classic load balancers are among AWS's traffic sources, however they were attached."""
+    balancers = raw.get("LoadBalancerNames", [])
+    told = {*balancers, *raw.get("TargetGroupARNs", [])}
+    sources = (one["Identifier"] for one in raw.get("TrafficSources", []))
+    return (*balancers, *(source for source in sources if source not in told))
 
 
 def _pin(given: Mapping[str, str] | None) -> TemplatePin | None:
