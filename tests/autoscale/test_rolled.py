@@ -68,6 +68,7 @@ def test_an_image_whose_nodes_fail_is_undone_with_the_reason() -> None:
         assert result.error
         assert result.error.exit_code is ExitCode.AWS
         assert "was not ready in time" in result.error.message
+        assert "AWS cannot start a node: an instance was taken out of service in response to" in result.error.message
         (asg,) = AutoScaling(rig.account, REGION).groups()
         assert (asg.name, asg.min, asg.max, asg.desired, asg.suspended) == (f"{GROUP}-v001", 1, 4, 2, frozenset())
 

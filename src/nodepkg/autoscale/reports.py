@@ -1,10 +1,11 @@
 """What is told of rollouts beside their states: AWS's own reasons, and what is not as one might expect; each once."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 from nodepkg.autoscale.course import Course
 from nodepkg.autoscale.rollout import Act, Wait
-from nodepkg.autoscale.steps import Resize, ResumeProcesses
+from nodepkg.autoscale.steps import Enter, Resize, ResumeProcesses
 from nodepkg.autoscale.task import Watcher, World
 from nodepkg.errors import NodepkgError
 
@@ -19,6 +20,8 @@ class Reports:
         self._world = world
         self._watcher = watcher
         self._told: set[tuple[str, str]] = set()
+        self._troubles: dict[str, str] = {}
+        self._nodes: dict[str, frozenset[str]] = {}
 
     def once(self, group: str, text: str) -> None:
         """A warning that may come again and again."""
@@ -27,16 +30,27 @@ class Reports:
             self._watcher.warning(f"{group}: {text}")
 
     def waits(self, course: Course, wait: Wait, now: float) -> None:
-        """While nodes are missing AWS is asked now and then why."""
+        """While nodes are missing, or when some have gone, AWS is asked why."""
         new = course.view and course.view.new
         if not new or wait.state not in ("grow", "attach", "match") or now - course.asked_troubles < TROUBLE_SECONDS:
             return
-        if sum(node.lifecycle == "InService" for node in new.nodes) >= new.desired:
+        ids = frozenset(node.id for node in new.nodes)
+        lost = self._nodes.get(new.name, frozenset()) - ids
+        self._nodes[new.name] = ids
+        if not lost and sum(node.lifecycle == "InService" for node in new.nodes) >= new.desired:
             return
         course.asked_troubles = now
         with suppress(NodepkgError):
             for why in self._world.troubles(course.task, new.name):
+                self._troubles[course.task.group] = why
                 self.once(course.task.group, why)
+
+    def with_reason(self, course: Course, act: Act) -> Act:
+        """With AWS's own reason, where a rollout is given up since nodes do not come."""
+        change, why = act.change, self._troubles.get(course.task.group)
+        if not (why and isinstance(change, Enter) and change.reason and act.state in ("grow", "attach")):
+            return act
+        return replace(act, change=replace(change, reason=f"{change.reason}; {why}"))
 
     def acts(self, course: Course, act: Act) -> None:
         """What a change entails that one would not think of."""

@@ -48,8 +48,8 @@ class AwsWorld:
         return change.run(self.account)
 
     def troubles(self, task: Task, asg: str) -> Sequence[str]:
-        failed = [one for one in AutoScaling(self.account, task.region).activities(asg) if one.failed]
-        told = [f"{asg}: AWS cannot start a node: {one.reason or one.description}" for one in reversed(failed)]
+        found = [one.trouble for one in reversed(AutoScaling(self.account, task.region).activities(asg))]
+        told = [f"{asg}: AWS cannot start a node: {trouble}" for trouble in found if trouble]
         return list(dict.fromkeys(told))
 
     def schedules(self, task: Task, asg: str) -> Mapping[str, float]:

@@ -1,5 +1,6 @@
 """Auto Scaling: groups and launch configurations. Lists are read to their last page."""
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Member:
 class Activity:
     """Something that Auto Scaling does: `status` in its words (Failed, Successful …), `reason` why it came to that.
 
-    `started` is in seconds since the epoch.
+    `started` is in seconds since the epoch, `cause` why it was begun.
     """
 
     id: str
@@ -43,6 +44,15 @@ class Activity:
     description: str
     reason: str
     started: float
+    cause: str = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why a node did not come, or had to go: in AWS's words without the moment; "" if this is no trouble."""
+        if self.failed:
+            return self.reason or self.description
+        was_sick = self.description.startswith("Terminating") and re.search("health|status check", self.cause)
+        return re.sub(r"^At \S+ ", "", self.cause) if was_sick else ""
 
     @property
     def failed(self) -> bool:
@@ -162,6 +172,7 @@ class AutoScaling(Regional):
                 raw.get("Description", ""),
                 raw.get("StatusMessage", "").strip(),
                 raw["StartTime"].timestamp(),
+                raw.get("Cause", "").strip(),
             )
             for raw in told.get("Activities", [])
         ]
