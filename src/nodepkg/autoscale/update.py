@@ -1,12 +1,13 @@
 """autoscale:update: what is wanted of each group, and how it begins where something differs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nodepkg.autoscale.carry import cannot_carry
 from nodepkg.autoscale.claim import CreateNext, TakeKept, next_name
 from nodepkg.autoscale.journal import IMAGE, MOST_TAGS, VERSION, Phase, Record, most_tags
+from nodepkg.autoscale.known import ONE_BY_ONE, Known
 from nodepkg.autoscale.observe import Observation
 from nodepkg.autoscale.run import Choice, chosen_images
 from nodepkg.autoscale.steps import Change, OfAsg, Resize
@@ -26,9 +27,8 @@ from nodepkg.autoscale.wanted import (
     sizes,
 )
 from nodepkg.clients.aws.account import Account
-from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, target_group_arns
+from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
 from nodepkg.clients.aws.scaling import Scaling
-from nodepkg.clients.aws.templates import LaunchTemplates, TemplatePin
 from nodepkg.errors import NodepkgError, RefusedError
 from nodepkg.launch import CreateTemplateVersion, Launch, launch, version_token
 from nodepkg.nodes.group import Group
@@ -107,7 +107,7 @@ class Wish:
     problem: NodepkgError | None = None
     force: bool = False
     stale: str = ""
-    _data: dict[TemplatePin, Mapping[str, Any]] = field(default_factory=dict)
+    known: Known | None = None
 
     def differences(self, asg: AutoScalingGroup) -> list[Difference]:
         """All of them; raises the problem if nothing can be compared."""
@@ -144,9 +144,12 @@ class Wish:
         """What still differs when a rollout was finished that had recorded another target."""
         view = seen.view
         asg = next((one for one in seen.asgs if view.old and one.name == view.old.name), None)
-        if asg is None or not (keys := [one.key for one in self.differences(asg)]):
+        if asg is None:
             return ()
-        return [f"nodes.json wants more ({', '.join(keys)}): package autoscale:update {self.group.name}"]
+        found = {one.key: one for one in self.differences(asg)}
+        newer = [f"a newer image exists, {found.pop('image').wanted}"] if "image" in found else []
+        told = [*newer, *([f"nodes.json wants more ({', '.join(found)})"] if found else [])]
+        return [f"{one}: package autoscale:update {self.group.name}" for one in told]
 
     def task(self, window: float) -> Task:
         settings = self.group.settings.autoscale or Autoscale()
@@ -157,15 +160,8 @@ class Wish:
 
     def _runs(self, asg: AutoScalingGroup) -> Mapping[str, Any] | None:
         """The data of the template version that the group runs, which never changes."""
-        pin = asg.template
-        if pin is None:
-            return None
-        if pin not in self._data:
-            found = LaunchTemplates(self.account, self.group.region).pinned_version(pin)
-            if found is None:  # it is gone, or so new that it cannot be seen yet
-                return None
-            self._data[pin] = found.data
-        return self._data[pin]
+        self.known = self.known or Known(self.account)
+        return self.known.template_data(self.group.region, asg.template) if asg.template else None
 
 
 def wishes(
@@ -180,13 +176,14 @@ def wishes(
     images, missing = chosen_images(account, groups, choice)
     stale = [] if choice.image else stale_images(PackerTemplates(Project(nodes)), groups, images)
     older, user_data, found = {one.group: one for one in stale}, UserData(nodes.root), dict[str, Wish]()
+    known = Known(account, many=len(groups) > ONE_BY_ONE)
     for group in groups:
-        wish = Wish(account, group, run, force=force)
+        wish = Wish(account, group, run, force=force, known=known)
         if group.name in missing:
             wish.problem = RefusedError(f"{group.name}: {missing[group.name]}")
         else:
             try:
-                wish.wanted = wanted(account, group, images[group.name].id, user_data.text(group))
+                wish.wanted = wanted(known, group, images[group.name].id, user_data.text(group))
             except NodepkgError as error:
                 wish.problem = error
         if (one := older.get(group.name)) and wish.wanted:
@@ -197,11 +194,12 @@ def wishes(
     return found
 
 
-def wanted(account: Account, group: Group, image: str, user_data: str) -> Wanted:
+def wanted(known: Known, group: Group, image: str, user_data: str) -> Wanted:
     """What nodes.json says, with names resolved; raises AwsError for one that AWS does not know."""
     settings = group.settings.autoscale or Autoscale()
-    targets = frozenset(target_group_arns(account, group.region, settings.target_groups))
-    return Wanted(launch(account, group, image, user_data), targets, settings)
+    targets = frozenset(known.target_group_arns(group.region, settings.target_groups))
+    ec2 = known.ec2(group.region)
+    return Wanted(launch(known.account, group, image, user_data, ec2=ec2), targets, settings)
 
 
 def refuse(asg: AutoScalingGroup, record: Record) -> None:

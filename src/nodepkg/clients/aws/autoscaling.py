@@ -324,6 +324,12 @@ def target_group_arns(account: Account, region: str, names: Sequence[str]) -> li
     return [arns.get(name, name) for name in names]
 
 
+def target_groups(account: Account, region: str) -> dict[str, str]:
+    """Name -> ARN, of all that the region has."""
+    found = account.pages("elbv2", region, "describe_target_groups", "TargetGroups")
+    return {raw["TargetGroupName"]: raw["TargetGroupArn"] for raw in found}
+
+
 def _tag(group: str, key: str, value: str, *, propagate: bool) -> dict[str, Any]:
     return {
         "ResourceId": group,
