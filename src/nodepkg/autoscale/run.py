@@ -1,13 +1,16 @@
 """autoscale:run: the first Auto Scaling group of a group, from its newest image."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nodepkg.autoscale.housekeeping import template_changes
 from nodepkg.autoscale.journal import RUN, started
 from nodepkg.clients.aws.account import Account, wait_for
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, NewGroup, target_group_arns
 from nodepkg.clients.aws.images import Image, Images
+from nodepkg.clients.aws.templates import LaunchTemplates
 from nodepkg.errors import AwsError, NotYetError, RefusedError
 from nodepkg.images.newest import managed_images, newest_available
 from nodepkg.launch import MANAGED, CreateTemplateVersion, Launch, launch, version_of, version_token
@@ -57,6 +60,8 @@ class CreateAutoScalingGroup:
             made = wait_for(lambda: autoscaling.group(self.name))
             if made is None or made.tags.get(RUN) != self.run_id:
                 raise RefusedError(f"{self.name} exists already in {self.launch.region}", hint=_HINT) from error
+        with suppress(AwsError):  # the group runs, and its next update does the same
+            _tidy(account, self.launch.region, self.name, new.template, new.version)
         return {
             "group": self.group,
             "asg": self.name,
@@ -88,6 +93,17 @@ class CreateAutoScalingGroup:
 
     def _facts(self, version: int) -> dict[str, str]:
         return started(self.run_id, version=version, image=self.launch.image, targets=self.target_groups)
+
+
+def _tidy(account: Account, region: str, asg: str, template: str, version: int) -> None:
+    """Removes what an earlier run or update, which was killed, has left of the launch template: unused versions."""
+    templates, scaling = LaunchTemplates(account, region), AutoScaling(account, region)
+    found = templates.named([template]).get(template)
+    if found is None or found.default == found.latest == version:
+        return
+    if made := wait_for(lambda: scaling.group(asg)):
+        for change in template_changes(region, made, found, templates.all_versions(found.id), scaling.groups()):
+            change.run(account)
 
 
 def _created(autoscaling: AutoScaling, new: NewGroup) -> bool | None:
