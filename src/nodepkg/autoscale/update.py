@@ -63,14 +63,14 @@ class Begin(OfAsg):
 
 @dataclass(frozen=True)
 class SetTemplate(OfAsg):
-    """Has a stopped group start its nodes from another template version, when it starts some."""
+    """Has a group without nodes, as a stopped one, start them from another template version, when it starts some."""
 
     aspect = "template"
     launch: Launch
     token: str
 
     def __str__(self) -> str:
-        return f"set {self.asg}, which is stopped, to a launch template version with image {self.launch.image}"
+        return f"set {self.asg}, which has no nodes, to a launch template version with image {self.launch.image}"
 
     def run(self, account: Account, /) -> Report:
         version = int(CreateTemplateVersion(self.launch, self.token).run(account)["version"])
@@ -132,6 +132,9 @@ class Wish:
         token = version_token(self.run, self.group.name)
         if is_stopped(asg):
             return SetTemplate(region, asg.name, self.wanted.launch, token) if keys else None
+        if (asg.min, asg.max, asg.desired) == (0, 0, 0) and in_template(self.wanted.launch.data, self._runs(asg)):
+            # There is nothing to replace; its nodes come with the sizes, which are changed in place next.
+            return SetTemplate(region, asg.name, self.wanted.launch, token)
         name = next_name(asg.name, self.group.name)
         record = first_record(self.run, asg, next_targets(self.wanted.targets, asg), self.account.now())
         record = replace(record, image=self.wanted.launch.image)

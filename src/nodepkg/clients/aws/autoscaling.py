@@ -367,7 +367,7 @@ def _group(raw: Mapping[str, Any]) -> AutoScalingGroup:
         overrides=tuple(override for override in overrides if override != Override()),
         suspended=frozenset(process["ProcessName"] for process in raw.get("SuspendedProcesses", [])),
         target_groups=tuple(raw.get("TargetGroupARNs", [])),
-        subnets=tuple(subnet for subnet in raw.get("VPCZoneIdentifier", "").split(",") if subnet),
+        subnets=tuple(one.strip() for one in raw.get("VPCZoneIdentifier", "").split(",") if one.strip()),
         zones=tuple(raw.get("AvailabilityZones", [])),
         health_check_type=raw.get("HealthCheckType", ""),
         health_check_grace_period=raw.get("HealthCheckGracePeriod", 0),
