@@ -210,7 +210,8 @@ def test_hold_suspends_copies_drains_and_waits_in_this_order() -> None:
     assert change(told) == SuspendProcesses("r", "bee-v001", frozenset({"ReplaceUnhealthy"}))
     cut = replace(cut, suspended=ALL)
     assert change(step(view(cut, record=held, carry=(CLAIM,)))) is CLAIM
-    waits(step(view(cut, record=held)), "hold")
+    assert waits(step(view(cut, record=held)), "hold").until is None
+    assert waits(step(view(cut, record=replace(held, since=NOW - 119))), "hold").until == NOW + 1
     drained = replace(cut, nodes=nodes("old", 2, state=""))
     recent = replace(held, since=NOW - 119)
     assert waits(step(view(drained, record=recent)), "hold").until == NOW + 1
@@ -222,6 +223,13 @@ def test_a_new_group_that_is_sick_in_hold_is_rolled_back_after_a_while() -> None
     sick = replace(NEW, nodes=(*nodes("new", 1), *nodes("bad", 1, state="unhealthy")))
     waits(step(view(cut, sick, held), held=60), "retire")
     assert "sick" in rolls_back(step(view(cut, sick, held), held=61))
+
+
+def test_a_new_group_whose_further_nodes_never_start_is_rolled_back() -> None:
+    cut, held = replace(OLD, targets=frozenset(), nodes=nodes("old", 2, state="")), phase(Phase.HOLD)
+    more = replace(NEW, desired=3, nodes=(*nodes("new", 2), *nodes("more", 1, state="", lifecycle="Pending")))
+    waits(step(view(cut, more, held), held=900), "retire")
+    assert "2 of 3 nodes ready" in rolls_back(step(view(cut, more, held), held=901))
 
 
 def test_old_gives_up_its_nodes_when_new_was_seen_whole_twice_and_alarms_point_to_it() -> None:

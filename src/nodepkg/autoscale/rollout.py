@@ -241,9 +241,13 @@ def _cut(pair: Pair) -> Step | None:
 
 def _sick(pair: Pair) -> Step | None:
     """In hold N is not mended by new nodes: O, which still has all of its own, comes back."""
-    if pair.view.held("sick", pair.now) <= pair.view.terms.unhealthy_after:
-        return None
-    return pair.roll_back("hold", f"{pair.new.name} became sick: {lacks(pair.new, pair.record.targets)}")
+    view, lacking = pair.view, lacks(pair.new, pair.record.targets)
+    if view.held("sick", pair.now) > view.terms.unhealthy_after:
+        return pair.roll_back("hold", f"{pair.new.name} became sick: {lacking}")
+    # Its policies may ask for nodes that never start, while the others serve.
+    if view.held("new lacking", pair.now) > view.terms.ready_timeout:
+        return pair.roll_back("hold", f"{pair.new.name} did not become whole again: {lacking}")
+    return None
 
 
 def _hold(pair: Pair) -> Step | None:
@@ -253,9 +257,9 @@ def _hold(pair: Pair) -> Step | None:
         return step
     if pair.view.carry:
         return Act("hold", pair.view.carry[0])
-    if draining := pair.old.registered:
-        return Wait("hold", f"{draining} nodes of {pair.old.name} drain")
     over = pair.record.since + pair.view.terms.timeout
+    if draining := pair.old.registered:
+        return Wait("hold", f"{draining} nodes of {pair.old.name} drain", over if pair.now < over else None)
     return Wait("hold", "every other node has a chance to update", over) if pair.now < over else None
 
 
