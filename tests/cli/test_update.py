@@ -1,7 +1,7 @@
 """autoscale:update and autoscale:rollback on the command line, against an embedded AWS in this process."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
@@ -163,6 +163,25 @@ def test_what_forbids_a_rollout_is_named(run: Run, running: World, account: Acco
     done = update(run, "bee")
     assert done.code == 4
     assert "bee-v001: Launch suspended: resume them" in done.err
+
+
+@pytest.mark.parametrize("how", [(), ("--dry-run",)])
+def test_a_policy_that_cannot_be_carried_over_is_named_before_anything_begins(
+    run: Run, running: World, account: Account, how: Sequence[str]
+) -> None:
+    label = "app/other/0123456789abcdef/targetgroup/other/0123456789abcdef"
+    metric = {"PredefinedMetricType": "ALBRequestCountPerTarget", "ResourceLabel": label}
+    account.client("autoscaling", REGION).put_scaling_policy(
+        AutoScalingGroupName="bee-v001",
+        PolicyName="requests",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingConfiguration={"PredefinedMetricSpecification": metric, "TargetValue": 10.0},
+    )
+    done = update(run, "bee", *how)
+    assert done.code == 4, done.err
+    assert "requests: it counts the requests of app/other" in done.err
+    assert asgs(account)[0] == ("bee-v001", 1, 4, 1)
+    assert [one.number for one in LaunchTemplates(account, REGION).versions("bee")] == [1]
 
 
 def test_without_anything_to_go_back_to_a_rollback_is_refused(run: Run, running: World) -> None:

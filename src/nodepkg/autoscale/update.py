@@ -50,12 +50,18 @@ class Begin(OfAsg):
 
     def run(self, account: Account, /) -> Report:
         """Raises RefusedError for what cannot be carried over to the new group."""
-        old = self.first.record.old
-        require_carried(account, self.region, old, self.first.record.targets)
+        self.require_carried(account)
         if isinstance(self.first, CreateNext):
-            hooks = Scaling(account, self.region).lifecycle_hooks(old)
+            hooks = Scaling(account, self.region).lifecycle_hooks(self.first.record.old)
             return replace(self.first, hooks=hooks).run(account)
         return self.first.run(account)
+
+    def require_carried(self, account: Account) -> None:
+        """Raises RefusedError for a running instance refresh, and for policies that the next group cannot have."""
+        asg, scaling = self.first.record.old, Scaling(account, self.region)
+        refreshes, policies = scaling.running_refreshes(asg), scaling.policies([asg])[asg]
+        if told := forbids_too(asg, refreshes, cannot_carry(policies, asg, self.first.record.targets)):
+            raise RefusedError("\n".join(told))
 
     def shows_in(self, view: View, /) -> bool:
         return self.first.shows_in(view)
@@ -82,14 +88,6 @@ class SetTemplate(OfAsg):
     def shows_in(self, view: View, /) -> bool:
         asg = self.found(view)
         return asg is None or asg.tags.get(IMAGE) == self.launch.image
-
-
-def require_carried(account: Account, region: str, asg: str, targets: frozenset[str]) -> None:
-    """Raises RefusedError for a running instance refresh, and for policies that the next group cannot have."""
-    scaling = Scaling(account, region)
-    refreshes, policies = scaling.running_refreshes(asg), scaling.policies([asg])[asg]
-    if told := forbids_too(asg, refreshes, cannot_carry(policies, asg, targets)):
-        raise RefusedError("\n".join(told))
 
 
 @dataclass
