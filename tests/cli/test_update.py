@@ -130,6 +130,18 @@ def test_a_group_that_does_not_run_is_refused_and_the_others_go_on(
     assert asgs(account) == [("bee-v002", 1, 4, 1)]
 
 
+def test_with_fail_fast_a_group_that_cannot_begin_has_the_others_skipped(
+    run: Run, running: World, account: Account
+) -> None:
+    AutoScaling(account, REGION).suspend_processes("wasp-v001", ["Launch"])
+    done = update(run, "--fail-fast", "--json")
+    assert done.code == 4, done.err
+    told = {one["group"]: (one["result"], one["error"]) for one in json.loads(done.out)["groups"]}
+    assert told["bee"] == ("skipped", "skipped, since wasp failed")
+    assert told["wasp"][0] == "refused"
+    assert [name for name, *_ in asgs(account)] == ["bee-v001", "wasp-v001"]
+
+
 def test_stale_images_are_refused_unless_they_are_wanted(run: Run, running: World, account: Account) -> None:
     running.image("bee 3", "bee", tags={"nodepkg:digest": "other"})
     done = update(run, "bee")

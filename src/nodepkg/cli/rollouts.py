@@ -58,7 +58,9 @@ def update(
         fail_fast=fail_fast,
         poll=call.poll,
     )
-    if fail_fast and any(result.error for result in results.values()):
+    if fail_fast and (failed := next((name for name, result in results.items() if result.error), None)):
+        why = f"skipped, since {failed} failed"
+        results |= {task.group: Result(task.group, task.region, "skipped", why=why) for task in order.tasks}
         order = Order([])
     command = " ".join(["autoscale:update", *(group.name for group in groups)])
     runner = _carry_out(call, account, order, command, window)
