@@ -6,6 +6,7 @@ import pytest
 
 from nodepkg.autoscale.known import Known
 from nodepkg.autoscale.update import wanted
+from nodepkg.autoscale.wanted import in_template
 from nodepkg.clients.aws.templates import TemplatePin
 from nodepkg.errors import AwsError
 from nodepkg.launch import CreateTemplateVersion
@@ -61,3 +62,24 @@ def test_a_version_that_cannot_be_seen_yet_is_asked_for_again() -> None:
         assert known.template_data(REGION, pin) is None
         CreateTemplateVersion(wanted(known, group(), STOCK_IMAGE, "").launch, "token").run(rig.account)
         assert known.template_data(REGION, pin) is not None
+
+
+@pytest.mark.parametrize("profile", ["node", "arn:aws:iam::123456789012:instance-profile/web/node"])
+def test_a_template_that_was_just_made_is_what_is_wanted(profile: str) -> None:
+    devices = [
+        {"device": "/dev/sdb", "size_gb": 8, "type": "io1", "iops": 200, "encrypted": True},
+        {"device": "/dev/sda1", "throughput": 250, "delete_on_termination": False},
+        {"device": "/dev/sdc", "iops": 3000, "encrypted": False},
+    ]
+    with fleet() as rig:
+        known, pin = Known(rig.account), TemplatePin(None, "bee-group", "1")
+        full = group(
+            block_devices=devices,
+            iam_instance_profile=profile,
+            key_name="ops",
+            security_groups=["default"],
+            tags={"b": "2", "a": "1", "empty": ""},
+        )
+        one = wanted(known, full, STOCK_IMAGE, "#!/bin/sh\necho ä\n")
+        CreateTemplateVersion(one.launch, "token").run(rig.account)
+        assert in_template(one.launch.data, known.template_data(REGION, pin)) == []
