@@ -91,11 +91,19 @@ class CreateTemplateVersion:
             return version_of(templates.account, self.launch)
 
 
-def launch(account: Account, group: Group, image: str, user_data: str) -> Launch:
-    """What starts a node of the group from the image, with names resolved to ids; `user_data` as rendered."""
-    ec2 = Ec2(account, group.region)
+def launch(account: Account, group: Group, image: str, user_data: str, *, ec2: Ec2 | None = None) -> Launch:
+    """What starts a node of the group from the image, with names resolved to ids; `user_data` as rendered.
+
+    `ec2` is what is asked, by default EC2 itself.
+    """
+    ec2 = ec2 or Ec2(account, group.region)
     place = placement(ec2, group)
     return Launch(group.name, group.region, image, place, template_data(ec2, group, image, place.vpc, user_data))
+
+
+def version_token(run_id: str, group: str) -> str:
+    """The token of one run's version of a group's template, which EC2 wants short: a name may be long."""
+    return f"{run_id}-{hashlib.sha256(group.encode()).hexdigest()[:32]}"
 
 
 def version_of(account: Account, launch: Launch) -> int:

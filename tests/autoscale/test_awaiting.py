@@ -137,7 +137,9 @@ def test_nodes_that_are_not_ready_in_time_are_an_error_that_says_what_to_do() ->
         assert rig.world().group("web-v001") is not None
     assert 300 <= told.seconds < 305
     assert "web-v001: not ready within 300 s: 0 of 1 nodes ready; i-" in error.value.message
-    assert error.value.message.endswith("status checks impaired")
+    assert (
+        "status checks impaired; AWS says: an instance was taken out of service in response to" in error.value.message
+    )
     assert "package autoscale:delete web-v001" in error.value.hint
     assert error.value.exit_code == 5
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from werkzeug.wrappers import Response
 
 from nodepkg.autoscale.claim import CreateNext, TakeKept, generation, next_name
 from nodepkg.autoscale.journal import Phase, Record, kept_sizes, read
@@ -12,9 +13,11 @@ from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.clients.aws.templates import LaunchTemplates
 from nodepkg.errors import AwsError, NotYetError, RefusedError
 from nodepkg.nodes.schema import Autoscale
+from nodepkg.sandbox.calls import Call
 from tests.autoscale.losses import Losses
 from tests.autoscale.rollouts import GROUP, HOOK, NEW, OLD, begun, quick
 from tests.clients.test_odd_answers import without
+from tests.faults.layers import Onward, Turns, layer
 from tests.fleets import REGION, Rig
 
 TARGETS = frozenset({"arn:t/1", "arn:t/2"})
@@ -112,6 +115,29 @@ def test_a_group_that_cannot_be_seen_yet_is_waited_for() -> None:
         change.run(rig.account)
         with pytest.raises(NotYetError, match="does not show it yet"):
             change.run(rig.account)
+
+
+UNSEEN = (
+    "You must use a valid fully-formed launch template. The specified launch template version 2 for template "
+    "lt-0123456789abcdef0 does not exist."
+)
+GOING = f"You cannot create an AutoScalingGroup by the name {NEW}: it is pending delete"
+
+
+@pytest.mark.parametrize(("words", "told"), [(UNSEEN, "does not exist"), (GOING, "does not show it yet")])
+def test_what_auto_scaling_will_do_later_is_waited_for(words: str, told: str) -> None:
+    late = Turns("CreateAutoScalingGroup", 1)
+
+    def says(call: Call, onward: Onward) -> Response:
+        ours = call.parameters.get("AutoScalingGroupName") == NEW
+        return call.error("ValidationError", words, 400) if ours and late.take(call) else onward()
+
+    with quick(layer(says)) as rig:
+        change = claim(rig)
+        with pytest.raises(NotYetError, match=told):
+            change.run(rig.account)
+        change.run(rig.account)
+        assert AutoScaling(rig.account, REGION).group(NEW)
 
 
 def kept(rig: Rig) -> tuple[AutoScaling, TakeKept]:

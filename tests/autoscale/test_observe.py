@@ -209,6 +209,22 @@ def test_what_a_group_could_not_do_is_told_in_awss_words() -> None:
     assert "us-east-1a" in found[0].reason
 
 
+def test_nodes_that_aws_takes_out_of_service_are_told_and_those_that_people_take_are_not() -> None:
+    with fleet(pending=5, checks=5) as rig:
+        rig.group("web-v001", 1, HealthCheckGracePeriod=0)
+        rig.wait(30)
+        (node,) = AutoScaling(rig.account, REGION).groups_named(["web-v001"])[0].members
+        client = rig.client("autoscaling")
+        client.terminate_instance_in_auto_scaling_group(InstanceId=node.id, ShouldDecrementDesiredCapacity=False)
+        rig.wait(60)
+        (other,) = AutoScaling(rig.account, REGION).groups_named(["web-v001"])[0].members
+        client.set_instance_health(InstanceId=other.id, HealthStatus="Unhealthy", ShouldRespectGracePeriod=False)
+        rig.wait(60)
+        troubles = [one.trouble for one in AutoScaling(rig.account, REGION).activities("web-v001")]
+    (told,) = filter(None, troubles)
+    assert told.startswith("an instance was taken out of service in response to")
+
+
 @contextmanager
 def listening(address: str) -> Iterator[int]:
     """A port of this address, at which every request is answered with 200."""

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from nodepkg.autoscale.observe import observe
 from nodepkg.autoscale.runner import Runner
 from nodepkg.autoscale.task import Order, Result
 from nodepkg.autoscale.update import Wish
+from nodepkg.autoscale.view import Goal
 from nodepkg.autoscale.wanted import Wanted
 from nodepkg.autoscale.world import AwsWorld
 from nodepkg.clients.aws.autoscaling import AutoScaling
@@ -38,9 +40,12 @@ class Operator:
     run: str = "run-1"
     told: Told = field(default_factory=Told)
 
-    def update(self) -> Result:
+    def wish(self) -> Wish:
         wanted = Wanted(self.launch, frozenset(self.targets), Autoscale.model_validate(SETTINGS))
-        wish = Wish(self.rig.account, group(autoscale=SETTINGS), self.run, wanted)
+        return Wish(self.rig.account, group(autoscale=SETTINGS), self.run, wanted)
+
+    def update(self) -> Result:
+        wish = self.wish()
         world = AwsWorld(self.rig.account, "autoscale:update", 10, no_web, sleep=self.rig.wait)
         runner = Runner(world, Order([wish.task(10)]), self.told, Interrupts())
         runner.run()
@@ -68,8 +73,33 @@ def test_an_image_whose_nodes_fail_is_undone_with_the_reason() -> None:
         assert result.error
         assert result.error.exit_code is ExitCode.AWS
         assert "was not ready in time" in result.error.message
+        assert "AWS cannot start a node: an instance was taken out of service in response to" in result.error.message
         (asg,) = AutoScaling(rig.account, REGION).groups()
         assert (asg.name, asg.min, asg.max, asg.desired, asg.suspended) == (f"{GROUP}-v001", 1, 4, 2, frozenset())
+
+
+def test_a_group_of_size_0_gets_its_template_and_its_sizes_in_place() -> None:
+    with fleet() as rig:
+        made = begun(rig, 1)
+        scaling = AutoScaling(rig.account, REGION)
+        scaling.update_sizes(f"{GROUP}-v001", min=0, max=0, desired=0)
+        rig.wait(300)
+        assert Operator(rig, made).update().result == "changed"
+        (asg,) = scaling.groups()
+        assert (asg.name, asg.min, asg.max, asg.desired) == (f"{GROUP}-v001", 1, 4, 1)
+        assert asg.template
+        assert asg.template.version == "2"
+
+
+def test_what_is_still_wanted_after_another_rollout_names_the_newer_image() -> None:
+    with fleet() as rig:
+        made = begun(rig, 1)
+        wish = Operator(rig, made).wish()
+        (seen,) = observe(rig.account, [wish.task(10).subject(Goal.UPDATE, "", begins=True)], web=no_web).values()
+        newer, other = wish.afterwards(seen)
+        assert newer == f"a newer image exists, {made.image}: package autoscale:update {GROUP}"
+        assert "nodes.json wants more (" in other
+        assert "key_name" in other
 
 
 def test_of_two_operators_one_is_refused() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nodepkg.autoscale.journal import Phase, Record, Sizes
-from nodepkg.autoscale.rollout import Act, Done, Refuse, Step, Wait, decide
+from nodepkg.autoscale.rollout import Act, Done, Refuse, Step, Wait, decide, lacks
 from nodepkg.autoscale.steps import (
     AttachTargets,
     DeleteAsg,
@@ -375,3 +375,10 @@ def test_a_record_is_read_from_its_own_tags(recorded: Record | None) -> None:
 def test_damaged_tags_are_no_record() -> None:
     for key in ("nodepkg:phase", "nodepkg:old-min", "nodepkg:deadline", "nodepkg:since"):
         assert Asg("bee-v002", 0, 0, 0, RECORD.tags() | {key: "?"}).record is None
+
+
+@pytest.mark.parametrize(("state", "told"), [("initial", "initial in web"), ("", "not in web")])
+def test_of_a_node_that_does_not_serve_its_state_in_the_target_group_is_told(state: str, told: str) -> None:
+    arn = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/web/0123456789abcdef"
+    node = Node("i-1", targets=((arn, state),) if state else ())
+    assert lacks(replace(NEW, nodes=(node,)), frozenset({arn})) == f"0 of 2 nodes ready; i-1: {told}"

@@ -11,7 +11,7 @@ from nodepkg.clients.aws.autoscaling import AutoScalingGroup
 from nodepkg.clients.aws.ec2 import Ec2
 from nodepkg.clients.aws.images import UNDATED, Image
 from nodepkg.errors import AwsError, RefusedError
-from nodepkg.launch import CreateTemplateVersion, launch, placement
+from nodepkg.launch import CreateTemplateVersion, launch, placement, version_token
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
 from nodepkg.nodes.source import Source
@@ -96,6 +96,13 @@ def test_of_two_volumes_with_one_name_the_last_is_started(account: Account) -> N
         ("/dev/sda1", 20),
         ("/dev/sdb", None),
     ]
+
+
+def test_the_token_of_a_version_is_short_and_of_one_run_and_group() -> None:
+    long = "group-" * 20
+    tokens = {version_token(run, group) for run in ("one", "two") for group in (long, long + "2", "bee")}
+    assert len(tokens) == 6
+    assert max(map(len, tokens)) <= 64
 
 
 def test_a_version_with_the_same_content_serves_again(account: Account) -> None:

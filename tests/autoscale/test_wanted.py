@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from nodepkg.autoscale.generations import is_stopped
+from nodepkg.autoscale.journal import MOST_TAGS, Phase, Record, most_tags
+from nodepkg.autoscale.update import refuse
 from nodepkg.autoscale.wanted import (
     Difference,
     Wanted,
@@ -66,6 +68,67 @@ def test_a_template_version_that_is_gone_differs() -> None:
     assert keys(in_template(DATA, None)) == ["launch_template"]
 
 
+GIVEN: dict[str, Any] = {
+    "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
+    "IamInstanceProfile": {"Name": "node"},
+    "UserData": "IyEvYmluL3NoCg==",
+    "BlockDeviceMappings": [
+        {"DeviceName": "/dev/sda1", "Ebs": {"VolumeType": "gp3", "VolumeSize": 20, "DeleteOnTermination": True}},
+        {"DeviceName": "/dev/sdb", "Ebs": {"VolumeType": "gp3", "DeleteOnTermination": False, "Encrypted": True}},
+    ],
+    "TagSpecifications": [
+        {"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "bee"}, {"Key": "group", "Value": "bee"}]},
+        {"ResourceType": "volume", "Tags": [{"Key": "Name", "Value": "bee"}]},
+    ],
+}
+# The same in other words, with what AWS adds.
+TOLD: dict[str, Any] = {
+    "MetadataOptions": {**GIVEN["MetadataOptions"], "State": "applied", "HttpPutResponseHopLimit": 1},
+    "IamInstanceProfile": {"Arn": "arn:aws:iam::123456789012:instance-profile/web/node"},
+    "UserData": "IyEvYmlu\nL3NoCg==\n",
+    "BlockDeviceMappings": [
+        {"DeviceName": "/dev/sdb", "Ebs": {**GIVEN["BlockDeviceMappings"][1]["Ebs"], "Throughput": 125}},
+        {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 20, "VolumeType": "gp3", "Iops": 3000, "Encrypted": False}},
+    ],
+    "TagSpecifications": [
+        {"ResourceType": "volume", "Tags": [{"Key": "Name", "Value": "bee"}]},
+        {"ResourceType": "network-interface", "Tags": []},
+        {"ResourceType": "instance", "Tags": [{"Key": "group", "Value": "bee"}, {"Key": "Name", "Value": "bee"}]},
+    ],
+    "EbsOptimized": False,
+    "NetworkInterfaces": [],
+    "KernelId": "",
+    "Monitoring": {"Enabled": False},
+}
+
+
+def test_what_aws_tells_in_other_words_does_not_differ() -> None:
+    assert in_template(DATA | GIVEN, DATA | TOLD) == []
+    assert replacing(wanted(), asg(health_check_type="EC2,ELB"), DATA) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "runs", "told"),
+    [
+        ("MetadataOptions", {"HttpEndpoint": "enabled", "HttpPutResponseHopLimit": 1}, "metadata_options"),
+        ("MetadataOptions", None, "metadata_options"),
+        ("IamInstanceProfile", {"Name": "other"}, "iam_instance_profile"),
+        ("IamInstanceProfile", None, "iam_instance_profile"),
+        ("BlockDeviceMappings", GIVEN["BlockDeviceMappings"][:1], "block_devices"),
+        ("BlockDeviceMappings", [GIVEN["BlockDeviceMappings"][0], {"DeviceName": "/dev/sdb"}], "block_devices"),
+        ("TagSpecifications", GIVEN["TagSpecifications"][:1], "tags"),
+        ("Monitoring", {"Enabled": True}, "Monitoring"),
+    ],
+)
+def test_what_is_otherwise_differs_whatever_aws_adds(key: str, runs: Any, told: str) -> None:
+    assert keys(in_template(DATA | GIVEN, DATA | GIVEN | {key: runs})) == [told]
+
+
+@pytest.mark.parametrize("runs", ["EC2", "EC2,EBS", "ELB,EBS"])
+def test_another_judge_of_health_differs(runs: str) -> None:
+    assert keys(replacing(wanted(), asg(health_check_type=runs), DATA)) == ["health_check_type"]
+
+
 def test_target_groups_that_people_have_attached_are_kept_and_no_difference() -> None:
     runs = asg(target_groups=(WEB, HAND))
     assert next_targets([WEB], runs) == {WEB, HAND}
@@ -108,6 +171,35 @@ def test_which_group_serves_has_to_be_clear() -> None:
     ):
         with pytest.raises(RefusedError, match=told):
             serving("bee", asgs)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"other_sources": ("classic",)}, "traffic from classic"),
+        ({"mixed": True}, "mixed instances policy"),
+        ({"undeletable": True}, "protected from deletion"),
+    ],
+)
+def test_what_a_new_group_would_lack_forbids_a_rollout(more: dict[str, Any], told: str) -> None:
+    (line,) = forbids(asg(**more))
+    assert told in line
+
+
+def test_of_a_launch_configuration_its_name_is_told() -> None:
+    runs = asg(launch_configuration="bee-lc")
+    assert list(map(str, replacing(wanted(), runs, None))) == [
+        "launch_template: launch configuration bee-lc -> a launch template"
+    ]
+
+
+def test_so_many_target_groups_that_their_tags_would_not_fit_forbid_a_rollout() -> None:
+    few, many = (frozenset(f"arn:tg:{number}" for number in range(count)) for count in (16, 20))
+    record = Record("run", Phase.CLAIM, "bee-v001", few, targets=few, version=1, image="ami-1")
+    assert most_tags(record) <= MOST_TAGS
+    refuse(asg(), record)
+    with pytest.raises(RefusedError, match="20 and 20"):
+        refuse(asg(), replace(record, old_targets=many, targets=many))
 
 
 def test_what_forbids_a_rollout_is_named_each_with_what_to_do() -> None:

@@ -18,6 +18,7 @@ from nodepkg.cli.output import Output
 from nodepkg.cli.progress import Screen
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling
+from nodepkg.clients.aws.templates import LaunchTemplates
 from nodepkg.images.due import current_digest
 from nodepkg.lease import Lease, claim, holders
 from nodepkg.nodes.load import load
@@ -140,6 +141,16 @@ def test_the_nodes_boot_with_their_dna(run: Run, scaling: World, account: Accoun
     data = base64.b64decode(told["LaunchTemplateVersions"][0]["LaunchTemplateData"]["UserData"]).decode()
     assert data.startswith("#!/bin/sh\n")
     assert '"role[role-bee]"' in data
+
+
+def test_a_version_that_a_killed_run_has_left_is_removed(run: Run, scaling: World, account: Account) -> None:
+    image(scaling, "bee")
+    templates, tags = LaunchTemplates(account, REGION), {"group": "bee", "nodepkg:managed": "true"}
+    for name, description, first in (("ours", f"nodepkg {'0' * 32}", True), ("theirs", "by hand", False)):
+        data = {"ImageId": "ami-1ebb2077", "KeyName": name}
+        templates.create_version("bee", data, description=description, tags=tags, first=first, token=name)
+    assert run("autoscale:run", "bee").code == 0
+    assert [(one.number, one.default) for one in templates.versions("bee")] == [(2, False), (3, True)]
 
 
 def test_without_waiting_it_ends_when_aws_was_told(run: Run, scaling: World, calls: Recorder) -> None:

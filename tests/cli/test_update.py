@@ -1,7 +1,7 @@
 """autoscale:update and autoscale:rollback on the command line, against an embedded AWS in this process."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
@@ -130,6 +130,18 @@ def test_a_group_that_does_not_run_is_refused_and_the_others_go_on(
     assert asgs(account) == [("bee-v002", 1, 4, 1)]
 
 
+def test_with_fail_fast_a_group_that_cannot_begin_has_the_others_skipped(
+    run: Run, running: World, account: Account
+) -> None:
+    AutoScaling(account, REGION).suspend_processes("wasp-v001", ["Launch"])
+    done = update(run, "--fail-fast", "--json")
+    assert done.code == 4, done.err
+    told = {one["group"]: (one["result"], one["error"]) for one in json.loads(done.out)["groups"]}
+    assert told["bee"] == ("skipped", "skipped, since wasp failed")
+    assert told["wasp"][0] == "refused"
+    assert [name for name, *_ in asgs(account)] == ["bee-v001", "wasp-v001"]
+
+
 def test_stale_images_are_refused_unless_they_are_wanted(run: Run, running: World, account: Account) -> None:
     running.image("bee 3", "bee", tags={"nodepkg:digest": "other"})
     done = update(run, "bee")
@@ -163,6 +175,25 @@ def test_what_forbids_a_rollout_is_named(run: Run, running: World, account: Acco
     done = update(run, "bee")
     assert done.code == 4
     assert "bee-v001: Launch suspended: resume them" in done.err
+
+
+@pytest.mark.parametrize("how", [(), ("--dry-run",)])
+def test_a_policy_that_cannot_be_carried_over_is_named_before_anything_begins(
+    run: Run, running: World, account: Account, how: Sequence[str]
+) -> None:
+    label = "app/other/0123456789abcdef/targetgroup/other/0123456789abcdef"
+    metric = {"PredefinedMetricType": "ALBRequestCountPerTarget", "ResourceLabel": label}
+    account.client("autoscaling", REGION).put_scaling_policy(
+        AutoScalingGroupName="bee-v001",
+        PolicyName="requests",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingConfiguration={"PredefinedMetricSpecification": metric, "TargetValue": 10.0},
+    )
+    done = update(run, "bee", *how)
+    assert done.code == 4, done.err
+    assert "requests: it counts the requests of app/other" in done.err
+    assert asgs(account)[0] == ("bee-v001", 1, 4, 1)
+    assert [one.number for one in LaunchTemplates(account, REGION).versions("bee")] == [1]
 
 
 def test_without_anything_to_go_back_to_a_rollback_is_refused(run: Run, running: World) -> None:

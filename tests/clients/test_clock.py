@@ -50,7 +50,9 @@ def test_a_local_clock_that_stood_still_is_put_forward() -> None:
     assert clock.now() == DAY + 3600
 
 
-@pytest.mark.parametrize("date", [None, "", "soon", "Sat, 99 Nov 2026 18:19:14 GMT"])
+@pytest.mark.parametrize(
+    "date", [None, "", "soon", "Sat, 99 Nov 2026 18:19:14 GMT", f"Sat, 21 Nov {10**12} 18:19:14 GMT"]
+)
 def test_what_is_no_date_is_passed_over(date: str | None) -> None:
     clock = AwsClock(Local())
     clock.hear(formatdate(DAY, usegmt=True))

@@ -172,9 +172,9 @@ class Waiting:
         ids = frozenset(member.id for member in asg.members)
         if len(ids) < asg.desired or course.ids - ids:
             for activity in reversed(AutoScaling(self._account, course.awaited.region).activities(asg.name)):
-                reason = activity.reason or activity.description
+                reason = activity.trouble
                 # A second before, since AWS tells the moments of activities in whole seconds.
-                if activity.failed and activity.started >= course.began - 1 and reason not in course.reasons:
+                if reason and activity.started >= course.began - 1 and reason not in course.reasons:
                     course.reasons.append(reason)
                     self._watcher.warning(f"{asg.name}: AWS cannot start a node: {reason}")
         course.ids = ids

@@ -5,7 +5,7 @@ that it describes.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from nodepkg.clients.aws.tags import Tags
@@ -28,6 +28,7 @@ _DEADLINE = "nodepkg:deadline"
 _REASON = "nodepkg:reason"
 
 LONGEST = 256
+MOST_TAGS = 50  # the most that a group may have
 
 
 class Phase(StrEnum):
@@ -125,6 +126,13 @@ def read(tags: Tags) -> Record | None:
         )
     except (KeyError, ValueError):
         return None
+
+
+def most_tags(record: Record) -> int:
+    """How many tags its group has when everything of the rollout is recorded, with the two that each of ours has."""
+    whole = replace(record, own=Sizes(0, 0, 0), deadline=0.0, reason="-")
+    kept = len(kept_sizes(Sizes(0, 0, 0))) + len((OWN_SUSPENDED,)) if record.from_kept else 0
+    return len(whole.tags()) + kept + 2
 
 
 def leftover_keys(tags: Tags) -> list[str]:

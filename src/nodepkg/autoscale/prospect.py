@@ -1,11 +1,12 @@
 """What a command finds before it takes any lease: whether there is anything to do, and what that would be."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nodepkg.autoscale.failures import is_undecided
 from nodepkg.autoscale.observe import Observation, Web, observe
 from nodepkg.autoscale.task import Task
+from nodepkg.autoscale.update import Begin
 from nodepkg.clients.aws.account import Account
 from nodepkg.errors import AwsError, CredentialsError, NodepkgError
 from nodepkg.lease import Holder, holders
@@ -39,6 +40,17 @@ def look_ahead(account: Account, tasks: Sequence[Task], web: Web) -> list[Prospe
         held |= holders(account, region, [task.group for task in tasks if task.region == region])
     found = _seen(account, tasks, web)
     return [_prospect(task, found[task.group], held.get(task.group)) for task in tasks]
+
+
+def with_refusals(account: Account, one: Prospect) -> Prospect:
+    """With why it cannot begin, also where a rollout is refused only when it does."""
+    claim = one.seen.view.claim if one.seen and not one.error else None
+    try:
+        if isinstance(claim, Begin):
+            claim.require_carried(account)
+    except NodepkgError as error:
+        return replace(one, error=error)
+    return one
 
 
 def _prospect(task: Task, found: Observation | NodepkgError, holder: Holder | None) -> Prospect:

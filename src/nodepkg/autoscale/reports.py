@@ -1,10 +1,11 @@
 """What is told of rollouts beside their states: AWS's own reasons, and what is not as one might expect; each once."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 from nodepkg.autoscale.course import Course
 from nodepkg.autoscale.rollout import Act, Wait
-from nodepkg.autoscale.steps import Resize, ResumeProcesses
+from nodepkg.autoscale.steps import Enter, Resize, ResumeProcesses
 from nodepkg.autoscale.task import Watcher, World
 from nodepkg.errors import NodepkgError
 
@@ -20,6 +21,7 @@ class Reports:
         self._world = world
         self._watcher = watcher
         self._told: set[tuple[str, str]] = set()
+        self._nodes: dict[str, frozenset[str]] = {}
 
     def once(self, group: str, text: str) -> None:
         """A warning that may come again and again."""
@@ -28,11 +30,14 @@ class Reports:
             self._watcher.warning(f"{group}: {text}")
 
     def waits(self, course: Course, wait: Wait, now: float) -> None:
-        """While nodes are missing AWS is asked now and then why."""
+        """While nodes are missing, or when some have gone, AWS is asked now and then why."""
         asg = course.view and (course.view.new or course.view.old)
         if not asg or wait.state not in _NEED_NODES or now - course.asked_troubles < TROUBLE_SECONDS:
             return
-        if sum(node.lifecycle == "InService" for node in asg.nodes) >= asg.desired:
+        ids = frozenset(node.id for node in asg.nodes)
+        lost = self._nodes.get(asg.name, frozenset()) - ids
+        self._nodes[asg.name] = ids
+        if not lost and sum(node.lifecycle == "InService" for node in asg.nodes) >= asg.desired:
             return
         course.asked_troubles = now
         with suppress(NodepkgError):
@@ -40,6 +45,13 @@ class Reports:
             for why in self._world.troubles(course.task, asg.name, since):
                 course.trouble = why
                 self.once(course.task.group, why)
+
+    def with_reason(self, course: Course, act: Act) -> Act:
+        """With AWS's own reason, where a rollout is given up since nodes do not come."""
+        change, why = act.change, course.trouble
+        if not (why and isinstance(change, Enter) and change.reason and act.state in ("grow", "attach")):
+            return act
+        return replace(act, change=replace(change, reason=f"{change.reason}; {why}"))
 
     def acts(self, course: Course, act: Act) -> None:
         """What a change entails that one would not think of."""

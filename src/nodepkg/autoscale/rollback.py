@@ -60,7 +60,6 @@ class Return:
                 hint="autoscale.keep_old says how many generations are kept; "
                 f"an older image: package autoscale:update {self.group.name} --image AMI",
             )
-        refuse(old)
         record = first_record(self.run, old, frozenset(targets_in(kept.tags)), self.account.now())
         version = kept.tags.get(VERSION, "")
         record = replace(
@@ -69,6 +68,7 @@ class Return:
             image=kept.tags.get(IMAGE, ""),
             from_kept=True,
         )
+        refuse(old, record)
         return Begin(self.group.region, kept.name, TakeKept(self.group.region, kept.name, record))
 
 

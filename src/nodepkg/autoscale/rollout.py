@@ -23,6 +23,7 @@ from nodepkg.autoscale.steps import (
     SuspendProcesses,
 )
 from nodepkg.autoscale.view import EMPTY, Asg, Goal, Sizes, View
+from nodepkg.ready import unhealthy_in
 
 SCHEDULED, ALARMS, REPLACE = "ScheduledActions", "AlarmNotification", "ReplaceUnhealthy"
 PINNED = frozenset({SCHEDULED, "AZRebalance"})
@@ -198,7 +199,10 @@ def lacks(asg: Asg, targets: frozenset[str]) -> str:
     ready = sum(node.ready and node.serves(targets) for node in asg.nodes)
     said = f"{ready} of {asg.desired} nodes ready"
     first = next((node for node in asg.nodes if not (node.ready and node.serves(targets))), None)
-    return f"{said}; {first.id}: {first.why or 'not healthy in its target groups'}" if first else said
+    if first is None:
+        return said
+    there = dict(first.targets)
+    return f"{said}; {first.id}: {first.why or unhealthy_in({arn: there.get(arn, '') for arn in sorted(targets)})}"
 
 
 def _attach(pair: Pair) -> Step | None:

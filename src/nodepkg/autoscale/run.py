@@ -1,16 +1,19 @@
 """autoscale:run: the first Auto Scaling group of a group, from its newest image."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nodepkg.autoscale.housekeeping import template_changes
 from nodepkg.autoscale.journal import RUN, started
 from nodepkg.clients.aws.account import Account, wait_for
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, NewGroup, target_group_arns
 from nodepkg.clients.aws.images import Image, Images
-from nodepkg.errors import AwsError, RefusedError
+from nodepkg.clients.aws.templates import LaunchTemplates
+from nodepkg.errors import AwsError, NotYetError, RefusedError
 from nodepkg.images.newest import managed_images, newest_available
-from nodepkg.launch import MANAGED, CreateTemplateVersion, Launch, launch, version_of
+from nodepkg.launch import MANAGED, CreateTemplateVersion, Launch, launch, version_of, version_token
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
 from nodepkg.nodes.schema import Autoscale
@@ -49,13 +52,16 @@ class CreateAutoScalingGroup:
         autoscaling = AutoScaling(account, self.launch.region)
         new = self._new_group(version_of(account, self.launch))
         try:
-            autoscaling.create_group(new)
+            if not wait_for(lambda: _created(autoscaling, new)):
+                autoscaling.create_group(new)
         except AwsError as error:
             if error.code != "AlreadyExists":
                 raise
-            made = wait_for(lambda: next((asg for asg in autoscaling.groups() if asg.name == self.name), None))
+            made = wait_for(lambda: autoscaling.group(self.name))
             if made is None or made.tags.get(RUN) != self.run_id:
                 raise RefusedError(f"{self.name} exists already in {self.launch.region}", hint=_HINT) from error
+        with suppress(AwsError):  # the group runs, and its next update does the same
+            _tidy(account, self.launch.region, self.name, new.template, new.version)
         return {
             "group": self.group,
             "asg": self.name,
@@ -87,6 +93,26 @@ class CreateAutoScalingGroup:
 
     def _facts(self, version: int) -> dict[str, str]:
         return started(self.run_id, version=version, image=self.launch.image, targets=self.target_groups)
+
+
+def _tidy(account: Account, region: str, asg: str, template: str, version: int) -> None:
+    """Removes what an earlier run or update, which was killed, has left of the launch template: unused versions."""
+    templates, scaling = LaunchTemplates(account, region), AutoScaling(account, region)
+    found = templates.named([template]).get(template)
+    if found is None or found.default == found.latest == version:
+        return
+    if made := wait_for(lambda: scaling.group(asg)):
+        for change in template_changes(region, made, found, templates.all_versions(found.id), scaling.groups()):
+            change.run(account)
+
+
+def _created(autoscaling: AutoScaling, new: NewGroup) -> bool | None:
+    """Whether it is there now; None while AWS does not see all that it is made of."""
+    try:
+        autoscaling.create_group(new)
+    except NotYetError:
+        return None
+    return True
 
 
 @dataclass(frozen=True)
@@ -151,7 +177,7 @@ def plan_run(account: Account, nodes: Nodes, groups: Sequence[Group], choice: Ch
         if settings := group.settings.autoscale:
             start = launch(account, group, images[group.name].id, user_data.text(group))
             targets = tuple(target_group_arns(account, group.region, settings.target_groups))
-            template = CreateTemplateVersion(start, f"{run_id}-{group.name}"[:64])
+            template = CreateTemplateVersion(start, version_token(run_id, group.name))
             actions[group.name] = (template, CreateAutoScalingGroup(group.name, settings, start, targets, run_id))
     return Start(actions, tuple(stale))
 

@@ -199,6 +199,7 @@ class Runner:
                 self._done(course, step)
 
     def _act(self, course: Course, act: Act) -> None:
+        act = self._reports.with_reason(course, act)
         self._watcher.did(course.task.group, str(act.change))
         self._reports.acts(course, act)
         try:

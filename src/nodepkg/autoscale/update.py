@@ -1,13 +1,14 @@
 """autoscale:update: what is wanted of each group, and how it begins where something differs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nodepkg.autoscale.carry import cannot_carry
 from nodepkg.autoscale.claim import CreateNext, TakeKept, next_name
 from nodepkg.autoscale.generations import is_stopped
-from nodepkg.autoscale.journal import IMAGE, VERSION, Phase, Record
+from nodepkg.autoscale.journal import IMAGE, MOST_TAGS, VERSION, Phase, Record, most_tags
+from nodepkg.autoscale.known import ONE_BY_ONE, Known
 from nodepkg.autoscale.observe import Observation
 from nodepkg.autoscale.run import Choice, chosen_images
 from nodepkg.autoscale.steps import Change, OfAsg, Resize
@@ -27,11 +28,10 @@ from nodepkg.autoscale.wanted import (
     sizes,
 )
 from nodepkg.clients.aws.account import Account
-from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, target_group_arns
+from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
 from nodepkg.clients.aws.scaling import Scaling
-from nodepkg.clients.aws.templates import LaunchTemplates, TemplatePin
 from nodepkg.errors import NodepkgError, RefusedError
-from nodepkg.launch import CreateTemplateVersion, Launch, launch
+from nodepkg.launch import CreateTemplateVersion, Launch, launch, version_token
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
 from nodepkg.nodes.schema import Autoscale
@@ -50,12 +50,18 @@ class Begin(OfAsg):
 
     def run(self, account: Account, /) -> Report:
         """Raises RefusedError for what cannot be carried over to the new group."""
-        old = self.first.record.old
-        require_carried(account, self.region, old, self.first.record.targets)
+        self.require_carried(account)
         if isinstance(self.first, CreateNext):
-            hooks = Scaling(account, self.region).lifecycle_hooks(old)
+            hooks = Scaling(account, self.region).lifecycle_hooks(self.first.record.old)
             return replace(self.first, hooks=hooks).run(account)
         return self.first.run(account)
+
+    def require_carried(self, account: Account) -> None:
+        """Raises RefusedError for a running instance refresh, and for policies that the next group cannot have."""
+        asg, scaling = self.first.record.old, Scaling(account, self.region)
+        refreshes, policies = scaling.running_refreshes(asg), scaling.policies([asg])[asg]
+        if told := forbids_too(asg, refreshes, cannot_carry(policies, asg, self.first.record.targets)):
+            raise RefusedError("\n".join(told))
 
     def shows_in(self, view: View, /) -> bool:
         return self.first.shows_in(view)
@@ -63,14 +69,14 @@ class Begin(OfAsg):
 
 @dataclass(frozen=True)
 class SetTemplate(OfAsg):
-    """Has a stopped group start its nodes from another template version, when it starts some."""
+    """Has a group without nodes, as a stopped one, start them from another template version, when it starts some."""
 
     aspect = "template"
     launch: Launch
     token: str
 
     def __str__(self) -> str:
-        return f"set {self.asg}, which is stopped, to a launch template version with image {self.launch.image}"
+        return f"set {self.asg}, which has no nodes, to a launch template version with image {self.launch.image}"
 
     def run(self, account: Account, /) -> Report:
         version = int(CreateTemplateVersion(self.launch, self.token).run(account)["version"])
@@ -82,14 +88,6 @@ class SetTemplate(OfAsg):
     def shows_in(self, view: View, /) -> bool:
         asg = self.found(view)
         return asg is None or asg.tags.get(IMAGE) == self.launch.image
-
-
-def require_carried(account: Account, region: str, asg: str, targets: frozenset[str]) -> None:
-    """Raises RefusedError for a running instance refresh, and for policies that the next group cannot have."""
-    scaling = Scaling(account, region)
-    refreshes, policies = scaling.running_refreshes(asg), scaling.policies([asg])[asg]
-    if told := forbids_too(asg, refreshes, cannot_carry(policies, asg, targets)):
-        raise RefusedError("\n".join(told))
 
 
 @dataclass
@@ -107,7 +105,7 @@ class Wish:
     problem: NodepkgError | None = None
     force: bool = False
     stale: str = ""
-    _data: dict[TemplatePin, Mapping[str, Any] | None] = field(default_factory=dict)
+    known: Known | None = None
 
     def differences(self, asg: AutoScalingGroup) -> list[Difference]:
         """All of them; raises the problem if nothing can be compared."""
@@ -129,13 +127,16 @@ class Wish:
             return Resize(region, asg.name, least, most)
         if self.problem:
             raise self.problem
-        token = f"{self.run}-{self.group.name}"[:64]
+        token = version_token(self.run, self.group.name)
         if is_stopped(asg):
             return SetTemplate(region, asg.name, self.wanted.launch, token) if keys else None
-        refuse(asg)
+        if (asg.min, asg.max, asg.desired) == (0, 0, 0) and in_template(self.wanted.launch.data, self._runs(asg)):
+            # There is nothing to replace; its nodes come with the sizes, which are changed in place next.
+            return SetTemplate(region, asg.name, self.wanted.launch, token)
         name = next_name(asg.name, self.group.name)
         record = first_record(self.run, asg, next_targets(self.wanted.targets, asg), self.account.now())
         record = replace(record, image=self.wanted.launch.image)
+        refuse(asg, record)
         # What people have attached to the old group does not decide who judges the new nodes.
         settings = settings.model_copy(update={"health_check_type": self.wanted.health_check_type})
         return Begin(region, name, CreateNext(region, name, self.wanted.launch, settings, record, (), token))
@@ -144,9 +145,12 @@ class Wish:
         """What still differs when a rollout was finished that had recorded another target."""
         view = seen.view
         asg = next((one for one in seen.asgs if view.old and one.name == view.old.name), None)
-        if asg is None or not (keys := [one.key for one in self.differences(asg)]):
+        if asg is None:
             return ()
-        return [f"nodes.json wants more ({', '.join(keys)}): package autoscale:update {self.group.name}"]
+        found = {one.key: one for one in self.differences(asg)}
+        newer = [f"a newer image exists, {found.pop('image').wanted}"] if "image" in found else []
+        told = [*newer, *([f"nodes.json wants more ({', '.join(found)})"] if found else [])]
+        return [f"{one}: package autoscale:update {self.group.name}" for one in told]
 
     def task(self, window: float) -> Task:
         settings = self.group.settings.autoscale or Autoscale()
@@ -157,13 +161,8 @@ class Wish:
 
     def _runs(self, asg: AutoScalingGroup) -> Mapping[str, Any] | None:
         """The data of the template version that the group runs, which never changes."""
-        pin = asg.template
-        if pin is None:
-            return None
-        if pin not in self._data:
-            found = LaunchTemplates(self.account, self.group.region).pinned_version(pin)
-            self._data[pin] = found.data if found else None
-        return self._data[pin]
+        self.known = self.known or Known(self.account)
+        return self.known.template_data(self.group.region, asg.template) if asg.template else None
 
 
 def wishes(
@@ -178,13 +177,14 @@ def wishes(
     images, missing = chosen_images(account, groups, choice)
     stale = [] if choice.image else stale_images(PackerTemplates(Project(nodes)), groups, images)
     older, user_data, found = {one.group: one for one in stale}, UserData(nodes.root), dict[str, Wish]()
+    known = Known(account, many=len(groups) > ONE_BY_ONE)
     for group in groups:
-        wish = Wish(account, group, run, force=force)
+        wish = Wish(account, group, run, force=force, known=known)
         if group.name in missing:
             wish.problem = RefusedError(f"{group.name}: {missing[group.name]}")
         else:
             try:
-                wish.wanted = wanted(account, group, images[group.name].id, user_data.text(group))
+                wish.wanted = wanted(known, group, images[group.name].id, user_data.text(group))
             except NodepkgError as error:
                 wish.problem = error
         if (one := older.get(group.name)) and wish.wanted:
@@ -195,16 +195,24 @@ def wishes(
     return found
 
 
-def wanted(account: Account, group: Group, image: str, user_data: str) -> Wanted:
+def wanted(known: Known, group: Group, image: str, user_data: str) -> Wanted:
     """What nodes.json says, with names resolved; raises AwsError for one that AWS does not know."""
     settings = group.settings.autoscale or Autoscale()
-    targets = frozenset(target_group_arns(account, group.region, settings.target_groups))
-    return Wanted(launch(account, group, image, user_data), targets, settings)
+    targets = frozenset(known.target_group_arns(group.region, settings.target_groups))
+    ec2 = known.ec2(group.region)
+    return Wanted(launch(known.account, group, image, user_data, ec2=ec2), targets, settings)
 
 
-def refuse(asg: AutoScalingGroup) -> None:
-    """Raises RefusedError for a group that cannot be replaced as it is."""
-    if told := forbids(asg):
+def refuse(asg: AutoScalingGroup, record: Record) -> None:
+    """Raises RefusedError for a group that cannot be replaced as it is, with this record."""
+    told = forbids(asg)
+    if (tags := most_tags(record)) > MOST_TAGS:
+        groups = f"{len(record.old_targets)} and {len(record.targets)}"
+        told.append(
+            f"{asg.name}: a rollout notes each target group, of the old and of the new group ({groups}), in a tag: "
+            f"{tags} tags would be needed, and AWS takes {MOST_TAGS}: detach some"
+        )
+    if told:
         raise RefusedError("\n".join(told))
 
 

@@ -3,7 +3,7 @@
 Pure: values in, values out. The desired size belongs to the group, and is never compared.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,9 @@ _KEYS = {
     "TagSpecifications": "tags",
 }
 _NONE = "none"
+# What nodepkg sets of it; AWS answers more: a state, and its defaults of the rest.
+_METADATA = {"HttpTokens": "optional", "HttpEndpoint": "enabled"}
+_GP3 = {"Iops": 3000, "Throughput": 125}
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,15 @@ def next_targets(wanted: Collection[str], asg: AutoScalingGroup) -> frozenset[st
 def replacing(wanted: Wanted, asg: AutoScalingGroup, data: Mapping[str, Any] | None) -> list[Difference]:
     """What can only be had by new nodes; `data` is the LaunchTemplateData that the group runs, None if it is gone."""
     found = in_template(wanted.launch.data, data)
+    if asg.launch_configuration:
+        configured = f"launch configuration {asg.launch_configuration}"
+        found = [Difference("launch_template", configured, "a launch template")]
     place = wanted.launch.placement
     if asg.subnets:
         found += _difference("subnets", asg.subnets, place.ids)
     else:
         found += _difference("zones", asg.zones, [subnet.zone for subnet in place.subnets])
-    found += _difference("health_check_type", [asg.health_check_type], [wanted.health_check_type])
+    found += _difference("health_check_type", _judges(asg.health_check_type), _judges(wanted.health_check_type))
     grace = wanted.settings.health_check_grace_period
     found += _difference("health_check_grace_period", [str(asg.health_check_grace_period)], [str(grace)])
     targets = next_targets(wanted.targets, asg)
@@ -143,6 +149,13 @@ def forbids(asg: AutoScalingGroup) -> list[str]:
         told.append(f"{name} has a warm pool, which is not carried over: delete it")
     if suspended:
         told.append(f"{name}: {', '.join(suspended)} suspended: resume them")
+    if asg.other_sources:
+        sources = ", ".join(asg.other_sources)
+        told.append(f"{name} gets traffic from {sources}, which is no target group and not carried over: detach it")
+    if asg.mixed:
+        told.append(f"{name} has a mixed instances policy, which is not carried over: give it a launch template")
+    if asg.undeletable:
+        told.append(f"{name} is protected from deletion: take the protection away")
     return told
 
 
@@ -152,19 +165,67 @@ def forbids_too(asg: str, refreshes: Iterable[str], policies: Iterable[str]) -> 
     return told + [f"{asg}: its scaling policy cannot be carried over: {policy}: delete it" for policy in policies]
 
 
+def _judges(health_check_type: str) -> list[str]:
+    """Who judges nodes: AWS takes and tells several, separated by commas, of which EC2 is always one."""
+    said = {one.strip() for one in health_check_type.split(",")} - {""}
+    return sorted(said - {"EC2"}) or ["EC2"]
+
+
 def _difference(key: str, runs: Iterable[str], wanted: Iterable[str]) -> list[Difference]:
     then, now = sorted(set(runs)), sorted(set(wanted))
     return [Difference(key, _told(then), _told(now))] if then != now else []
 
 
 def _comparable(key: str, value: Any) -> Any:
-    """The value without an order that means nothing."""
-    if key == "SecurityGroupIds":
-        return sorted(value or [])
-    if key == "TagSpecifications":
-        of_nodes = [one for one in value or [] if one["ResourceType"] != "launch-template"]  # moto's are among them
-        return {one["ResourceType"]: {tag["Key"]: tag["Value"] for tag in one["Tags"]} for one in of_nodes}
-    return value
+    """The value as it would be however it was given: without an order that means nothing, and what AWS adds to it."""
+    return _ALIKE.get(key, _said)(value)
+
+
+def _tags(specifications: Iterable[Mapping[str, Any]] | None) -> Any:
+    of_nodes = [
+        one for one in specifications or () if one["ResourceType"] != "launch-template"
+    ]  # moto's are among them
+    tags = {one["ResourceType"]: {tag["Key"]: tag["Value"] for tag in one.get("Tags", [])} for one in of_nodes}
+    return {kind: tags[kind] for kind in sorted(tags) if tags[kind]}
+
+
+def _metadata(options: Mapping[str, Any] | None) -> Any:
+    return {name: (options or {}).get(name, default) for name, default in _METADATA.items()}
+
+
+def _profile(told: Mapping[str, str] | None) -> str:
+    """Its name alone, which tells it from the others of the account, in whichever path it is."""
+    return ((told or {}).get("Arn") or (told or {}).get("Name") or "").rpartition("/")[2]
+
+
+def _volumes(mappings: Iterable[Mapping[str, Any]] | None) -> Any:
+    return {one["DeviceName"]: _volume(one) for one in sorted(mappings or (), key=lambda one: str(one["DeviceName"]))}
+
+
+def _volume(mapping: Mapping[str, Any]) -> Any:
+    """What of a block device decides; what is not said is the same as AWS's default, said."""
+    ebs = mapping.get("Ebs") or {}
+    said = {"VolumeType": "gp2", **ebs, "DeleteOnTermination": str(ebs.get("DeleteOnTermination", True)).lower()}
+    usual = _GP3 if said["VolumeType"] == "gp3" else {}
+    kept = {key: one for key, one in said.items() if key not in usual or int(one or usual[key]) != usual[key]}
+    return _said({**mapping, "Ebs": {key: str(kept[key]) if kept[key] else None for key in sorted(kept)}})
+
+
+def _said(value: Any) -> Any:
+    """Without what is empty or off, wherever: AWS tells that of some things that nobody has asked for."""
+    if isinstance(value, Mapping):
+        value = {key: said for key, one in value.items() if (said := _said(one)) is not None}
+    return value or None
+
+
+_ALIKE: Mapping[str, Callable[[Any], Any]] = {
+    "SecurityGroupIds": lambda ids: sorted(ids or []),
+    "TagSpecifications": _tags,
+    "MetadataOptions": _metadata,
+    "BlockDeviceMappings": _volumes,
+    "IamInstanceProfile": _profile,
+    "UserData": lambda text: "".join((text or "").split()),
+}
 
 
 def _told(value: Any) -> str:

@@ -52,8 +52,8 @@ class AwsWorld:
 
     def troubles(self, task: Task, asg: str, since: float) -> Sequence[str]:
         activities = AutoScaling(self.account, task.region).activities(asg)
-        failed = [one for one in activities if one.failed and one.started >= since]
-        told = [f"{asg}: AWS cannot start a node: {one.reason or one.description}" for one in reversed(failed)]
+        found = [one.trouble for one in reversed(activities) if one.started >= since]
+        told = [f"{asg}: AWS cannot start a node: {trouble}" for trouble in found if trouble]
         return list(dict.fromkeys(told))
 
     def schedules(self, task: Task, asg: str) -> Mapping[str, float]:

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from nodepkg.autoscale.observe import web_of
-from nodepkg.autoscale.prospect import Prospect, look_ahead
+from nodepkg.autoscale.prospect import Prospect, look_ahead, with_refusals
 from nodepkg.autoscale.rollback import Return, last_kept
 from nodepkg.autoscale.run import Choice
 from nodepkg.autoscale.runner import Runner
@@ -49,7 +49,7 @@ def update(
     for one in prospects:
         _tell_differences(call, one, wanted[one.task.group])
     if call.dry_run:
-        _tell_plan(call, prospects, wanted)
+        _tell_plan(call, [with_refusals(account, one) for one in prospects], wanted)
         return
     results = {one.task.group: done for one in prospects if (done := _without_rollout(one))}
     order = Order(
@@ -58,7 +58,9 @@ def update(
         fail_fast=fail_fast,
         poll=call.poll,
     )
-    if fail_fast and any(result.error for result in results.values()):
+    if fail_fast and (failed := next((name for name, result in results.items() if result.error), None)):
+        why = f"skipped, since {failed} failed"
+        results |= {task.group: Result(task.group, task.region, "skipped", why=why) for task in order.tasks}
         order = Order([])
     command = " ".join(["autoscale:update", *(group.name for group in groups)])
     runner = _carry_out(call, account, order, command, window)

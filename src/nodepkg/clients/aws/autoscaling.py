@@ -1,5 +1,6 @@
 """Auto Scaling: groups and launch configurations. Lists are read to their last page."""
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Member:
 class Activity:
     """Something that Auto Scaling does: `status` in its words (Failed, Successful …), `reason` why it came to that.
 
-    `started` is in seconds since the epoch.
+    `started` is in seconds since the epoch, `cause` why it was begun.
     """
 
     id: str
@@ -43,6 +44,15 @@ class Activity:
     description: str
     reason: str
     started: float
+    cause: str = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why a node did not come, or had to go: in AWS's words without the moment; "" if this is no trouble."""
+        if self.failed:
+            return self.reason or self.description
+        was_sick = self.description.startswith("Terminating") and re.search("health|status check", self.cause)
+        return re.sub(r"^At \S+ ", "", self.cause) if was_sick else ""
 
     @property
     def failed(self) -> bool:
@@ -64,6 +74,7 @@ class AutoScalingGroup:
     `suspended` are processes in AWS's words (Launch, AZRebalance, …), `target_groups` ARNs; `status` is "" but
     while AWS deletes the group. `undeletable`: AWS refuses its deletion, also without force (DeletionProtection).
     `other_sources` are what it gets traffic from besides target groups: classic load balancers, VPC Lattice.
+    `mixed`: it has a mixed instances policy, of several types or with Spot instances.
     """
 
     name: str
@@ -85,6 +96,7 @@ class AutoScalingGroup:
     warm_pool: bool = False
     undeletable: bool = False
     other_sources: tuple[str, ...] = ()
+    mixed: bool = False
 
     @property
     def pins(self) -> list[TemplatePin]:
@@ -160,6 +172,7 @@ class AutoScaling(Regional):
                 raw.get("Description", ""),
                 raw.get("StatusMessage", "").strip(),
                 raw["StartTime"].timestamp(),
+                raw.get("Cause", "").strip(),
             )
             for raw in told.get("Activities", [])
         ]
@@ -170,7 +183,10 @@ class AutoScaling(Regional):
         return {raw["LaunchConfigurationName"]: raw.get("ImageId", "") for raw in pages}
 
     def create_group(self, new: NewGroup) -> None:
-        """Raises AwsError with code `AlreadyExists` if the name is taken, also by one that AWS is deleting."""
+        """Raises AwsError with code `AlreadyExists` if the name is taken, also by one that AWS is deleting.
+
+        NotYetError while Auto Scaling cannot see the version of the launch template, which may be seconds old.
+        """
         tags = [_tag(new.name, key, value, propagate=True) for key, value in new.tags.items()]
         tags += [_tag(new.name, key, value, propagate=False) for key, value in new.own_tags.items()]
         arguments: dict[str, Any] = {
@@ -191,8 +207,13 @@ class AutoScaling(Regional):
             arguments["TargetGroupARNs"] = list(new.target_group_arns)
         if new.hooks:
             arguments["LifecycleHookSpecificationList"] = [dict(hook) for hook in new.hooks]
-        with unless_busy(f"create {new.name}"):
-            self.client.create_auto_scaling_group(**arguments)
+        try:
+            with unless_busy(f"create {new.name}"):
+                self.client.create_auto_scaling_group(**arguments)
+        except AwsError as error:
+            if _says(error, "pending delete"):
+                raise AwsError(error.message, code="AlreadyExists") from error
+            raise
 
     # Each of these may be called twice: the second time changes nothing. They raise NotYetError while AWS is at
     # something else with the group.
@@ -260,12 +281,16 @@ class AutoScaling(Regional):
 
 @contextmanager
 def unless_busy(what: str) -> Iterator[None]:
-    """As aws_errors(what), but NotYetError where Auto Scaling did nothing and will later."""
+    """As aws_errors(what), but NotYetError where Auto Scaling did nothing and will later.
+
+    It is at something else, or does not see a launch template (or its version) that EC2 has just made.
+    """
     try:
         with aws_errors(what):
             yield
     except AwsError as error:
-        if error.code in _BUSY:
+        unseen = _says(error, "launch template") and "does not exist" in error.message
+        if error.code in _BUSY or unseen:
             raise NotYetError(error.message, code=error.code) from error
         raise
 
@@ -297,6 +322,12 @@ def target_group_arns(account: Account, region: str, names: Sequence[str]) -> li
     if missing:
         raise AwsError(f"no target group {', '.join(missing)} in {region}", code="TargetGroupNotFound")
     return [arns.get(name, name) for name in names]
+
+
+def target_groups(account: Account, region: str) -> dict[str, str]:
+    """Name -> ARN, of all that the region has."""
+    found = account.pages("elbv2", region, "describe_target_groups", "TargetGroups")
+    return {raw["TargetGroupName"]: raw["TargetGroupArn"] for raw in found}
 
 
 def _tag(group: str, key: str, value: str, *, propagate: bool) -> dict[str, Any]:
@@ -336,7 +367,7 @@ def _group(raw: Mapping[str, Any]) -> AutoScalingGroup:
         overrides=tuple(override for override in overrides if override != Override()),
         suspended=frozenset(process["ProcessName"] for process in raw.get("SuspendedProcesses", [])),
         target_groups=tuple(raw.get("TargetGroupARNs", [])),
-        subnets=tuple(subnet for subnet in raw.get("VPCZoneIdentifier", "").split(",") if subnet),
+        subnets=tuple(one.strip() for one in raw.get("VPCZoneIdentifier", "").split(",") if one.strip()),
         zones=tuple(raw.get("AvailabilityZones", [])),
         health_check_type=raw.get("HealthCheckType", ""),
         health_check_grace_period=raw.get("HealthCheckGracePeriod", 0),
@@ -344,12 +375,16 @@ def _group(raw: Mapping[str, Any]) -> AutoScalingGroup:
         warm_pool=bool(raw.get("WarmPoolConfiguration")),
         undeletable=raw.get("DeletionProtection") == "prevent-all-deletion",
         other_sources=_other_sources(raw),
+        mixed=bool(raw.get("MixedInstancesPolicy")),
     )
 
 
 def _other_sources(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    lattice = (one["Identifier"] for one in raw.get("TrafficSources", []) if one.get("Type") == "vpc-lattice")
-    return (*raw.get("LoadBalancerNames", []), *lattice)
+    """Target groups and classic load balancers are among AWS's traffic sources, however they were attached."""
+    balancers = raw.get("LoadBalancerNames", [])
+    told = {*balancers, *raw.get("TargetGroupARNs", [])}
+    sources = (one["Identifier"] for one in raw.get("TrafficSources", []))
+    return (*balancers, *(source for source in sources if source not in told))
 
 
 def _pin(given: Mapping[str, str] | None) -> TemplatePin | None:

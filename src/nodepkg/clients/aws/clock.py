@@ -33,7 +33,7 @@ class AwsClock:
 
         try:
             told = parsedate_to_datetime(date or "")
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return
         seconds = (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
         with self._lock:

@@ -112,7 +112,13 @@ class Ec2(Regional):
 
     def security_groups(self, names: Iterable[str], vpc: str) -> dict[str, str]:
         """Name -> id, of those that the VPC has."""
-        wanted = [{"Name": "group-name", "Values": list(names)}, {"Name": "vpc-id", "Values": [vpc]}]
+        return self._groups_of([{"Name": "group-name", "Values": list(names)}, {"Name": "vpc-id", "Values": [vpc]}])
+
+    def all_security_groups(self, vpc: str) -> dict[str, str]:
+        """Name -> id, of all that the VPC has."""
+        return self._groups_of([{"Name": "vpc-id", "Values": [vpc]}])
+
+    def _groups_of(self, wanted: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         pages = self.pages("describe_security_groups", "SecurityGroups", Filters=wanted)
         return {raw["GroupName"]: raw["GroupId"] for raw in pages}
 

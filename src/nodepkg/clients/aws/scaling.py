@@ -95,7 +95,9 @@ class Scaling(Regional):
         with aws_errors(f"lifecycle hooks of {group}"):
             found = self.client.describe_lifecycle_hooks(AutoScalingGroupName=group)["LifecycleHooks"]  # all at once
             taken = self.client.meta.service_model.shape_for("LifecycleHookSpecification").members
-        hooks = ({key: value for key, value in raw.items() if key in taken and value is not None} for raw in found)
+        hooks = (
+            {key: value for key, value in raw.items() if key in taken and value not in (None, "")} for raw in found
+        )
         return tuple(sorted(hooks, key=lambda hook: str(hook["LifecycleHookName"])))
 
     def running_refreshes(self, group: str) -> list[str]:
