@@ -5,7 +5,6 @@ set -eu
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
 export NODEPKG_SANDBOX=1
-export NODEPKG_CONSISTENCY_SECONDS=0 # the embedded AWS shows at once what is so
 
 folder=$(mktemp -d)
 finish() {

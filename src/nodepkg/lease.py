@@ -239,11 +239,11 @@ def holders(account: Account, region: str, groups: Collection[str]) -> dict[str,
     return {group: holder for group, (_, holder) in newest.items() if not holder.released}
 
 
-def consistency_seconds(environ: Mapping[str, str]) -> float:
+def consistency_seconds(environ: Mapping[str, str], default: float = CONSISTENCY_SECONDS) -> float:
     """How long AWS may show what is no longer true; raises UsageError for what is no number of seconds."""
     text = environ.get(CONSISTENCY_VARIABLE, "")
     if not text:
-        return CONSISTENCY_SECONDS
+        return default
     try:
         seconds = float(text)
     except ValueError:

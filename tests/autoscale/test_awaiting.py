@@ -78,7 +78,7 @@ def wait(rig: Rig, told: Told, *asgs: str, lease: Any = None, web: Any = everybo
     poll, timeout, health = terms.get("poll", 5.0), terms.get("timeout", 900.0), terms.get("health", Health())
     leases: Any = dict.fromkeys(asgs, lease or Beaten(rig))
     waiting = Waiting(rig.account, leases, told, web=web, poll=poll, sleep=rig.clock.sleep)
-    waiting.wait([Awaited(asg, REGION, asg, health, timeout) for asg in asgs])
+    waiting.wait([Awaited(asg, REGION, asg, health, timeout, STOCK_IMAGE) for asg in asgs])
 
 
 def test_it_ends_when_the_nodes_are_ready_and_says_how_far_it_was() -> None:

@@ -4,10 +4,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from nodepkg.autoscale.housekeeping import served
 from nodepkg.autoscale.observe import Web, readiness
 from nodepkg.autoscale.view import Asg, Node, whole
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
+from nodepkg.clients.aws.images import Images
 from nodepkg.errors import AwsError, CredentialsError
 from nodepkg.lease import Lease, LostLeaseError
 from nodepkg.ready import Health, unhealthy_in
@@ -18,13 +20,17 @@ BLIND_LOOKS = 5
 
 @dataclass(frozen=True)
 class Awaited:
-    """A new Auto Scaling group: what its nodes are asked, and within how many seconds they have to be ready."""
+    """A new Auto Scaling group: what its nodes are asked, and within how many seconds they have to be ready.
+
+    `image` is what they are started from.
+    """
 
     group: str
     region: str
     asg: str
     health: Health
     timeout: float
+    image: str
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,9 @@ class Waiting:
                 self._watcher.warning(f"AWS cannot be looked at: {error.message}")
             return []
         self._blind = 0
-        return [course for course in courses if self._is_over(course, seen.get(course.awaited.asg))]
+        ended = [course for course in courses if self._is_over(course, seen.get(course.awaited.asg))]
+        self._note_served([course.awaited for course in ended if course.awaited.group not in self._failures])
+        return ended
 
     def _observed(self, courses: Sequence[_Course]) -> dict[str, tuple[AutoScalingGroup, tuple[Node, ...]]]:
         found: dict[str, tuple[AutoScalingGroup, tuple[Node, ...]]] = {}
@@ -161,6 +169,22 @@ class Waiting:
         if self._account.now() - course.began >= awaited.timeout:
             return self._failed(course, f"not ready within {awaited.timeout:g} s: {why}")
         return False
+
+    def _note_served(self, ready: Sequence[Awaited]) -> None:
+        """On the images of the groups that are ready now; those serve all the same if it cannot be noted."""
+        for region in sorted({one.region for one in ready}):
+            here = [one for one in ready if one.region == region]
+            try:
+                images = {
+                    image.id: image for image in Images(self._account, region).owned_of(one.image for one in here)
+                }
+                for one in here:
+                    with self._leases[one.group].fenced():
+                        for change in served(region, one.asg, images.get(one.image)):
+                            change.run(self._account)
+            except AwsError as error:
+                told = ", ".join(sorted({one.image for one in here}))
+                self._watcher.warning(f"it is not noted that these images have served: {told}: {error.message}")
 
     def _failed(self, course: _Course, why: str) -> bool:
         self._failures[course.awaited.group] = course.failure(why)

@@ -185,11 +185,11 @@ def moment(seconds: float) -> str:
     return f"{seconds:.3f}"
 
 
-def started(run: str, *, version: int, image: str, targets: Iterable[str]) -> dict[str, str]:
+def started(run: str, now: float, *, version: int, image: str, targets: Iterable[str]) -> dict[str, str]:
     """The tags of a group that was not made by a rollout: it serves from its beginning."""
     return {
         RUN: run,
-        PHASE: Phase.SERVING.value,
+        **entered(Phase.SERVING, now),
         VERSION: str(version),
         IMAGE: image,
         **numbered(TARGET, targets),

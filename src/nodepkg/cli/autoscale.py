@@ -220,7 +220,7 @@ def status(
 
     from nodepkg.autoscale.outlook import Wanted
     from nodepkg.cli import standings
-    from nodepkg.cli.account import cloud
+    from nodepkg.cli.account import cloud, window
 
     nodes = call.load()
     names = call.names(nodes, groups)
@@ -231,7 +231,8 @@ def status(
     homes = {name: nodes.region_of(name) for name in names}
     regions = () if groups else {call.region} if call.region else {*homes.values()}
     settings = {group.name: group for group in sound}
-    look = standings.looking(account, Wanted(homes, settings, regions), named=bool(groups))
+    wanted = Wanted(homes, settings, regions)
+    look = standings.looking(account, wanted, window=window(call), named=bool(groups))
     if watch:
         standings.watch(look, call.out, lambda: time.sleep(call.poll))
         return

@@ -1,6 +1,5 @@
 """autoscale:update and autoscale:rollback on the command line: what differs, the rollouts, and what they came to."""
 
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from nodepkg.autoscale.task import Order, Result
 from nodepkg.autoscale.update import Wish, steps, wishes
 from nodepkg.autoscale.wanted import serving
 from nodepkg.autoscale.world import AwsWorld
+from nodepkg.cli.account import window
 from nodepkg.cli.options import Call
 from nodepkg.cli.output import confirm
 from nodepkg.cli.progress import elapsed
@@ -24,7 +24,6 @@ from nodepkg.cli.rollout_progress import watching
 from nodepkg.clients.aws.account import Account
 from nodepkg.errors import NodepkgError, RefusedError
 from nodepkg.images.interrupts import Interrupts
-from nodepkg.lease import consistency_seconds
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
 
@@ -43,9 +42,9 @@ def update(
     fail_fast: bool,
 ) -> None:
     """Brings each group to what nodes.json wants, and ends the program with the highest code of what failed."""
-    window, run = consistency_seconds(os.environ), secrets.token_hex(8)
+    seconds, run = window(call), secrets.token_hex(8)
     wanted = wishes(account, nodes, groups, choice, run=run, force=force)
-    prospects = look_ahead(account, [wish.task(window) for wish in wanted.values()], web_of(account))
+    prospects = look_ahead(account, [wish.task(seconds) for wish in wanted.values()], web_of(account))
     for one in prospects:
         _tell_differences(call, one, wanted[one.task.group])
     if call.dry_run:
@@ -61,21 +60,21 @@ def update(
     if fail_fast and any(result.error for result in results.values()):
         order = Order([])
     command = " ".join(["autoscale:update", *(group.name for group in groups)])
-    runner = _carry_out(call, account, order, command, window)
+    runner = _carry_out(call, account, order, command, seconds)
     _conclude(call, {**results, **runner.results}, groups, runner)
 
 
 def rollback(call: Call, account: Account, group: Group) -> None:
     """Undoes the rollout in progress; without one the last kept generation comes back."""
-    window, run = consistency_seconds(os.environ), secrets.token_hex(8)
+    seconds, run = window(call), secrets.token_hex(8)
     back = Return(account, group, run)
-    task = back.undoing(window)
+    task = back.undoing(seconds)
     (prospect,) = look_ahead(account, [task], web_of(account))
     if prospect.error:
         raise prospect.error
     seen = prospect.seen
     if seen and not prospect.unfinished and (kept := last_kept(seen)):
-        task = back.to_kept(kept, window)
+        task = back.to_kept(kept, seconds)
     if seen and not prospect.unfinished:
         back.claim(seen)  # what forbids it is said before anybody is asked
     (prospect,) = look_ahead(account, [task], web_of(account))
@@ -86,7 +85,7 @@ def rollback(call: Call, account: Account, group: Group) -> None:
         call.out.result({"groups": [{"group": group.name, "plan": lines}]}, [])
         return
     confirm(f"roll {group.name} back?", yes=call.yes)
-    runner = _carry_out(call, account, Order([task], poll=call.poll), f"autoscale:rollback {group.name}", window)
+    runner = _carry_out(call, account, Order([task], poll=call.poll), f"autoscale:rollback {group.name}", seconds)
     _conclude(call, runner.results, [group], runner)
 
 

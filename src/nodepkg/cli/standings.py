@@ -152,23 +152,22 @@ def watch(look: "Look", out: Output, sleep: Callable[[], None]) -> None:
 Look = Callable[[], tuple[list[dict[str, Any]], float]]
 
 
-def looking(account: "Account", wanted: "Wanted", *, named: bool) -> Look:
+def looking(account: "Account", wanted: "Wanted", *, window: float, named: bool) -> Look:
     """Looks once each time that it is called, and remembers what it saw: the groups as documents, and the time.
 
-    Unless they were `named`, groups that are to have no Auto Scaling group, and have none, are left out.
+    `window` is the consistency window in seconds. Unless they were `named`, groups that are to have no Auto Scaling
+    group, and have none, are left out.
     """
     from nodepkg.autoscale.listing import document, step_of
     from nodepkg.autoscale.outlook import standings
-    from nodepkg.cli.operations import window
 
     known: dict[tuple[str, str], Seen] = {}
-    seconds = window()
 
     def look() -> tuple[list[dict[str, Any]], float]:
         began = account.now()
         found = [
             one
-            for one in standings(account, wanted, window=seconds)
+            for one in standings(account, wanted, window=window)
             if named or one.scales or one.generations or one.group not in wanted.groups
         ]
         documents = []
