@@ -172,7 +172,7 @@ class Lease:
     def _lost(self, why: str) -> LostLeaseError:
         return LostLeaseError(
             f"{self.group}: the lease (number {self.number}) is lost, nothing more is changed: {why}",
-            hint=f"package autoscale:status {self.group} shows what is under way",
+            hint=f"what is under way: package autoscale:status {self.group}",
         )
 
     def _age(self) -> float:

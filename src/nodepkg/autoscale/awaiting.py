@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from nodepkg.autoscale.housekeeping import served
+from nodepkg.autoscale.journal import counted
 from nodepkg.autoscale.observe import Web, readiness
 from nodepkg.autoscale.view import Asg, Node, whole
 from nodepkg.clients.aws.account import Account
@@ -160,7 +161,7 @@ class Waiting:
             self.standings[awaited.group] = course.standing
             self._watcher.stands(course.standing)
             if is_whole(asg, nodes):
-                self._watcher.ended(awaited.group, f"{asg.name} is ready: {_count(asg.desired)}")
+                self._watcher.ended(awaited.group, f"{asg.name} is ready: {counted(asg.desired)}")
                 return True
             self._tell_troubles(course, asg)
             if asg.status:
@@ -247,14 +248,11 @@ def _lack(node: Node, targets: Collection[str]) -> str:
     return node.why or unhealthy_in({arn: there.get(arn, "") for arn in targets})
 
 
-def _count(nodes: int) -> str:
-    return "1 node" if nodes == 1 else f"{nodes} nodes"
-
-
 def what_to_do(groups: Iterable[str]) -> str:
     """The commands for groups that exist and are not ready."""
-    names = " ".join(groups)
+    names = list(groups)
+    removing = ", ".join(f"package autoscale:delete {name}" for name in names)
     return (
-        "what was made stays, and AWS goes on trying: "
-        f"package autoscale:status {names} shows how far it is, package autoscale:delete {names} removes it"
+        "what was made stays, and AWS goes on trying; "
+        f"how far it is: package autoscale:status {' '.join(names)}; to remove it: {removing}"
     )

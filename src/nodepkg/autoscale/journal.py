@@ -52,6 +52,9 @@ class Sizes:
     max: int
     desired: int
 
+    def __str__(self) -> str:
+        return f"{between(self.min, self.max)}, {self.desired} desired"
+
 
 @dataclass(frozen=True)
 class Record:
@@ -157,6 +160,16 @@ def kept_in(tags: Tags) -> Sizes | None:
         return Sizes(*(int(tags[f"{KEPT}{which}"]) for which in ("min", "max", "desired")))
     except (KeyError, ValueError):
         return None
+
+
+def between(least: int, most: int) -> str:
+    """`1 to 4 nodes`, `2 nodes`, `1 node`."""
+    return f"{least} to {most} nodes" if least != most else counted(most)
+
+
+def counted(nodes: int) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{nodes} node{'s' * (nodes != 1)}"
 
 
 def numbered(prefix: str, values: Iterable[str]) -> dict[str, str]:

@@ -39,8 +39,8 @@ class Generation:
 
     @property
     def since(self) -> float | None:
-        """When it came to be what it is (seconds since the epoch), as far as it is written down."""
-        return moment(self.listed.tags.get(SINCE, ""))
+        """When it came to be what it is (seconds since the epoch), as far as it is written down: a stop is not."""
+        return None if self.role is Role.STOPPED else moment(self.listed.tags.get(SINCE, ""))
 
     @property
     def template(self) -> str | None:

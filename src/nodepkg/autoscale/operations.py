@@ -227,7 +227,7 @@ class _Held:
 
     @property
     def _hint(self) -> str:
-        return f"package autoscale:status {self.operation.group} shows where it stands"
+        return f"where it stands: package autoscale:status {self.operation.group}"
 
 
 @dataclass(frozen=True)

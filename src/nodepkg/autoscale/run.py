@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nodepkg.autoscale.journal import RUN, started
+from nodepkg.autoscale.journal import RUN, between, started
 from nodepkg.clients.aws.account import Account, wait_for
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, NewGroup, target_group_arns
 from nodepkg.clients.aws.images import Image, Images
@@ -42,7 +42,7 @@ class CreateAutoScalingGroup:
         return f"{self.group}-v001"
 
     def __str__(self) -> str:
-        sizes = f"{self.settings.node_min} to {self.settings.most} nodes, {self.settings.desired} to begin with"
+        sizes = f"{between(self.settings.node_min, self.settings.most)}, {self.settings.desired} to begin with"
         return f"create Auto Scaling group {self.name} ({sizes})"
 
     def run(self, account: Account, /) -> Report:

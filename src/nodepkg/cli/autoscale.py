@@ -88,7 +88,7 @@ def run(
     nodes = call.load()
     names = call.names(nodes, groups)
     if image is not None:
-        _require_one(groups, names, image)
+        _require_one(groups, names, image, "run")
     found, without = scaling(nodes.groups(names), groups or [])
     if without:
         call.out.note(f"left out, autoscale is false: {', '.join(without)}")
@@ -129,10 +129,11 @@ def update(
 ) -> None:
     """Bring each Auto Scaling group to its newest image and to nodes.json, without losing a request.
 
-    Where only min or max differ they are changed in place. Otherwise a second group is started beside the one that
-    serves, and has to be ready, and healthy in its target groups, before the first one goes; until then everything
-    that fails is undone, and it exits 5 with the reason. A rollout that was left unfinished, on whatever machine, is
-    finished first. Ctrl-C ends it at a safe point, and says how it is gone on with, or undone.
+    Without GROUP every group that runs. Where only min or max differ they are changed in place. Otherwise a second
+    group is started beside the one that serves, and has to be ready, and healthy in its target groups, before the
+    first one goes; until then everything that fails is undone, and it exits 5 with the reason. A rollout that was left
+    unfinished, on whatever machine, is finished first. Ctrl-C ends it at a safe point, and says how it is gone on
+    with, or undone.
     """
     from nodepkg.cli.account import cloud
     from nodepkg.nodes.select import scaling
@@ -140,7 +141,7 @@ def update(
     nodes = call.load()
     names = call.names(nodes, groups)
     if image is not None:
-        _require_one(groups, names, image)
+        _require_one(groups, names, image, "update")
     found, without = scaling(nodes.groups(names), groups or [])
     if without:
         call.out.note(f"left out, autoscale is false: {', '.join(without)}")
@@ -149,8 +150,8 @@ def update(
     from nodepkg.autoscale.run import Choice
     from nodepkg.cli import rollouts
 
-    choice = Choice(image, stale_ok)
-    rollouts.update(call, account, nodes, found, choice, force=force, at_once=at_once, fail_fast=fail_fast)
+    choice, rules = Choice(image, stale_ok), rollouts.Rules(force, at_once, fail_fast, groups or [])
+    rollouts.update(call, account, nodes, found, choice, rules=rules)
 
 
 @command(
@@ -185,12 +186,12 @@ def rollback(call: Call, group: Group) -> None:
     rollouts.rollback(call, account, found[0])
 
 
-def _require_one(groups: list[str] | None, names: list[str], image: str) -> None:
+def _require_one(groups: list[str] | None, names: list[str], image: str, action: str) -> None:
     """An image is one group's: which, has to be said."""
     if not re.fullmatch("ami-[A-Za-z0-9]+", image):
         raise UsageError(f"--image {image}: no image has such an id", hint="ids of images look like ami-1ebb2077")
     if not groups or len(names) != 1:
-        raise UsageError("--image is for exactly one group", hint=f"package autoscale:run GROUP --image {image}")
+        raise UsageError("--image is for exactly one group", hint=f"package autoscale:{action} GROUP --image {image}")
 
 
 @command(

@@ -21,7 +21,7 @@ class Lines:
         self._states: dict[str, str] = {}
 
     def began(self, group: str) -> None:
-        self._out.progress(group, "its lease is ours; looking for what another process may still have sent")
+        self._out.progress(group, "its lease is ours")
 
     def stands(self, standing: Standing) -> None:
         if self._states.get(standing.group) != standing.state:
@@ -119,10 +119,10 @@ class LiveTable:
 
 
 def _sentence(one: Standing) -> str:
-    nodes = f"{one.asg}: {one.ready} of {one.desired} nodes ready" if one.asg else ""
-    old = f"{one.old} old" if one.old else ""
-    why = one.why if not one.why.startswith(f"{one.ready} of {one.desired} nodes ready") else ""
-    return f"{one.state}: " + "; ".join(part for part in (why, nodes, old) if part)
+    ready = f"{one.ready} of {one.desired} nodes ready" if one.desired else ""
+    why, nodes = ("", one.why) if ready and one.why.startswith(ready) else (one.why, ready)
+    parts = (why, f"{one.asg}: {nodes}" if nodes else "", f"{one.old} old" if one.old else "")
+    return f"{one.state}: " + "; ".join(filter(None, parts))
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """autoscale:update and autoscale:rollback on the command line: what differs, the rollouts, and what they came to."""
 
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import typer
@@ -30,6 +30,19 @@ from nodepkg.nodes.load import Nodes
 COLUMNS = ("group", "result", "asg", "image", "region", "time")
 
 
+@dataclass(frozen=True)
+class Rules:
+    """How groups are updated: also where nothing differs, how many at a time, and whether the first failure ends it.
+
+    `named` are those of the command line that are no globs, but names.
+    """
+
+    force: bool
+    at_once: int
+    fail_fast: bool
+    named: Collection[str]
+
+
 def update(
     call: Call,
     account: Account,
@@ -37,14 +50,18 @@ def update(
     groups: Sequence[Group],
     choice: Choice,
     *,
-    force: bool,
-    at_once: int,
-    fail_fast: bool,
+    rules: Rules,
 ) -> None:
-    """Brings each group to what nodes.json wants, and ends the program with the highest code of what failed."""
+    """Brings each group to what nodes.json wants, and ends the program with the highest code of what failed.
+
+    Those that do not run are left out, but for those that were named outright.
+    """
     seconds, run = window(call), secrets.token_hex(8)
-    wanted = wishes(account, nodes, groups, choice, run=run, force=force)
-    prospects = look_ahead(account, [wish.task(seconds) for wish in wanted.values()], web_of(account))
+    wanted = wishes(account, nodes, groups, choice, run=run, force=rules.force)
+    found = look_ahead(account, [wish.task(seconds) for wish in wanted.values()], web_of(account))
+    prospects = [one for one in found if one.runs or one.task.group in rules.named]
+    if left_out := [one.task.group for one in found if one not in prospects]:
+        call.out.note(f"left out, they do not run: {', '.join(left_out)}")
     for one in prospects:
         _tell_differences(call, one, wanted[one.task.group])
     if call.dry_run:
@@ -53,11 +70,11 @@ def update(
     results = {one.task.group: done for one in prospects if (done := _without_rollout(one))}
     order = Order(
         [one.task for one in prospects if one.task.group not in results],
-        at_once=at_once,
-        fail_fast=fail_fast,
+        at_once=rules.at_once,
+        fail_fast=rules.fail_fast,
         poll=call.poll,
     )
-    if fail_fast and any(result.error for result in results.values()):
+    if rules.fail_fast and any(result.error for result in results.values()):
         order = Order([])
     command = " ".join(["autoscale:update", *(group.name for group in groups)])
     runner = _carry_out(call, account, order, command, seconds)
@@ -101,7 +118,8 @@ def _carry_out(call: Call, account: Account, order: Order, command: str, window:
 def _tell_differences(call: Call, one: Prospect, wish: Wish) -> None:
     group = one.task.group
     if one.unfinished and one.seen and one.seen.view.new:
-        call.out.note(f"{group}: a rollout to {one.seen.view.new.name} is unfinished: it is gone on with")
+        if not one.holder:
+            call.out.note(f"{group}: a rollout to {one.seen.view.new.name} is unfinished: it is gone on with")
         return
     for difference in _differences(one, wish):
         call.out.note(f"{group}: {difference}")
@@ -137,7 +155,7 @@ def _plan(one: Prospect) -> list[str]:
         return []
     if view.new and view.record:
         back = one.task.goal.value == "rollback" or view.record.phase == "rollback"
-        return [f"{'undo' if back else 'go on with'} the rollout to {view.new.name}, which is in {view.record.phase}"]
+        return [f"{'undo' if back else 'go on with'} the rollout to {view.new.name} (image {view.record.image})"]
     return [*(steps(view, view.claim) if view.claim else []), *map(str, view.housekeeping)]
 
 
@@ -176,7 +194,7 @@ def _conclude(call: Call, results: Mapping[str, Result], groups: Sequence[Group]
     finally:  # also if nobody reads the result any more
         for result in told:
             if result.way_on:
-                call.out.note(f"{result.group} is unfinished: {result.why}; {result.way_on}")
+                call.out.note(f"{result.group} is unfinished; {result.way_on}")
         if runner.interrupted:
             _tell(call, [result.error for result in told if result.error])
             raise KeyboardInterrupt

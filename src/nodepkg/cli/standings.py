@@ -57,7 +57,10 @@ def _told(document: Document, now: float) -> str:
     parts = [document["state"]]
     if rollout:
         back = f", rolling back: {rollout['reason'] or 'asked for'}" if rollout["undoing"] else ""
-        parts = [": ".join(part for part in (rollout["state"] + back, rollout["why"]) if part)]
+        # Who is at it asks more of the nodes than one look can, such as the health_url.
+        elsewhere = owner["state"] if owner and owner["state"] != rollout["state"] else None
+        state, why = (elsewhere, "") if elsewhere else (rollout["state"], rollout["why"])
+        parts = [": ".join(part for part in (state + back, why) if part)]
     if not document["in_nodes_json"]:
         parts.append("not in nodes.json")
     if owner:
