@@ -32,3 +32,14 @@ def account(embedded: process.Sandbox) -> Account:
 def consistent(monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedded AWS shows at once what is so: nobody has to wait for it."""
     monkeypatch.setenv("NODEPKG_CONSISTENCY_SECONDS", "0")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have to say for themselves (record_property "said"), also from the processes of -n."""
+    said = [
+        text for one in terminalreporter.stats.get("passed", []) for key, text in one.user_properties if key == "said"
+    ]
+    if said:
+        terminalreporter.section("said by tests")
+        for text in said:
+            terminalreporter.write_line(text)

@@ -4,7 +4,7 @@ More faults than CI has time for: NODEPKG_MODEL_FAULTS=3 pytest -s tests/autosca
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 import pytest
@@ -210,11 +210,12 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_no_fault_takes_capacity_or_leaves_anything_behind(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_fault_takes_capacity_or_leaves_anything_behind(
+    name: str, record_property: Callable[[str, object], None]
+) -> None:
     setting = SETTINGS[name]
     next_of = explored(setting, FAULTS)
     last = ends(next_of)
     for world in last:
         check_end(setting, world)
-    with capsys.disabled():
-        print(f"\n{name}: {len(next_of):,} states with up to {FAULTS} faults, {len(last):,} ends")
+    record_property("said", f"{name}: {len(next_of):,} states with up to {FAULTS} faults, {len(last):,} ends")
