@@ -1,5 +1,5 @@
 #!/bin/sh
-# From nodes.json to a running Auto Scaling group, on an embedded AWS and in a copy of the example, so that
+# From nodes.json to running Auto Scaling groups and a new image of one, on an embedded AWS and in a copy of the example, so that
 # nothing here changes. What it starts it stops, also when it fails or is interrupted.
 set -eu
 cd "$(dirname "$0")/.."
@@ -27,4 +27,7 @@ step group:create
 step packer:run 12_04-base 12_04-bee ftp-processor
 step autoscale:run 12_04-bee ftp-processor
 step packer:list 12_04-base
+step packer:run ftp-processor --force
+step autoscale:update ftp-processor
+step autoscale:status 12_04-bee ftp-processor
 step group:status

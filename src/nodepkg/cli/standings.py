@@ -19,6 +19,8 @@ COLUMNS = ("group", "asg", "is", "ready", "sizes", "image", "template", "since",
 Document = Mapping[str, Any]
 # Since when, and for how long: what changes although nothing has happened.
 _PASSING = ("heartbeat_age_seconds", "until")
+# In whose line the state of the group stands.
+_SPEAK = {"new": 0, "serving": 1, "stopped": 1}
 
 
 def rows(documents: Sequence[Document], now: float) -> list[tuple[str, ...]]:
@@ -30,7 +32,7 @@ def _rows(document: Document, now: float) -> Iterator[tuple[str, ...]]:
     generations, told = document["generations"], _told(document, now)
     if not generations:
         yield (document["group"], "", "", "", "", "", "", "", told)
-    speaks = next((one for one in generations if one["role"] == "new"), generations[0] if generations else None)
+    speaks = min(generations, key=lambda one: _SPEAK.get(one["role"], len(_SPEAK)), default=None)
     for one in generations:
         yield (
             document["group"],
