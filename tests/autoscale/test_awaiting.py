@@ -201,7 +201,7 @@ def test_one_group_that_fails_keeps_no_other_from_being_waited_for() -> None:
             wait(rig, told, "bad-v001", "good-v001", "worse-v001", timeout=300)
     assert "good-v001 is ready: 1 node" in told.lines
     assert [line.partition(":")[0] for line in error.value.message.split("\n")] == ["bad-v001", "worse-v001"]
-    assert "package autoscale:delete bad-v001 worse-v001" in error.value.hint
+    assert "package autoscale:delete bad-v001, package autoscale:delete worse-v001" in error.value.hint
 
 
 def test_a_group_that_is_deleted_meanwhile_is_not_waited_for() -> None:
