@@ -227,7 +227,7 @@ def status(
     names = call.names(nodes, groups)
     sound, wrong = nodes.sound(names)
     for name, problem in wrong.items():
-        call.out.warning(f"{name}: {problem}")
+        call.out.warning(f"{name}: {problem.removeprefix(f'{name}: ')}")
     account = cloud(call, nodes.root, sound).account
     homes = {name: nodes.region_of(name) for name in names}
     regions = () if groups else {call.region} if call.region else {*homes.values()}

@@ -97,7 +97,7 @@ def rollback(call: Call, account: Account, group: Group) -> None:
     (prospect,) = look_ahead(account, [task], web_of(account))
     lines = _plan(prospect)
     for line in lines:
-        call.out.note(f"would {line}")
+        call.out.note(f"would {line}" if call.dry_run else line)
     if call.dry_run:
         call.out.result({"groups": [{"group": group.name, "plan": lines}]}, [])
         return
