@@ -117,7 +117,7 @@ class Course:
 
     def after_wait(self, wait: Wait, began: float, ended: float, poll: float, origin: float) -> float:
         """When to look again: at a tick that others share, or when the wait may be over by itself."""
-        watched_only = wait.until is not None and wait.state in ("bake", "hold")
+        watched_only = wait.until is not None and wait.state not in ("grow", "attach", "rollback")
         tick = poll if watched_only else poll / LOOKS_A_POLL
         moments = [origin + ((ended - origin) // tick + 1) * tick]
         # What has to be seen twice is seen since the end of an observation, and judged at the beginning of another.

@@ -174,7 +174,10 @@ class Cast:
 
     @property
     def holds(self) -> bool:
-        return self.pair is not None and self.record is not None and self.record.phase is Phase.HOLD
+        """Whether the old group still has what may have to be carried over: at size 0 it is given up."""
+        if self.pair is None or self.record is None or self.record.phase is not Phase.HOLD:
+            return False
+        return not self.pair[0].status and (self.pair[0].min, self.pair[0].max, self.pair[0].desired) != (0, 0, 0)
 
     @property
     def undoes(self) -> bool:

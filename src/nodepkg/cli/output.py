@@ -120,9 +120,8 @@ class Output:
         """One message of what is done for a group, as it comes; `facts` are told as JSON only."""
         if not self.quiet:
             text = printable(text)
-            told = (
-                self._line("progress", text, group=group, **facts) if self.json else self._fitted(f"[{group}] {text}")
-            )
+            line = self._fitted(f"[{group}] {text}")
+            told = self._line("progress", text, group=group, **facts) if self.json else line
             self._print(told)
 
     def detail(self, text: str) -> None:
