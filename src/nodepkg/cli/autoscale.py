@@ -1,7 +1,7 @@
 """autoscale:… Auto Scaling groups."""
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,10 @@ from nodepkg.cli.options import (
     command,
 )
 from nodepkg.errors import UsageError
+
+if TYPE_CHECKING:
+    from nodepkg.nodes.group import Group as NodesGroup
+    from nodepkg.nodes.load import Nodes
 
 NoWait = Annotated[bool, typer.Option("--no-wait", help="End as soon as AWS has been told.")]
 REGION_OF_A_GONE_GROUP = "The group's region; needed if nodes.json no longer has it."
@@ -83,15 +87,8 @@ def run(
     stays. Refused (4) for a group that runs already, that somebody else is at, or whose image is missing or stale.
     """
     from nodepkg.cli.account import cloud
-    from nodepkg.nodes.select import scaling
 
-    nodes = call.load()
-    names = call.names(nodes, groups)
-    if image is not None:
-        _require_one(groups, names, image, "run")
-    found, without = scaling(nodes.groups(names), groups or [])
-    if without:
-        call.out.note(f"left out, autoscale is false: {', '.join(without)}")
+    nodes, found = _chosen(call, groups, image, "run")
     account = cloud(call, nodes.root, found).account
 
     from nodepkg.autoscale.run import Choice
@@ -136,15 +133,8 @@ def update(
     with, or undone.
     """
     from nodepkg.cli.account import cloud
-    from nodepkg.nodes.select import scaling
 
-    nodes = call.load()
-    names = call.names(nodes, groups)
-    if image is not None:
-        _require_one(groups, names, image, "update")
-    found, without = scaling(nodes.groups(names), groups or [])
-    if without:
-        call.out.note(f"left out, autoscale is false: {', '.join(without)}")
+    nodes, found = _chosen(call, groups, image, "update")
     account = cloud(call, nodes.root, found).account
 
     from nodepkg.autoscale.run import Choice
@@ -184,6 +174,20 @@ def rollback(call: Call, group: Group) -> None:
     from nodepkg.cli import rollouts
 
     rollouts.rollback(call, account, found[0])
+
+
+def _chosen(call: Call, groups: list[str] | None, image: str | None, action: str) -> "tuple[Nodes, list[NodesGroup]]":
+    """nodes.json, and those of its groups that are meant and have an Auto Scaling group."""
+    from nodepkg.nodes.select import scaling
+
+    nodes = call.load()
+    names = call.names(nodes, groups)
+    if image is not None:
+        _require_one(groups, names, image, action)
+    found, without = scaling(nodes.groups(names), groups or [])
+    if without:
+        call.out.note(f"left out, autoscale is false: {', '.join(without)}")
+    return nodes, found
 
 
 def _require_one(groups: list[str] | None, names: list[str], image: str, action: str) -> None:
@@ -268,7 +272,6 @@ def resize(
     """
     from nodepkg.autoscale.resize import Wish
     from nodepkg.cli.operations import resize_group
-    from nodepkg.errors import UsageError
 
     wish = Wish(min_, max_, desired)
     if wish == Wish():

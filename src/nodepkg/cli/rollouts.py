@@ -59,9 +59,7 @@ def update(
     seconds, run = window(call), secrets.token_hex(8)
     wanted = wishes(account, nodes, groups, choice, run=run, force=rules.force)
     found = look_ahead(account, [wish.task(seconds) for wish in wanted.values()], web_of(account))
-    prospects = [one for one in found if one.runs or one.task.group in rules.named]
-    if left_out := [one.task.group for one in found if one not in prospects]:
-        call.out.note(f"left out, they do not run: {', '.join(left_out)}")
+    prospects = _those_that_run(call, found, rules.named)
     for one in prospects:
         _tell_differences(call, one, wanted[one.task.group])
     if call.dry_run:
@@ -79,6 +77,14 @@ def update(
     command = " ".join(["autoscale:update", *(group.name for group in groups)])
     runner = _carry_out(call, account, order, command, seconds)
     _conclude(call, {**results, **runner.results}, groups, runner)
+
+
+def _those_that_run(call: Call, found: Sequence[Prospect], named: Collection[str]) -> list[Prospect]:
+    """And those that were named: that they do not run is what they are refused for."""
+    meant = [one for one in found if one.runs or one.task.group in named]
+    if left_out := [one.task.group for one in found if one not in meant]:
+        call.out.note(f"left out, they do not run: {', '.join(left_out)}")
+    return meant
 
 
 def rollback(call: Call, account: Account, group: Group) -> None:
