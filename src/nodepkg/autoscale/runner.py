@@ -289,8 +289,8 @@ class Runner:
     def _keep(self, result: Result) -> None:
         self.results[result.group] = result
         told = result.error.message.removeprefix(f"{result.group}: ") if result.error else result.why or result.result
-        if result.result == "rolled back":
-            told = result.result  # the reason was told when it began, and is the error in the end
+        if result.result in ("rolled back", "refused"):
+            told = result.result  # the reason is the error in the end; that of a rollback was told when it began
         self._watcher.ended(result.group, result.result, told)
 
 

@@ -59,14 +59,11 @@ def _told(document: Document, now: float) -> str:
     parts = [document["state"]]
     if rollout:
         back = f", rolling back: {rollout['reason'] or 'asked for'}" if rollout["undoing"] else ""
-        # Who is at it asks more of the nodes than one look can, such as the health_url.
-        elsewhere = owner["state"] if owner and owner["state"] != rollout["state"] else None
-        state, why = (elsewhere, "") if elsewhere else (rollout["state"], rollout["why"])
-        parts = [": ".join(part for part in (state + back, why) if part)]
+        parts = [": ".join(part for part in (rollout["state"] + back, rollout["why"]) if part)]
     if not document["in_nodes_json"]:
         parts.append("not in nodes.json")
     if owner:
-        heard = f"heard of {age(owner['heartbeat_age_seconds'])} ago"
+        heard = f"heard of {age(owner['heartbeat_age_seconds'])} ago" + (f" in {owner['state']}" if owner["state"] else "")
         parts.append(f"{owner['who']} is at it ({owner['command']}, since {_ago(owner['since'], now)}, {heard})")
     elif rollout:
         parts.append("nobody is at it")
