@@ -63,7 +63,8 @@ def _told(document: Document, now: float) -> str:
     if not document["in_nodes_json"]:
         parts.append("not in nodes.json")
     if owner:
-        heard = f"heard of {age(owner['heartbeat_age_seconds'])} ago" + (f" in {owner['state']}" if owner["state"] else "")
+        at = f" in {owner['state']}" if owner["state"] else ""
+        heard = f"heard of {age(owner['heartbeat_age_seconds'])} ago{at}"
         parts.append(f"{owner['who']} is at it ({owner['command']}, since {_ago(owner['since'], now)}, {heard})")
     elif rollout:
         parts.append("nobody is at it")
