@@ -118,12 +118,16 @@ class LiveTable:
             f"{one.ready}/{one.desired}" if one.asg else "",
             str(one.old) if one.old else "",
             left,
-            printable(one.why),
+            printable(one.why.removeprefix(_ready(one)).removeprefix("; ")),  # a column has it
         )
 
 
+def _ready(one: Standing) -> str:
+    return f"{one.ready} of {one.desired} nodes ready" if one.desired else ""
+
+
 def _sentence(one: Standing) -> str:
-    ready = f"{one.ready} of {one.desired} nodes ready" if one.desired else ""
+    ready = _ready(one)
     why, nodes = ("", one.why) if ready and one.why.startswith(ready) else (one.why, ready)
     parts = (why, f"{one.asg}: {nodes}" if nodes else "", f"{one.old} old" if one.old else "")
     return f"{one.state}: " + "; ".join(filter(None, parts))
