@@ -1,11 +1,10 @@
 #!/bin/sh
-# From nodes.json to a running Auto Scaling group, on an embedded AWS and in a copy of the example, so that
+# From nodes.json to running Auto Scaling groups and a new image of one, on an embedded AWS and in a copy of the example, so that
 # nothing here changes. What it starts it stops, also when it fails or is interrupted.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
 export NODEPKG_SANDBOX=1
-export NODEPKG_CONSISTENCY_SECONDS=0 # the embedded AWS shows at once what is so
 
 folder=$(mktemp -d)
 finish() {
@@ -28,4 +27,7 @@ step group:create
 step packer:run 12_04-base 12_04-bee ftp-processor
 step autoscale:run 12_04-bee ftp-processor
 step packer:list 12_04-base
+step packer:run ftp-processor --force
+step autoscale:update ftp-processor
+step autoscale:status 12_04-bee ftp-processor
 step group:status

@@ -172,7 +172,7 @@ class Lease:
     def _lost(self, why: str) -> LostLeaseError:
         return LostLeaseError(
             f"{self.group}: the lease (number {self.number}) is lost, nothing more is changed: {why}",
-            hint=f"package autoscale:status {self.group} shows what is under way",
+            hint=f"what is under way: package autoscale:status {self.group}",
         )
 
     def _age(self) -> float:
@@ -239,11 +239,11 @@ def holders(account: Account, region: str, groups: Collection[str]) -> dict[str,
     return {group: holder for group, (_, holder) in newest.items() if not holder.released}
 
 
-def consistency_seconds(environ: Mapping[str, str]) -> float:
+def consistency_seconds(environ: Mapping[str, str], default: float = CONSISTENCY_SECONDS) -> float:
     """How long AWS may show what is no longer true; raises UsageError for what is no number of seconds."""
     text = environ.get(CONSISTENCY_VARIABLE, "")
     if not text:
-        return CONSISTENCY_SECONDS
+        return default
     try:
         seconds = float(text)
     except ValueError:

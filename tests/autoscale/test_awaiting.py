@@ -78,7 +78,7 @@ def wait(rig: Rig, told: Told, *asgs: str, lease: Any = None, web: Any = everybo
     poll, timeout, health = terms.get("poll", 5.0), terms.get("timeout", 900.0), terms.get("health", Health())
     leases: Any = dict.fromkeys(asgs, lease or Beaten(rig))
     waiting = Waiting(rig.account, leases, told, web=web, poll=poll, sleep=rig.clock.sleep)
-    waiting.wait([Awaited(asg, REGION, asg, health, timeout) for asg in asgs])
+    waiting.wait([Awaited(asg, REGION, asg, health, timeout, STOCK_IMAGE) for asg in asgs])
 
 
 def test_it_ends_when_the_nodes_are_ready_and_says_how_far_it_was() -> None:
@@ -203,7 +203,7 @@ def test_one_group_that_fails_keeps_no_other_from_being_waited_for() -> None:
             wait(rig, told, "bad-v001", "good-v001", "worse-v001", timeout=300)
     assert "good-v001 is ready: 1 node" in told.lines
     assert [line.partition(":")[0] for line in error.value.message.split("\n")] == ["bad-v001", "worse-v001"]
-    assert "package autoscale:delete bad-v001 worse-v001" in error.value.hint
+    assert "package autoscale:delete bad-v001, package autoscale:delete worse-v001" in error.value.hint
 
 
 def test_a_group_that_is_deleted_meanwhile_is_not_waited_for() -> None:

@@ -59,7 +59,7 @@ def test_all_generations_and_the_launch_template_go() -> None:
             "set",
             "delete",
         ]
-        assert steps.index("delete: 2 nodes of bee-v002 drain") < steps.index("set bee-v002 to 0 to 0 nodes, 0 desired")
+        assert steps.index("delete: 2 nodes of bee-v002 draining") < steps.index("set bee-v002 to 0 nodes")
 
 
 def test_what_is_not_nodepkgs_stays_and_is_said() -> None:

@@ -34,10 +34,10 @@ def test_what_is_left_out_stays(wish: Wish, sizes: Sizes) -> None:
 @pytest.mark.parametrize(
     ("wish", "told"),
     [
-        (Wish(min=5), "--min 5 is more than the group's max, 4,"),
-        (Wish(max=1), "the group's desired, 2, is more than --max 1"),
-        (Wish(min=3), "--min 3 is more than the group's desired, 2,"),
-        (Wish(desired=5), "--desired 5 is more than the group's max, 4,"),
+        (Wish(min=5), "--min 5 is more than the group's max (4)"),
+        (Wish(max=1), "the group's desired (2) is more than --max 1"),
+        (Wish(min=3), "--min 3 is more than the group's desired (2)"),
+        (Wish(desired=5), "--desired 5 is more than the group's max (4)"),
         (Wish(min=3, max=2, desired=3), "--min 3 is more than --max 2"),
     ],
 )

@@ -64,7 +64,7 @@ def test_what_hangs_on_a_group_hangs_on_the_next_one_before_the_old_one_goes() -
             "Dimensions": [{"Name": "AutoScalingGroupName", "Value": NEW}],
         }
         copied = [step for step in drive.steps if "copy" in step or "point" in step]
-        retired = drive.steps.index(f"retire: set {OLD} to 0 to 0 nodes, 0 desired")
+        retired = drive.steps.index(f"retire: set {OLD} to 0 nodes")
         assert len(copied) == 5
         assert all(drive.steps.index(step) < retired for step in copied)
 

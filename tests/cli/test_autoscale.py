@@ -154,7 +154,7 @@ def standing(state: str, **more: Any) -> dict[str, Any]:
 
 
 def test_watching_tells_each_change_once(capsys: pytest.CaptureFixture[str]) -> None:
-    owner = {"who": "ops@host", "command": "x", "since": 1, "heartbeat_age_seconds": 1}
+    owner = {"who": "ops@host", "command": "x", "state": "bake", "since": 1, "heartbeat_age_seconds": 1}
     older = owner | {"heartbeat_age_seconds": 9}
     looks: tuple[Any, ...] = (
         [standing("serving", owner=owner)],
@@ -165,7 +165,7 @@ def test_watching_tells_each_change_once(capsys: pytest.CaptureFixture[str]) -> 
     watch(Watched(*looks), Output(), lambda: None)
     said = capsys.readouterr().out
     assert said.splitlines() == [
-        "00:01:00 bee: serving; ops@host is at it (x, since 59s, heard of 1s ago)",
+        "00:01:00 bee: serving; ops@host is at it (x, since 59s, heard of 1s ago in bake)",
         "00:01:00 bee: stopped",
         "bee: gone",
     ]
@@ -250,7 +250,7 @@ def test_resize(run: Run, fleet: World, account: Account) -> None:
     assert run("autoscale:resize", "bee").code == 2
     contradiction = run("autoscale:resize", "bee", "--min", "7")
     assert contradiction.code == 2
-    assert "--min 7 is more than the group's max, 6," in contradiction.err
+    assert "--min 7 is more than the group's max (6)" in contradiction.err
     assert run("autoscale:resize", "bee", "--desired", "1", "--yes").code == 0
     assert sizes(account) == (1, 6, 1)
     assert run("autoscale:resize", "wasp", "--max", "2").code == 4

@@ -18,6 +18,7 @@ from nodepkg.cli.output import Output
 from nodepkg.cli.progress import Screen
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling
+from nodepkg.clients.aws.images import Images
 from nodepkg.clients.aws.templates import LaunchTemplates
 from nodepkg.images.due import current_digest
 from nodepkg.lease import Lease, claim, holders
@@ -26,7 +27,7 @@ from nodepkg.ready import Health
 from nodepkg.render.bundle import Project
 from nodepkg.render.packer import PackerTemplates
 from nodepkg.sandbox.calls import Call
-from tests.cli.conftest import FLEET, Run
+from tests.cli.conftest import FLEET, Refusing, Run
 from tests.faults import Recorder, aws
 from tests.faults.layers import Onward, layer
 from tests.projects import make_project
@@ -65,8 +66,8 @@ def calls() -> Recorder:
 
 
 @pytest.fixture
-def account(calls: Recorder, doing: Doing) -> Iterator[Account]:
-    with aws(calls, doing) as account:
+def account(calls: Recorder, doing: Doing, refusing: Refusing) -> Iterator[Account]:
+    with aws(calls, doing, refusing) as account:
         yield account
 
 
@@ -105,6 +106,7 @@ def test_a_group_is_started_waited_for_and_shown(run: Run, scaling: World, accou
     assert "bee-v001 is ready: 1 node" in done.err
     tags = asgs(account)["bee-v001"]
     assert tags.pop("nodepkg:run")
+    assert abs(float(tags.pop("nodepkg:since")) - account.now()) < 60
     assert tags == {
         "group": "bee",
         "nodepkg:managed": "true",
@@ -113,6 +115,28 @@ def test_a_group_is_started_waited_for_and_shown(run: Run, scaling: World, accou
         "nodepkg:image": ami,
     }
     assert holders(account, REGION, ["bee"]) == {}
+
+
+def test_the_image_is_noted_to_have_served_once_nodes_of_it_are_ready(
+    run: Run, scaling: World, account: Account
+) -> None:
+    waited, left = image(scaling, "bee"), image(scaling, "wasp")
+    assert run("autoscale:run", "bee", "--poll", "0.01").code == 0
+    assert run("autoscale:run", "wasp", "--no-wait").code == 0
+    found = {one.id: one.tags for one in Images(account, REGION).owned_of([waited, left])}
+    assert found[waited].get("nodepkg:served") == "true"
+    assert "nodepkg:served" not in found[left]
+
+
+def test_a_group_serves_though_it_cannot_be_noted_on_its_image(
+    run: Run, scaling: World, refusing: Refusing, account: Account
+) -> None:
+    image(scaling, "bee")
+    refusing.actions = {"CreateTags"}
+    done = run("autoscale:run", "bee", "--poll", "0.01")
+    assert done.code == 0, done.err
+    assert "it is not noted that these images have served: ami-" in done.err
+    assert "bee-v001 is ready: 1 node" in done.err
 
 
 def test_target_groups_are_noted_on_the_group_and_not_on_its_nodes(
@@ -346,7 +370,7 @@ def test_a_terminal_shows_a_line_for_each_group_that_is_waited_for() -> None:
     now = [0.0]
     live = starts.LiveLines(Output(quiet=True), Screen(drawn.append, lambda: 60), lambda: now[0])
     for group in ("12_04-bee", "www"):
-        live.began(Awaited(group, REGION, f"{group}-v001", Health(), 900))
+        live.began(Awaited(group, REGION, f"{group}-v001", Health(), 900, "ami-1"))
     live.stands(Standing("www", "www-v001", 1, 2, "i-0123456789abcdef0: status checks initializing"))
     now[0] = 75
     live.tick()

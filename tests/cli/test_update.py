@@ -116,6 +116,20 @@ def test_a_dry_run_says_what_differs_and_changes_nothing(
     assert asgs(account)[0][0] == "bee-v001"
 
 
+def test_without_names_every_group_that_runs_is_updated(
+    run: Run, world: World, account: Account, tmp_path: Path
+) -> None:
+    make_project(tmp_path, entries())
+    image(world, "bee", age=timedelta(days=1))
+    assert run("autoscale:run", "bee", "--poll", "0.01").code == 0
+    world.image("bee 2", "bee", tags={"nodepkg:digest": digest("bee")})
+    done = update(run)
+    assert done.code == 0, done.err
+    assert "left out, they do not run: wasp" in done.err
+    assert [line.split()[0] for line in done.out.splitlines()] == ["group", "bee"]
+    assert asgs(account) == [("bee-v002", 1, 4, 1)]
+
+
 def test_a_group_that_does_not_run_is_refused_and_the_others_go_on(
     run: Run, world: World, account: Account, tmp_path: Path
 ) -> None:
@@ -124,7 +138,7 @@ def test_a_group_that_does_not_run_is_refused_and_the_others_go_on(
     assert run("autoscale:run", "bee", "--poll", "0.01").code == 0
     world.image("bee 2", "bee", tags={"nodepkg:digest": digest("bee")})
     image(world, "wasp")
-    done = update(run)
+    done = update(run, "bee", "wasp")
     assert done.code == 4
     assert "package autoscale:run wasp" in done.err
     assert asgs(account) == [("bee-v002", 1, 4, 1)]
@@ -154,7 +168,9 @@ def test_stale_images_are_refused_unless_they_are_wanted(run: Run, running: Worl
 
 
 def test_an_image_that_is_named_is_for_one_group(run: Run, running: World, account: Account) -> None:
-    assert update(run, "--image", "ami-1").code == 2
+    refused = update(run, "--image", "ami-1")
+    assert refused.code == 2
+    assert "package autoscale:update GROUP --image ami-1" in refused.err
     older = running.image("bee 0", "bee")
     done = update(run, "bee", "--image", older)
     assert done.code == 0, done.err

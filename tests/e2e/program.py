@@ -15,7 +15,6 @@ CLEAN = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "CHECKPOINT_DISABLE": "1",
     "NO_COLOR": "1",
-    "NODEPKG_CONSISTENCY_SECONDS": "0",  # the embedded AWS shows at once what is so
 }
 
 

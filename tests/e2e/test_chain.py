@@ -49,6 +49,7 @@ def test_the_whole_chain(package: Program, packer: str) -> None:
     (asg,) = client(package, "autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
     tags = tags_of(asg)
     assert tags.pop("nodepkg:run")
+    assert float(tags.pop("nodepkg:since"))
     assert tags == {
         "group": "ftp-processor",
         "nodepkg:managed": "true",

@@ -4,10 +4,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from nodepkg.autoscale.housekeeping import served
+from nodepkg.autoscale.journal import counted
 from nodepkg.autoscale.observe import Web, readiness
 from nodepkg.autoscale.view import Asg, Node, whole
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
+from nodepkg.clients.aws.images import Images
 from nodepkg.errors import AwsError, CredentialsError
 from nodepkg.lease import Lease, LostLeaseError
 from nodepkg.ready import Health, unhealthy_in
@@ -18,13 +21,17 @@ BLIND_LOOKS = 5
 
 @dataclass(frozen=True)
 class Awaited:
-    """A new Auto Scaling group: what its nodes are asked, and within how many seconds they have to be ready."""
+    """A new Auto Scaling group: what its nodes are asked, and within how many seconds they have to be ready.
+
+    `image` is what they are started from.
+    """
 
     group: str
     region: str
     asg: str
     health: Health
     timeout: float
+    image: str
 
 
 @dataclass(frozen=True)
@@ -131,7 +138,9 @@ class Waiting:
                 self._watcher.warning(f"AWS cannot be looked at: {error.message}")
             return []
         self._blind = 0
-        return [course for course in courses if self._is_over(course, seen.get(course.awaited.asg))]
+        ended = [course for course in courses if self._is_over(course, seen.get(course.awaited.asg))]
+        self._note_served([course.awaited for course in ended if course.awaited.group not in self._failures])
+        return ended
 
     def _observed(self, courses: Sequence[_Course]) -> dict[str, tuple[AutoScalingGroup, tuple[Node, ...]]]:
         found: dict[str, tuple[AutoScalingGroup, tuple[Node, ...]]] = {}
@@ -152,7 +161,7 @@ class Waiting:
             self.standings[awaited.group] = course.standing
             self._watcher.stands(course.standing)
             if is_whole(asg, nodes):
-                self._watcher.ended(awaited.group, f"{asg.name} is ready: {_count(asg.desired)}")
+                self._watcher.ended(awaited.group, f"{asg.name} is ready: {counted(asg.desired)}")
                 return True
             self._tell_troubles(course, asg)
             if asg.status:
@@ -161,6 +170,22 @@ class Waiting:
         if self._account.now() - course.began >= awaited.timeout:
             return self._failed(course, f"not ready within {awaited.timeout:g} s: {why}")
         return False
+
+    def _note_served(self, ready: Sequence[Awaited]) -> None:
+        """On the images of the groups that are ready now; those serve all the same if it cannot be noted."""
+        for region in sorted({one.region for one in ready}):
+            here = [one for one in ready if one.region == region]
+            try:
+                images = {
+                    image.id: image for image in Images(self._account, region).owned_of(one.image for one in here)
+                }
+                for one in here:
+                    with self._leases[one.group].fenced():
+                        for change in served(region, one.asg, images.get(one.image)):
+                            change.run(self._account)
+            except AwsError as error:
+                told = ", ".join(sorted({one.image for one in here}))
+                self._watcher.warning(f"it is not noted that these images have served: {told}: {error.message}")
 
     def _failed(self, course: _Course, why: str) -> bool:
         self._failures[course.awaited.group] = course.failure(why)
@@ -223,14 +248,11 @@ def _lack(node: Node, targets: Collection[str]) -> str:
     return node.why or unhealthy_in({arn: there.get(arn, "") for arn in targets})
 
 
-def _count(nodes: int) -> str:
-    return "1 node" if nodes == 1 else f"{nodes} nodes"
-
-
 def what_to_do(groups: Iterable[str]) -> str:
     """The commands for groups that exist and are not ready."""
-    names = " ".join(groups)
+    names = list(groups)
+    removing = ", ".join(f"package autoscale:delete {name}" for name in names)
     return (
-        "what was made stays, and AWS goes on trying: "
-        f"package autoscale:status {names} shows how far it is, package autoscale:delete {names} removes it"
+        "what was made stays, and AWS goes on trying; "
+        f"how far it is: package autoscale:status {' '.join(names)}; to remove it: {removing}"
     )

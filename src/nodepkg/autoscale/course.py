@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from nodepkg.autoscale.journal import IMAGE, Phase
+from nodepkg.autoscale.journal import IMAGE, Phase, Record
 from nodepkg.autoscale.observe import Observation, Subject
 from nodepkg.autoscale.rollout import Act, Refuse, Step, Wait, decide
 from nodepkg.autoscale.task import Lease, Standing, Task
@@ -162,6 +162,13 @@ class Course:
         self.wake = now + self.task.terms.window
 
 
+def _deadline(record: Record | None, step: Step) -> float | None:
+    """Until when nodes have to be ready, have to stay so, or O may still be needed."""
+    if isinstance(step, Wait) and step.state in ("bake", "hold"):
+        return step.until
+    return record.deadline if record and isinstance(step, Act | Wait) and step.state in ("grow", "attach") else None
+
+
 def _standing(group: str, view: View, step: Step) -> Standing:
     state, why = ("done", "") if not isinstance(step, Act | Wait) else (step.state, "")
     why = step.why if isinstance(step, Wait) else str(step.change) if isinstance(step, Act) else why
@@ -176,5 +183,5 @@ def _standing(group: str, view: View, step: Step) -> Standing:
         ready=sum(node.ready and node.serves(targets) for node in shown.nodes) if shown else 0,
         desired=shown.desired if shown else 0,
         old=len(view.old.nodes) if new and view.old else 0,
-        deadline=record.deadline if record and state in ("grow", "attach", "bake") else None,
+        deadline=_deadline(record, step),
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from nodepkg.autoscale.generations import Role, obstacle, role
-from nodepkg.autoscale.journal import targets_in
+from nodepkg.autoscale.journal import counted, targets_in
 from nodepkg.autoscale.operations import Site
 from nodepkg.autoscale.rollout import SCHEDULED, Act, Done, Refuse, Step, Wait
 from nodepkg.autoscale.steps import Change, DeleteAsg, DetachTargets, Resize, SuspendProcesses
@@ -114,7 +114,7 @@ def next_of_delete(asg: Asg, *, region: str) -> Step:
     if asg.targets:
         return Act("delete", DetachTargets(region, asg.name, asg.targets))
     if draining := asg.registered:
-        return Wait("delete", f"{draining} nodes of {asg.name} drain")
+        return Wait("delete", f"{counted(draining)} of {asg.name} draining")
     return _emptied(asg, region) or Act("delete", DeleteAsg(region, asg.name))
 
 
@@ -122,7 +122,7 @@ def _emptied(asg: Asg, region: str) -> Step | None:
     if asg.sizes != EMPTY:
         return Act("delete", Resize(region, asg.name, 0, 0, 0))
     if asg.nodes:
-        return Wait("delete", f"{len(asg.nodes)} nodes of {asg.name} are being terminated")
+        return Wait("delete", f"{counted(len(asg.nodes))} of {asg.name} being terminated")
     return None
 
 
@@ -146,7 +146,7 @@ def doomed(account: Account, region: str, group: str) -> Doomed:
     tagged = [asg for asg in everything if asg.tags.get("group") == group]
     ours = tuple(asg for asg in tagged if role(asg) is not Role.FOREIGN)
     if why := obstacle(ours) or next(filter(None, map(stays, ours)), ""):
-        raise RefusedError(f"{group}: {why}", hint=f"package autoscale:status {group} shows what there is")
+        raise RefusedError(f"{group}: {why}", hint=f"what there is: package autoscale:status {group}")
     staying = [f"{asg.name} stays: it has no tag {MANAGED}=true" for asg in tagged if asg not in ours]
     others = [asg for asg in everything if asg not in ours]
     why_template = template_stays(LaunchTemplates(account, region).tags(group), others, group)

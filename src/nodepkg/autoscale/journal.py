@@ -53,6 +53,9 @@ class Sizes:
     max: int
     desired: int
 
+    def __str__(self) -> str:
+        return f"{between(self.min, self.max)}, {self.desired} desired"
+
 
 @dataclass(frozen=True)
 class Record:
@@ -167,6 +170,16 @@ def kept_in(tags: Tags) -> Sizes | None:
         return None
 
 
+def between(least: int, most: int) -> str:
+    """`1 to 4 nodes`, `2 nodes`, `1 node`."""
+    return f"{least} to {most} nodes" if least != most else counted(most)
+
+
+def counted(nodes: int) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{nodes} node{'s' * (nodes != 1)}"
+
+
 def numbered(prefix: str, values: Iterable[str]) -> dict[str, str]:
     return {f"{prefix}{number}": value for number, value in enumerate(sorted(values))}
 
@@ -193,11 +206,11 @@ def moment(seconds: float) -> str:
     return f"{seconds:.3f}"
 
 
-def started(run: str, *, version: int, image: str, targets: Iterable[str]) -> dict[str, str]:
+def started(run: str, now: float, *, version: int, image: str, targets: Iterable[str]) -> dict[str, str]:
     """The tags of a group that was not made by a rollout: it serves from its beginning."""
     return {
         RUN: run,
-        PHASE: Phase.SERVING.value,
+        **entered(Phase.SERVING, now),
         VERSION: str(version),
         IMAGE: image,
         **numbered(TARGET, targets),

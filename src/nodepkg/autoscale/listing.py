@@ -5,14 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nodepkg.autoscale.generations import Role, continuing, role, rollout, serving
-from nodepkg.autoscale.journal import Phase, Record, kept_in
+from nodepkg.autoscale.journal import SINCE, Phase, Record, kept_in
 from nodepkg.autoscale.rollout import ALARMS, Act, Step, Wait, decide
 from nodepkg.autoscale.view import Asg, Seen, View, facts, remember
 from nodepkg.clients.aws.autoscaling import AutoScalingGroup
 from nodepkg.clients.aws.images import Image
 from nodepkg.lease import Holder
-
-SINCE = "nodepkg:since"
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,8 @@ class Generation:
 
     @property
     def since(self) -> float | None:
-        """When it came to be what it is (seconds since the epoch), as far as it is written down."""
-        return moment(self.listed.tags.get(SINCE, ""))
+        """When it came to be what it is (seconds since the epoch), as far as it is written down: a stop is not."""
+        return None if self.role is Role.STOPPED else moment(self.listed.tags.get(SINCE, ""))
 
     @property
     def template(self) -> str | None:

@@ -26,6 +26,11 @@ class Prospect:
         return self.seen is not None and self.seen.view.new is not None
 
     @property
+    def runs(self) -> bool:
+        """Whether the group has an Auto Scaling group, as far as could be seen."""
+        return self.seen is None or any(not asg.status for asg in self.seen.asgs)
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing differs and nothing is left over, so that nobody has to hold the group."""
         if self.seen is None or self.error or self.holder or self.unfinished:

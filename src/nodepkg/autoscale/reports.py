@@ -7,6 +7,7 @@ from nodepkg.autoscale.course import Course
 from nodepkg.autoscale.rollout import Act, Wait
 from nodepkg.autoscale.steps import Enter, Resize, ResumeProcesses
 from nodepkg.autoscale.task import Watcher, World
+from nodepkg.autoscale.view import Goal
 from nodepkg.errors import NodepkgError
 
 TROUBLE_SECONDS = 15.0
@@ -59,6 +60,8 @@ class Reports:
         if view is None or view.new is None:
             return
         record, most = view.record, course.task.terms.max
+        if isinstance(change, Enter) and change.reason and course.task.goal is not Goal.ROLLBACK:
+            self.once(group, f"is rolled back: {change.reason}")
         if record and view.old and record.old_suspended:
             processes = ", ".join(sorted(record.old_suspended))
             told = f"its user has suspended {processes} of {view.old.name}: that is not carried over to {view.new.name}"

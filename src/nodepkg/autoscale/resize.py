@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from nodepkg.autoscale.generations import Role, is_half_stopped, is_stopped, obstacle, role, serving
-from nodepkg.autoscale.journal import Sizes
+from nodepkg.autoscale.journal import Sizes, between
 from nodepkg.autoscale.operations import Site
 from nodepkg.autoscale.rollout import Act, Done, Refuse, Step
 from nodepkg.autoscale.steps import Change, Resize
-from nodepkg.autoscale.stop import HINT, Running, sized, the_serving
+from nodepkg.autoscale.stop import HINT, Running, the_serving
 from nodepkg.autoscale.view import Asg, Goal, Terms, View
 from nodepkg.clients.aws.autoscaling import AutoScalingGroup
 from nodepkg.errors import RefusedError, UsageError
@@ -41,7 +41,7 @@ class Wish:
         return wanted
 
     def _told(self, which: str, value: int) -> str:
-        return f"--{which} {value}" if getattr(self, which) is not None else f"the group's {which}, {value},"
+        return f"--{which} {value}" if getattr(self, which) is not None else f"the group's {which} ({value})"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ResizeGroup:
     _done: list[Change] = field(default_factory=list, compare=False)
 
     def __str__(self) -> str:
-        return f"set {self.asg} to {sized(self.after)} (now {sized(self.before)})"
+        return f"set {self.asg} to {self.after} (now {self.before})"
 
     @property
     def after(self) -> Sizes:
@@ -111,7 +111,7 @@ def set_back(sizes: Sizes, settings: Autoscale | None) -> str:
     """What the next autoscale:update does about these sizes; "" if nodes.json says the same."""
     if settings is None or (sizes.min, sizes.max) == (settings.node_min, max(settings.most, sizes.desired)):
         return ""
-    wanted = f"{settings.node_min} to {settings.most} nodes"
+    wanted = between(settings.node_min, settings.most)
     return f"nodes.json says {wanted}: the next autoscale:update sets min and max so again"
 
 

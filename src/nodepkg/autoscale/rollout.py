@@ -7,7 +7,7 @@ step as long as what the next row needs has not been observed, and None once it 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nodepkg.autoscale.journal import Phase, Record, leftover_keys
+from nodepkg.autoscale.journal import Phase, Record, counted, leftover_keys
 from nodepkg.autoscale.steps import (
     AttachTargets,
     Change,
@@ -139,7 +139,8 @@ def _without_new(view: View, now: float) -> Step:
     if view.old and view.old.name == view.aim:
         return Done()
     if not view.steady("no new", now):
-        return Wait("claim", "making sure that no rollout is under way", now + view.terms.window)
+        state = "rollback" if view.aim else "claim"
+        return Wait(state, "making sure that no rollout is under way", now + view.terms.window)
     if view.claim and not view.aim:
         return Act("claim", view.claim)
     # What this process worked on is gone: it was rolled back.
@@ -263,7 +264,7 @@ def _hold(pair: Pair) -> Step | None:
         return Act("hold", pair.view.carry[0])
     over = pair.record.since + pair.view.terms.timeout
     if draining := pair.old.registered:
-        return Wait("hold", f"{draining} nodes of {pair.old.name} drain", over if pair.now < over else None)
+        return Wait("hold", f"{counted(draining)} of {pair.old.name} draining", over if pair.now < over else None)
     return Wait("hold", "every other node has a chance to update", over) if pair.now < over else None
 
 
@@ -292,7 +293,7 @@ def _retired(pair: Pair) -> Step:
     if old.deleting:
         return Wait("retire", f"AWS is deleting {old.name}")
     if old.nodes:
-        return Wait("retire", f"{len(old.nodes)} nodes of {old.name} are being terminated")
+        return Wait("retire", f"{counted(len(old.nodes))} of {old.name} being terminated")
     if old.kept is None or not pair.keeps:
         return Act("retire", DeleteAsg(pair.region, old.name))
     if old.phase != Phase.KEPT:
@@ -349,14 +350,14 @@ def _new_detached(pair: Pair) -> Step | None:
     if pair.new.targets:
         return Act("rollback", DetachTargets(pair.region, pair.new.name, pair.new.targets))
     draining = pair.new.registered
-    return Wait("rollback", f"{draining} nodes of {pair.new.name} drain") if draining else None
+    return Wait("rollback", f"{counted(draining)} of {pair.new.name} draining") if draining else None
 
 
 def _new_empty(pair: Pair) -> Step | None:
     new = pair.new
     if new.sizes != EMPTY:
         return Act("rollback", Resize(pair.region, new.name, 0, 0, 0))
-    return Wait("rollback", f"{len(new.nodes)} nodes of {new.name} are being terminated") if new.nodes else None
+    return Wait("rollback", f"{counted(len(new.nodes))} of {new.name} being terminated") if new.nodes else None
 
 
 def _old_unpinned(pair: Pair) -> Step | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nodepkg.autoscale.housekeeping import template_changes
-from nodepkg.autoscale.journal import RUN, started
+from nodepkg.autoscale.journal import RUN, between, started
 from nodepkg.clients.aws.account import Account, wait_for
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, NewGroup, target_group_arns
 from nodepkg.clients.aws.images import Image, Images
@@ -45,12 +45,12 @@ class CreateAutoScalingGroup:
         return f"{self.group}-v001"
 
     def __str__(self) -> str:
-        sizes = f"{self.settings.node_min} to {self.settings.most} nodes, {self.settings.desired} to begin with"
+        sizes = f"{between(self.settings.node_min, self.settings.most)}, {self.settings.desired} to begin with"
         return f"create Auto Scaling group {self.name} ({sizes})"
 
     def run(self, account: Account, /) -> Report:
         autoscaling = AutoScaling(account, self.launch.region)
-        new = self._new_group(version_of(account, self.launch))
+        new = self._new_group(version_of(account, self.launch), account.now())
         try:
             if not wait_for(lambda: _created(autoscaling, new)):
                 autoscaling.create_group(new)
@@ -75,7 +75,7 @@ class CreateAutoScalingGroup:
             "zones": [subnet.zone for subnet in self.launch.placement.subnets],
         }
 
-    def _new_group(self, version: int) -> NewGroup:
+    def _new_group(self, version: int, now: float) -> NewGroup:
         return NewGroup(
             name=self.name,
             template=self.launch.template,
@@ -84,15 +84,15 @@ class CreateAutoScalingGroup:
             max=self.settings.most,
             desired=self.settings.desired,
             tags={"group": self.group},
-            own_tags={MANAGED: "true"} | self._facts(version),
+            own_tags={MANAGED: "true"} | self._facts(version, now),
             subnets=self.launch.placement.ids,
             target_group_arns=self.target_groups,
             health_check_type=self.settings.health_check_type or ("ELB" if self.target_groups else "EC2"),
             health_check_grace_period=self.settings.health_check_grace_period,
         )
 
-    def _facts(self, version: int) -> dict[str, str]:
-        return started(self.run_id, version=version, image=self.launch.image, targets=self.target_groups)
+    def _facts(self, version: int, now: float) -> dict[str, str]:
+        return started(self.run_id, now, version=version, image=self.launch.image, targets=self.target_groups)
 
 
 def _tidy(account: Account, region: str, asg: str, template: str, version: int) -> None:
@@ -188,14 +188,14 @@ def refuse_running(account: Account, groups: Sequence[Group]) -> None:
         raise RefusedError("\n".join(problems), hint=_HINT)
 
 
-def awaited(group: Group, asg: str) -> "Awaited":
-    """What is waited for after the group's ASG was made."""
+def awaited(group: Group, asg: str, image: str) -> "Awaited":
+    """What is waited for after the group's ASG was made from the image."""
     from nodepkg.autoscale.awaiting import Awaited
     from nodepkg.ready import Health
 
     settings = group.settings.autoscale or Autoscale()
     health = Health(settings.health_url or "", settings.health_timeout)
-    return Awaited(group.name, group.region, asg, health, settings.ready_timeout)
+    return Awaited(group.name, group.region, asg, health, settings.ready_timeout, image)
 
 
 def chosen_images(account: Account, groups: Sequence[Group], choice: Choice) -> tuple[dict[str, Image], dict[str, str]]:

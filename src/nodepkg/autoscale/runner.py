@@ -310,6 +310,8 @@ class Runner:
     def _keep(self, result: Result) -> None:
         self.results[result.group] = result
         told = result.error.message.removeprefix(f"{result.group}: ") if result.error else result.why or result.result
+        if result.result in ("rolled back", "refused"):
+            told = result.result  # the reason is the error in the end; that of a rollback was told when it began
         self._watcher.ended(result.group, result.result, told)
 
 
@@ -322,7 +324,7 @@ def _way_on(course: Course) -> str:
 
 def _hint(course: Course) -> str:
     if course.task.operation:
-        return f"package autoscale:status {course.task.group} shows where it stands"
+        return f"where it stands: package autoscale:status {course.task.group}"
     return _way_on(course)
 
 

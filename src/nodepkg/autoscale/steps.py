@@ -8,6 +8,8 @@ from nodepkg.autoscale.journal import (
     OWN_SUSPENDED,
     Phase,
     Sizes,
+    between,
+    counted,
     deadline,
     entered,
     joined,
@@ -109,7 +111,7 @@ class RecordSizes(OfAsg):
     own: Sizes
 
     def __str__(self) -> str:
-        return f"note on {self.asg} that {self.old} has {self.own.min} to {self.own.max} nodes, {self.own.desired} now"
+        return f"note on {self.asg} that {self.old} has {self.own}"
 
     def run(self, account: Account, /) -> Report:
         self._scaling(account).create_or_update_tags(self.asg, own_sizes(self.own))
@@ -129,8 +131,8 @@ class Resize(OfAsg):
     desired: int | None = None
 
     def __str__(self) -> str:
-        desired = "" if self.desired is None else f", {self.desired} desired"
-        return f"set {self.asg} to {self.min} to {self.max} nodes{desired}"
+        desired = "" if self.desired is None or self.max == 0 else f", {self.desired} desired"
+        return f"set {self.asg} to {between(self.min, self.max)}{desired}"
 
     def run(self, account: Account, /) -> Report:
         self._scaling(account).update_sizes(self.asg, min=self.min, max=self.max, desired=self.desired)
@@ -153,7 +155,7 @@ class Grow(OfAsg):
     deadline: float
 
     def __str__(self) -> str:
-        return f"grow {self.asg} to {self.size} nodes"
+        return f"grow {self.asg} to {counted(self.size)}"
 
     def run(self, account: Account, /) -> Report:
         scaling = self._scaling(account)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nodepkg.autoscale.generations import Role, is_empty, is_stopped, obstacle, role, serving
-from nodepkg.autoscale.journal import KEPT, OWN_SUSPENDED, Sizes, kept_in
+from nodepkg.autoscale.journal import KEPT, OWN_SUSPENDED, Sizes, counted, kept_in
 from nodepkg.autoscale.operations import Key, Site
 from nodepkg.autoscale.rollout import SCHEDULED, Act, Done, Refuse, Step, Wait, lacks
 from nodepkg.autoscale.steps import Change, OfAsg, RememberKept, Resize, ResumeProcesses, SuspendProcesses
@@ -44,7 +44,7 @@ class StopGroup:
     health: Health = Health()  # noqa: RUF009 - frozen
 
     def __str__(self) -> str:
-        return f"stop {self.group}: set {self.asg} to size 0 ({sized(self.sizes)})"
+        return f"stop {self.group}: set {self.asg} to size 0 ({self.sizes})"
 
     def run(self, site: Site, /) -> Report:
         return site.begin(self)
@@ -80,7 +80,7 @@ class StartGroup:
     health: Health = Health()  # noqa: RUF009 - frozen
 
     def __str__(self) -> str:
-        return f"start {self.group}: set {self.asg} to {sized(self.sizes)}"
+        return f"start {self.group}: set {self.asg} to {self.sizes}"
 
     def run(self, site: Site, /) -> Report:
         return site.begin(self)
@@ -128,7 +128,7 @@ def next_of_stop(view: View, now: float, *, region: str, wait: bool = True) -> S
         return Refuse(why if asg else "no Auto Scaling group of it serves any more")
     if asg.sizes == EMPTY:
         leaving = len(asg.nodes) if wait else 0
-        return Wait("stop", f"{leaving} nodes are being terminated") if leaving else Done()
+        return Wait("stop", f"{counted(leaving)} being terminated") if leaving else Done()
     return _remembered(view, asg, now, region) or Act("stop", Resize(region, asg.name, 0, 0, 0))
 
 
@@ -159,10 +159,6 @@ def next_of_start(view: View, *, region: str, wait: bool = True) -> Step:
     if not wait or whole(asg, asg.targets, answering=True) is not None:
         return Done()
     return Wait("start", lacks(asg, asg.targets))
-
-
-def sized(sizes: Sizes) -> str:
-    return f"{sizes.min} to {sizes.max} nodes, {sizes.desired} desired"
 
 
 def _view(asgs: Sequence[Asg], window: float) -> View:
@@ -222,7 +218,7 @@ def plan_start(running: Running, groups: Sequence[Group], *, window: float, wait
         elif is_empty(asg):
             problems.append(f"{group} was not stopped, it has the size 0 (package autoscale:resize {group})")
         else:
-            notes.append(f"{group} runs already: {asg.name} has {sized(Sizes(asg.min, asg.max, asg.desired))}")
+            notes.append(f"{group} runs already: {asg.name} has {Sizes(asg.min, asg.max, asg.desired)}")
     if problems:
         raise RefusedError("\n".join(problems), hint=HINT)
     return Plan(tuple(actions), tuple(notes))

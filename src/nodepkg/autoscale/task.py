@@ -77,7 +77,8 @@ class Task:
 class Standing:
     """How far a rollout is. `ready` of `desired` nodes of the new group; `old` are the nodes of the other one.
 
-    `deadline` is until when the nodes have to be ready, in seconds since the epoch by AWS's clock.
+    `deadline` is until when the nodes have to be ready, or, in bake and hold, what is waited for takes; in seconds
+    since the epoch by AWS's clock.
     """
 
     group: str

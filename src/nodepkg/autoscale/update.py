@@ -7,7 +7,7 @@ from typing import Any
 from nodepkg.autoscale.carry import cannot_carry
 from nodepkg.autoscale.claim import CreateNext, TakeKept, next_name
 from nodepkg.autoscale.generations import is_stopped
-from nodepkg.autoscale.journal import IMAGE, MOST_TAGS, VERSION, Phase, Record, most_tags
+from nodepkg.autoscale.journal import IMAGE, MOST_TAGS, VERSION, Phase, Record, between, counted, most_tags
 from nodepkg.autoscale.known import ONE_BY_ONE, Known
 from nodepkg.autoscale.observe import Observation
 from nodepkg.autoscale.run import Choice, chosen_images
@@ -232,12 +232,12 @@ def steps(view: View, change: Change) -> list[str]:
     return [
         str(change),
         f"suspend ScheduledActions and AZRebalance of {old.name}, and keep it from shrinking below {old.desired}",
-        f"grow {new} to {size} nodes, and wait until they are ready, at most {terms.ready_timeout:g} s",
+        f"grow {new} to {counted(size)}, and wait until they are ready, at most {terms.ready_timeout:g} s",
         *([f"attach {names} to {new}, and wait until its nodes are healthy there"] if names else []),
         f"wait {terms.bake_time:g} s, in which they have to stay healthy",
         f"suspend AlarmNotification of {old.name}, and grow {new} to its size if it has grown",
         *detached,
         f"copy scaling policies, scheduled actions and notifications to {new}, and wait {terms.timeout:g} s",
         f"set {old.name} to 0 nodes, wait until it is empty, and {gives_up}",
-        f"set {new} to {terms.min} to {max(terms.max, size)} nodes: it serves",
+        f"set {new} to {between(terms.min, max(terms.max, size))}: it serves",
     ]

@@ -42,6 +42,13 @@ def _environ(profile: str | None) -> dict[str, str]:
     return {**kept, "AWS_PROFILE": profile}
 
 
+def window(call: Call) -> float:
+    """For how long the AWS of this call may show what is no longer true, in seconds: the embedded one shows what is."""
+    from nodepkg.lease import consistency_seconds
+
+    return consistency_seconds(os.environ, default=0.0) if call.sandbox else consistency_seconds(os.environ)
+
+
 def cloud(call: Call, root: Path, groups: "Sequence[Group]") -> Cloud:
     """The cloud of this call. With --sandbox it has what the groups refer to; their images are not built yet."""
     from nodepkg.clients.aws.account import Account

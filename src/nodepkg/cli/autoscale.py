@@ -1,7 +1,7 @@
 """autoscale:… Auto Scaling groups."""
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,10 @@ from nodepkg.cli.options import (
     command,
 )
 from nodepkg.errors import UsageError
+
+if TYPE_CHECKING:
+    from nodepkg.nodes.group import Group as NodesGroup
+    from nodepkg.nodes.load import Nodes
 
 NoWait = Annotated[bool, typer.Option("--no-wait", help="End as soon as AWS has been told.")]
 REGION_OF_A_GONE_GROUP = "The group's region; needed if nodes.json no longer has it."
@@ -83,15 +87,8 @@ def run(
     stays. Refused (4) for a group that runs already, that somebody else is at, or whose image is missing or stale.
     """
     from nodepkg.cli.account import cloud
-    from nodepkg.nodes.select import scaling
 
-    nodes = call.load()
-    names = call.names(nodes, groups)
-    if image is not None:
-        _require_one(groups, names, image)
-    found, without = scaling(nodes.groups(names), groups or [])
-    if without:
-        call.out.note(f"left out, autoscale is false: {', '.join(without)}")
+    nodes, found = _chosen(call, groups, image, "run")
     account = cloud(call, nodes.root, found).account
 
     from nodepkg.autoscale.run import Choice
@@ -129,28 +126,22 @@ def update(
 ) -> None:
     """Bring each Auto Scaling group to its newest image and to nodes.json, without losing a request.
 
-    Where only min or max differ they are changed in place. Otherwise a second group is started beside the one that
-    serves, and has to be ready, and healthy in its target groups, before the first one goes; until then everything
-    that fails is undone, and it exits 5 with the reason. A rollout that was left unfinished, on whatever machine, is
-    finished first. Ctrl-C ends it at a safe point, and says how it is gone on with, or undone.
+    Without GROUP every group that runs. Where only min or max differ they are changed in place. Otherwise a second
+    group is started beside the one that serves, and has to be ready, and healthy in its target groups, before the
+    first one goes; until then everything that fails is undone, and it exits 5 with the reason. A rollout that was left
+    unfinished, on whatever machine, is finished first. Ctrl-C ends it at a safe point, and says how it is gone on
+    with, or undone.
     """
     from nodepkg.cli.account import cloud
-    from nodepkg.nodes.select import scaling
 
-    nodes = call.load()
-    names = call.names(nodes, groups)
-    if image is not None:
-        _require_one(groups, names, image)
-    found, without = scaling(nodes.groups(names), groups or [])
-    if without:
-        call.out.note(f"left out, autoscale is false: {', '.join(without)}")
+    nodes, found = _chosen(call, groups, image, "update")
     account = cloud(call, nodes.root, found).account
 
     from nodepkg.autoscale.run import Choice
     from nodepkg.cli import rollouts
 
-    choice = Choice(image, stale_ok)
-    rollouts.update(call, account, nodes, found, choice, force=force, at_once=at_once, fail_fast=fail_fast)
+    choice, rules = Choice(image, stale_ok), rollouts.Rules(force, at_once, fail_fast, groups or [])
+    rollouts.update(call, account, nodes, found, choice, rules=rules)
 
 
 @command(
@@ -185,12 +176,26 @@ def rollback(call: Call, group: Group) -> None:
     rollouts.rollback(call, account, found[0])
 
 
-def _require_one(groups: list[str] | None, names: list[str], image: str) -> None:
+def _chosen(call: Call, groups: list[str] | None, image: str | None, action: str) -> "tuple[Nodes, list[NodesGroup]]":
+    """nodes.json, and those of its groups that are meant and have an Auto Scaling group."""
+    from nodepkg.nodes.select import scaling
+
+    nodes = call.load()
+    names = call.names(nodes, groups)
+    if image is not None:
+        _require_one(groups, names, image, action)
+    found, without = scaling(nodes.groups(names), groups or [])
+    if without:
+        call.out.note(f"left out, autoscale is false: {', '.join(without)}")
+    return nodes, found
+
+
+def _require_one(groups: list[str] | None, names: list[str], image: str, action: str) -> None:
     """An image is one group's: which, has to be said."""
     if not re.fullmatch("ami-[A-Za-z0-9]+", image):
         raise UsageError(f"--image {image}: no image has such an id", hint="ids of images look like ami-1ebb2077")
     if not groups or len(names) != 1:
-        raise UsageError("--image is for exactly one group", hint=f"package autoscale:run GROUP --image {image}")
+        raise UsageError("--image is for exactly one group", hint=f"package autoscale:{action} GROUP --image {image}")
 
 
 @command(
@@ -220,18 +225,19 @@ def status(
 
     from nodepkg.autoscale.outlook import Wanted
     from nodepkg.cli import standings
-    from nodepkg.cli.account import cloud
+    from nodepkg.cli.account import cloud, window
 
     nodes = call.load()
     names = call.names(nodes, groups)
     sound, wrong = nodes.sound(names)
     for name, problem in wrong.items():
-        call.out.warning(f"{name}: {problem}")
+        call.out.warning(f"{name}: {problem.removeprefix(f'{name}: ')}")
     account = cloud(call, nodes.root, sound).account
     homes = {name: nodes.region_of(name) for name in names}
     regions = () if groups else {call.region} if call.region else {*homes.values()}
     settings = {group.name: group for group in sound}
-    look = standings.looking(account, Wanted(homes, settings, regions), named=bool(groups))
+    wanted = Wanted(homes, settings, regions)
+    look = standings.looking(account, wanted, window=window(call), named=bool(groups))
     if watch:
         standings.watch(look, call.out, lambda: time.sleep(call.poll))
         return
@@ -266,7 +272,6 @@ def resize(
     """
     from nodepkg.autoscale.resize import Wish
     from nodepkg.cli.operations import resize_group
-    from nodepkg.errors import UsageError
 
     wish = Wish(min_, max_, desired)
     if wish == Wish():

@@ -31,7 +31,7 @@ def init(call: Call, folder: Folder = None) -> None:
         raise RefusedError(f"{root} is no folder")
     there = RefusedError(
         f"{root / LAST} is there already, and is never overwritten",
-        hint="package config:check looks at it; for another project name another folder",
+        hint="to look at it: package config:check; for another project name another folder",
     )
     if os.path.lexists(root / LAST):
         raise there

@@ -146,8 +146,9 @@ def _digest(document: dict[str, Any]) -> str:
 def _status_row(document: dict[str, Any]) -> tuple[str, ...]:
     image = document.get("image")
     unknown = "?" if "image" not in document else "-"
-    running = [f"{asg['name']} {asg['in_service']}/{asg['desired']}" for asg in document.get("asg", [])]
-    runs = [f"{asg['image']}{'' if asg['newest'] else ' (older)'}" for asg in document.get("asg", [])]
+    asgs = [asg for asg in document.get("asg", []) if asg["role"] != "kept"]
+    running = [f"{asg['name']} {asg['in_service']}/{asg['desired']}" for asg in asgs]
+    runs = [f"{asg['image']}{'' if asg['newest'] else ' (older)'}" for asg in asgs]
     return (
         document["group"],
         document["state"],

@@ -1,6 +1,5 @@
 """How what changes a running group is carried out and shown: autoscale:resize, stop, start and delete."""
 
-import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -33,13 +32,6 @@ class Orders:
     until: str
 
 
-def window() -> float:
-    """For how long AWS may show what is no longer true, in seconds."""
-    from nodepkg.lease import consistency_seconds
-
-    return consistency_seconds(os.environ)
-
-
 def carry_out_orders(call: Call, orders: Orders, account: "Account", show: Show) -> None:
     """Claims all of the groups, and then sees each through to its end; what was reached is shown, however it ends."""
     from nodepkg.autoscale.operations import Pursue
@@ -60,9 +52,10 @@ def _site(call: Call, account: "Account", command: str) -> "Site":
     from nodepkg.autoscale.observe import web_of
     from nodepkg.autoscale.operations import Site
     from nodepkg.autoscale.world import AwsWorld
+    from nodepkg.cli.account import window
     from nodepkg.cli.rollout_progress import watching
 
-    world = AwsWorld(account, command, window(), web_of(account), call.take_over)
+    world = AwsWorld(account, command, window(call), web_of(account), call.take_over)
     return Site(world, lambda: watching(call.out, account.now, every=True), secrets.token_hex(8), call.poll)
 
 
@@ -80,14 +73,14 @@ def show_sizes(call: Call) -> Show:
 def stop_groups(call: Call, patterns: list[str], *, wait: bool) -> None:
     """Shows what goes, asks, and stops them."""
     from nodepkg.autoscale.stop import plan_stop
-    from nodepkg.cli.account import cloud
+    from nodepkg.cli.account import cloud, window
     from nodepkg.nodes.select import select
 
     nodes = call.load()
     names = select(nodes, patterns, call.region)
     account = cloud(call, nodes.root, nodes.sound(names)[0]).account
     keys = [(nodes.region_of(name), name) for name in names]
-    plan = plan_stop(running(account, keys), keys, window=window(), wait=wait)
+    plan = plan_stop(running(account, keys), keys, window=window(call), wait=wait)
     _tell(call, plan.notes, [str(action) for action in plan.actions])
     if plan.actions and not call.dry_run:
         nodes_of = sum(action.sizes.desired for action in plan.actions)
@@ -103,7 +96,7 @@ def stop_groups(call: Call, patterns: list[str], *, wait: bool) -> None:
 def start_groups(call: Call, patterns: list[str], *, wait: bool) -> None:
     """Starts those that are stopped."""
     from nodepkg.autoscale.stop import plan_start
-    from nodepkg.cli.account import cloud
+    from nodepkg.cli.account import cloud, window
     from nodepkg.nodes.select import select
 
     nodes = call.load()
@@ -111,7 +104,7 @@ def start_groups(call: Call, patterns: list[str], *, wait: bool) -> None:
     found = nodes.groups(names)
     account = cloud(call, nodes.root, found).account
     keys = [(group.region, group.name) for group in found]
-    plan = plan_start(running(account, keys), found, window=window(), wait=wait)
+    plan = plan_start(running(account, keys), found, window=window(call), wait=wait)
     _tell(call, plan.notes, [])
     until = "wait until every node is ready" if wait else "set their sizes"
     command = " ".join(["autoscale:start", *names])
@@ -121,7 +114,7 @@ def start_groups(call: Call, patterns: list[str], *, wait: bool) -> None:
 def resize_group(call: Call, pattern: str, wish: "Wish") -> None:
     """Shows what changes, asks if nodes go, and sets the sizes."""
     from nodepkg.autoscale.resize import plan_resize, set_back
-    from nodepkg.cli.account import cloud
+    from nodepkg.cli.account import cloud, window
     from nodepkg.nodes.select import one
 
     nodes = call.load()
@@ -129,7 +122,7 @@ def resize_group(call: Call, pattern: str, wish: "Wish") -> None:
     known = nodes.sound([name])[0]
     account = cloud(call, nodes.root, known).account
     key = (nodes.region_of(name), name)
-    plan = plan_resize(running(account, [key]), *key, wish, window())
+    plan = plan_resize(running(account, [key]), *key, wish, window(call))
     if plan.after == plan.before:
         call.out.note(f"{name} has these sizes already")
         show_sizes(call)([plan.told(plan.before)])
@@ -146,7 +139,7 @@ def resize_group(call: Call, pattern: str, wish: "Wish") -> None:
 def delete_group(call: Call, group: str) -> None:
     """Shows what goes, asks for the group's name, and deletes it."""
     from nodepkg.autoscale.delete import doomed
-    from nodepkg.cli.account import cloud
+    from nodepkg.cli.account import cloud, window
     from nodepkg.images.delete import region_of
 
     nodes = call.load()
@@ -154,7 +147,7 @@ def delete_group(call: Call, group: str) -> None:
     known = nodes.sound([group])[0] if group in nodes.names else []
     account = cloud(call, nodes.root, known).account
     found = doomed(account, region, group)
-    plan = found.plan(region, group, window())
+    plan = found.plan(region, group, window(call))
     rows = [(asg.name, str(len(asg.members)), f"{asg.min}-{asg.max}") for asg in found.asgs]
     if not call.dry_run:
         call.out.plan(("asg", "nodes", "sizes"), rows)

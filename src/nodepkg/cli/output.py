@@ -120,7 +120,9 @@ class Output:
         """One message of what is done for a group, as it comes; `facts` are told as JSON only."""
         if not self.quiet:
             text = printable(text)
-            self._print(self._line("progress", text, group=group, **facts) if self.json else f"[{group}] {text}")
+            line = self._fitted(f"[{group}] {text}")
+            told = self._line("progress", text, group=group, **facts) if self.json else line
+            self._print(told)
 
     def detail(self, text: str) -> None:
         """What only --verbose shows."""

@@ -24,7 +24,7 @@ class Lines:
         self._states: dict[str, str] = {}
 
     def began(self, group: str) -> None:
-        self._out.progress(group, "its lease is ours; looking for what another process may still have sent")
+        self._out.progress(group, "its lease is ours")
 
     def stands(self, standing: Standing) -> None:
         state = f"{standing.state}: {standing.why}" if self._every else standing.state
@@ -118,15 +118,19 @@ class LiveTable:
             f"{one.ready}/{one.desired}" if one.asg else "",
             str(one.old) if one.old else "",
             left,
-            printable(one.why),
+            printable(one.why.removeprefix(_ready(one)).removeprefix("; ")),  # a column has it
         )
 
 
+def _ready(one: Standing) -> str:
+    return f"{one.ready} of {one.desired} nodes ready" if one.desired else ""
+
+
 def _sentence(one: Standing) -> str:
-    nodes = f"{one.asg}: {one.ready} of {one.desired} nodes ready" if one.desired else ""
-    old = f"{one.old} old" if one.old else ""
-    why = one.why if not one.why.startswith(f"{one.ready} of {one.desired} nodes ready") else ""
-    return f"{one.state}: " + "; ".join(part for part in (why, nodes, old) if part)
+    ready = _ready(one)
+    why, nodes = ("", one.why) if ready and one.why.startswith(ready) else (one.why, ready)
+    parts = (why, f"{one.asg}: {nodes}" if nodes else "", f"{one.old} old" if one.old else "")
+    return f"{one.state}: " + "; ".join(filter(None, parts))
 
 
 @contextmanager

@@ -1,9 +1,8 @@
 """autoscale:update and autoscale:rollback on the command line: what differs, the rollouts, and what they came to."""
 
-import os
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import typer
@@ -17,6 +16,7 @@ from nodepkg.autoscale.task import Order, Result
 from nodepkg.autoscale.update import Wish, steps, wishes
 from nodepkg.autoscale.wanted import serving
 from nodepkg.autoscale.world import AwsWorld
+from nodepkg.cli.account import window
 from nodepkg.cli.options import Call
 from nodepkg.cli.output import confirm
 from nodepkg.cli.progress import elapsed
@@ -24,11 +24,23 @@ from nodepkg.cli.rollout_progress import watching
 from nodepkg.clients.aws.account import Account
 from nodepkg.errors import NodepkgError, RefusedError
 from nodepkg.images.interrupts import Interrupts
-from nodepkg.lease import consistency_seconds
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
 
 COLUMNS = ("group", "result", "asg", "image", "region", "time")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How groups are updated: also where nothing differs, how many at a time, and whether the first failure ends it.
+
+    `named` are those of the command line that are no globs, but names.
+    """
+
+    force: bool
+    at_once: int
+    fail_fast: bool
+    named: Collection[str]
 
 
 def update(
@@ -38,14 +50,16 @@ def update(
     groups: Sequence[Group],
     choice: Choice,
     *,
-    force: bool,
-    at_once: int,
-    fail_fast: bool,
+    rules: Rules,
 ) -> None:
-    """Brings each group to what nodes.json wants, and ends the program with the highest code of what failed."""
-    window, run = consistency_seconds(os.environ), secrets.token_hex(8)
-    wanted = wishes(account, nodes, groups, choice, run=run, force=force)
-    prospects = look_ahead(account, [wish.task(window) for wish in wanted.values()], web_of(account))
+    """Brings each group to what nodes.json wants, and ends the program with the highest code of what failed.
+
+    Those that do not run are left out, but for those that were named outright.
+    """
+    seconds, run = window(call), secrets.token_hex(8)
+    wanted = wishes(account, nodes, groups, choice, run=run, force=rules.force)
+    found = look_ahead(account, [wish.task(seconds) for wish in wanted.values()], web_of(account))
+    prospects = _those_that_run(call, found, rules.named)
     for one in prospects:
         _tell_differences(call, one, wanted[one.task.group])
     if call.dry_run:
@@ -54,41 +68,49 @@ def update(
     results = {one.task.group: done for one in prospects if (done := _without_rollout(one))}
     order = Order(
         [one.task for one in prospects if one.task.group not in results],
-        at_once=at_once,
-        fail_fast=fail_fast,
+        at_once=rules.at_once,
+        fail_fast=rules.fail_fast,
         poll=call.poll,
     )
-    if fail_fast and (failed := next((name for name, result in results.items() if result.error), None)):
+    if rules.fail_fast and (failed := next((name for name, result in results.items() if result.error), None)):
         why = f"skipped, since {failed} failed"
         results |= {task.group: Result(task.group, task.region, "skipped", why=why) for task in order.tasks}
         order = Order([])
     command = " ".join(["autoscale:update", *(group.name for group in groups)])
-    runner = _carry_out(call, account, order, command, window)
+    runner = _carry_out(call, account, order, command, seconds)
     _conclude(call, {**results, **runner.results}, groups, runner)
+
+
+def _those_that_run(call: Call, found: Sequence[Prospect], named: Collection[str]) -> list[Prospect]:
+    """And those that were named: that they do not run is what they are refused for."""
+    meant = [one for one in found if one.runs or one.task.group in named]
+    if left_out := [one.task.group for one in found if one not in meant]:
+        call.out.note(f"left out, they do not run: {', '.join(left_out)}")
+    return meant
 
 
 def rollback(call: Call, account: Account, group: Group) -> None:
     """Undoes the rollout in progress; without one the last kept generation comes back."""
-    window, run = consistency_seconds(os.environ), secrets.token_hex(8)
+    seconds, run = window(call), secrets.token_hex(8)
     back = Return(account, group, run)
-    task = back.undoing(window)
+    task = back.undoing(seconds)
     (prospect,) = look_ahead(account, [task], web_of(account))
     if prospect.error:
         raise prospect.error
     seen = prospect.seen
     if seen and not prospect.unfinished and (kept := last_kept(seen)):
-        task = back.to_kept(kept, window)
+        task = back.to_kept(kept, seconds)
     if seen and not prospect.unfinished:
         back.claim(seen)  # what forbids it is said before anybody is asked
     (prospect,) = look_ahead(account, [task], web_of(account))
     lines = _plan(prospect)
     for line in lines:
-        call.out.note(f"would {line}")
+        call.out.note(f"would {line}" if call.dry_run else line)
     if call.dry_run:
         call.out.result({"groups": [{"group": group.name, "plan": lines}]}, [])
         return
     confirm(f"roll {group.name} back?", yes=call.yes)
-    runner = _carry_out(call, account, Order([task], poll=call.poll), f"autoscale:rollback {group.name}", window)
+    runner = _carry_out(call, account, Order([task], poll=call.poll), f"autoscale:rollback {group.name}", seconds)
     _conclude(call, runner.results, [group], runner)
 
 
@@ -104,7 +126,8 @@ def _carry_out(call: Call, account: Account, order: Order, command: str, window:
 def _tell_differences(call: Call, one: Prospect, wish: Wish) -> None:
     group = one.task.group
     if one.unfinished and one.seen and one.seen.view.new:
-        call.out.note(f"{group}: a rollout to {one.seen.view.new.name} is unfinished: it is gone on with")
+        if not one.holder:
+            call.out.note(f"{group}: a rollout to {one.seen.view.new.name} is unfinished: it is gone on with")
         return
     for difference in _differences(one, wish):
         call.out.note(f"{group}: {difference}")
@@ -140,7 +163,7 @@ def _plan(one: Prospect) -> list[str]:
         return []
     if view.new and view.record:
         back = one.task.goal.value == "rollback" or view.record.phase == "rollback"
-        return [f"{'undo' if back else 'go on with'} the rollout to {view.new.name}, which is in {view.record.phase}"]
+        return [f"{'undo' if back else 'go on with'} the rollout to {view.new.name} (image {view.record.image})"]
     return [*(steps(view, view.claim) if view.claim else []), *map(str, view.housekeeping)]
 
 
@@ -179,7 +202,7 @@ def _conclude(call: Call, results: Mapping[str, Result], groups: Sequence[Group]
     finally:  # also if nobody reads the result any more
         for result in told:
             if result.way_on:
-                call.out.note(f"{result.group} is unfinished: {result.why}; {result.way_on}")
+                call.out.note(f"{result.group} is unfinished; {result.way_on}")
         if runner.interrupted:
             _tell(call, [result.error for result in told if result.error])
             raise KeyboardInterrupt

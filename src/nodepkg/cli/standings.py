@@ -19,6 +19,8 @@ COLUMNS = ("group", "asg", "is", "ready", "sizes", "image", "template", "since",
 Document = Mapping[str, Any]
 # Since when, and for how long: what changes although nothing has happened.
 _PASSING = ("heartbeat_age_seconds", "until")
+# In whose line the state of the group stands.
+_SPEAK = {"new": 0, "serving": 1, "stopped": 1}
 
 
 def rows(documents: Sequence[Document], now: float) -> list[tuple[str, ...]]:
@@ -30,7 +32,7 @@ def _rows(document: Document, now: float) -> Iterator[tuple[str, ...]]:
     generations, told = document["generations"], _told(document, now)
     if not generations:
         yield (document["group"], "", "", "", "", "", "", "", told)
-    speaks = next((one for one in generations if one["role"] == "new"), generations[0] if generations else None)
+    speaks = min(generations, key=lambda one: _SPEAK.get(one["role"], len(_SPEAK)), default=None)
     for one in generations:
         yield (
             document["group"],
@@ -61,7 +63,8 @@ def _told(document: Document, now: float) -> str:
     if not document["in_nodes_json"]:
         parts.append("not in nodes.json")
     if owner:
-        heard = f"heard of {age(owner['heartbeat_age_seconds'])} ago"
+        at = f" in {owner['state']}" if owner["state"] else ""
+        heard = f"heard of {age(owner['heartbeat_age_seconds'])} ago{at}"
         parts.append(f"{owner['who']} is at it ({owner['command']}, since {_ago(owner['since'], now)}, {heard})")
     elif rollout:
         parts.append("nobody is at it")
@@ -152,23 +155,22 @@ def watch(look: "Look", out: Output, sleep: Callable[[], None]) -> None:
 Look = Callable[[], tuple[list[dict[str, Any]], float]]
 
 
-def looking(account: "Account", wanted: "Wanted", *, named: bool) -> Look:
+def looking(account: "Account", wanted: "Wanted", *, window: float, named: bool) -> Look:
     """Looks once each time that it is called, and remembers what it saw: the groups as documents, and the time.
 
-    Unless they were `named`, groups that are to have no Auto Scaling group, and have none, are left out.
+    `window` is the consistency window in seconds. Unless they were `named`, groups that are to have no Auto Scaling
+    group, and have none, are left out.
     """
     from nodepkg.autoscale.listing import document, step_of
     from nodepkg.autoscale.outlook import standings
-    from nodepkg.cli.operations import window
 
     known: dict[tuple[str, str], Seen] = {}
-    seconds = window()
 
     def look() -> tuple[list[dict[str, Any]], float]:
         began = account.now()
         found = [
             one
-            for one in standings(account, wanted, window=seconds)
+            for one in standings(account, wanted, window=window)
             if named or one.scales or one.generations or one.group not in wanted.groups
         ]
         documents = []

@@ -1,6 +1,5 @@
 """How autoscale:run is carried out and shown: what it makes, and then the waiting for nodes."""
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -61,11 +60,10 @@ def _start(
 ) -> None:
     # Only now, since nothing of it is needed before the first call of AWS.
     from nodepkg.autoscale.held import Claimant, held
-    from nodepkg.lease import consistency_seconds
+    from nodepkg.cli.account import window
 
     command = " ".join(["autoscale:run", *(group.name for group in groups)])
-    window = consistency_seconds(os.environ)
-    who = Claimant(command, run_id, window, time.sleep, call.out.warning, call.take_over)
+    who = Claimant(command, run_id, window(call), time.sleep, call.out.warning, call.take_over)
     with held(account, groups, who) as leases:
         refuse_running(account, groups)
         with _told_of_an_interrupt(call.out, groups):
@@ -80,11 +78,11 @@ def _wait(
     from nodepkg.autoscale.awaiting import Waiting
     from nodepkg.autoscale.observe import web_of
 
-    asgs = {report["group"]: report["asg"] for report in made.reports if "asg" in report}
+    made_of = {report["group"]: (report["asg"], report["image"]) for report in made.reports if "asg" in report}
     with watching(call.out) as watcher:
         waiting = Waiting(account, leases, watcher, web=web_of(account), poll=call.poll, sleep=time.sleep)
         made.standings = waiting.standings
-        waiting.wait([awaited(group, asgs[group.name]) for group in groups])
+        waiting.wait([awaited(group, *made_of[group.name]) for group in groups])
 
 
 @contextmanager
