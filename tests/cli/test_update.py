@@ -50,7 +50,7 @@ def running(run: Run, world: World, tmp_path: Path) -> World:
         image(world, name, age=timedelta(days=1))
     assert run("autoscale:run", "--poll", "0.01").code == 0
     for name in FLEET:
-        world.image(f"{name} 2", name, tags={"nodepkg:digest": digest(name)})
+        world.image(f"{name} 2", name, age=timedelta(hours=1), tags={"nodepkg:digest": digest(name)})
     return world
 
 

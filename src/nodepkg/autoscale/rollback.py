@@ -8,7 +8,7 @@ from nodepkg.autoscale.observe import Observation
 from nodepkg.autoscale.prospect import Prospect
 from nodepkg.autoscale.steps import Change
 from nodepkg.autoscale.task import Task
-from nodepkg.autoscale.update import Begin, first_record, health_of, refuse, terms_of
+from nodepkg.autoscale.update import Begin, first_record, health_of, refuse, require_settled, terms_of
 from nodepkg.autoscale.view import Asg, Goal
 from nodepkg.autoscale.wanted import serving
 from nodepkg.clients.aws.account import Account
@@ -75,6 +75,7 @@ class Return:
                 hint="autoscale.keep_old says how many generations are kept; "
                 f"an older image: package autoscale:update {self.group.name} --image AMI",
             )
+        require_settled(self.group.name, old)
         refuse(old)
         record = first_record(self.run, old, frozenset(targets_in(kept.tags)), self.account.now())
         version = kept.tags.get(VERSION, "")

@@ -6,6 +6,7 @@ from typing import Any
 
 from nodepkg.autoscale.carry import cannot_carry
 from nodepkg.autoscale.claim import CreateNext, TakeKept, next_name
+from nodepkg.autoscale.generations import is_half_stopped
 from nodepkg.autoscale.journal import IMAGE, VERSION, Phase, Record
 from nodepkg.autoscale.observe import Observation
 from nodepkg.autoscale.run import Choice, chosen_images
@@ -120,6 +121,7 @@ class Wish:
     def claim(self, seen: Observation) -> Change | None:
         """What begins an update; None if nothing differs. Raises RefusedError if it cannot begin."""
         asg = serving(self.group.name, seen.asgs)
+        require_settled(self.group.name, asg)
         keys = {one.key for one in self.differences(asg)}
         if self.wanted is None or not (keys or self.force):
             return None
@@ -206,6 +208,15 @@ def refuse(asg: AutoScalingGroup) -> None:
     """Raises RefusedError for a group that cannot be replaced as it is."""
     if told := forbids(asg):
         raise RefusedError("\n".join(told))
+
+
+def require_settled(group: str, asg: AutoScalingGroup) -> None:
+    """Raises RefusedError for a group that was stopped, or started, by halves: its sizes are not its own."""
+    if is_half_stopped(asg):
+        raise RefusedError(
+            f"{group}: stopping, or starting, {asg.name} was not finished",
+            hint=f"to finish it: package autoscale:start {group}, or package autoscale:stop {group}",
+        )
 
 
 def first_record(run: str, old: AutoScalingGroup, targets: frozenset[str], now: float) -> Record:
