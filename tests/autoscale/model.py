@@ -30,7 +30,7 @@ from nodepkg.autoscale.writes import Writes
 REGION, OLD, NEW = "r", "bee-v001", "bee-v002"
 TARGET = "arn:t"
 REPLACES, SCHEDULED, ALARMS = "ReplaceUnhealthy", "ScheduledActions", "AlarmNotification"
-LONG = 3  # ticks after which nothing changes any more by itself
+LONG = 7  # ticks after which nothing changes any more by itself
 
 
 class Machine(NamedTuple):

@@ -224,6 +224,13 @@ def test_a_new_group_that_is_sick_in_hold_is_rolled_back_after_a_while() -> None
     assert "sick" in rolls_back(step(view(cut, sick, held), held=61))
 
 
+def test_a_new_group_whose_further_nodes_never_start_is_rolled_back() -> None:
+    cut, held = replace(OLD, targets=frozenset(), nodes=nodes("old", 2, state="")), phase(Phase.HOLD)
+    more = replace(NEW, desired=3, nodes=(*nodes("new", 2), *nodes("more", 1, state="", lifecycle="Pending")))
+    waits(step(view(cut, more, held), held=900), "retire")
+    assert "2 of 3 nodes ready" in rolls_back(step(view(cut, more, held), held=901))
+
+
 def test_old_gives_up_its_nodes_when_new_was_seen_whole_twice_and_alarms_point_to_it() -> None:
     bare, held = replace(OLD, targets=frozenset(), nodes=nodes("old", 2, state="")), phase(Phase.HOLD)
     waits(step(view(bare, record=held), held=WINDOW - 1), "retire")

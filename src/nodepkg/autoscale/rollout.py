@@ -241,9 +241,13 @@ def _cut(pair: Pair) -> Step | None:
 
 def _sick(pair: Pair) -> Step | None:
     """In hold N is not mended by new nodes: O, which still has all of its own, comes back."""
-    if pair.view.held("sick", pair.now) <= pair.view.terms.unhealthy_after:
-        return None
-    return pair.roll_back("hold", f"{pair.new.name} became sick: {lacks(pair.new, pair.record.targets)}")
+    view, lacking = pair.view, lacks(pair.new, pair.record.targets)
+    if view.held("sick", pair.now) > view.terms.unhealthy_after:
+        return pair.roll_back("hold", f"{pair.new.name} became sick: {lacking}")
+    # Its policies may ask for nodes that never start, while the others serve.
+    if view.held("new lacking", pair.now) > view.terms.ready_timeout:
+        return pair.roll_back("hold", f"{pair.new.name} did not become whole again: {lacking}")
+    return None
 
 
 def _hold(pair: Pair) -> Step | None:

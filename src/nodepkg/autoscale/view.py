@@ -167,6 +167,7 @@ def facts(view: View) -> dict[str, Hashable]:
     if new and record:
         told["old gone"] = True if old is None else None
         told["new whole"] = whole(new, record.targets & new.targets, answering=True)
+        told["new lacking"] = True if told["new whole"] is None else None
         if old:
             told["old whole"] = whole(old, record.old_targets, answering=False)
             ready = sum(node.ready and node.serves(record.targets) for node in new.nodes)
