@@ -156,7 +156,8 @@ def require_updated(scene: Scene, *, size: int | None = None) -> None:
     now, before = standing(scene), scene.before
     assert before
     assert now.asgs == {NEW: (1, 4, size or scene.size, frozenset(), scene.targets, "")}
-    assert now.versions == [(2, True)]
+    ((version, is_default),) = now.versions  # 3 where 2 was undone
+    assert is_default
     assert now.hung == {NEW: before.hung[OLD]}
     if now.alarm:
         assert now.alarm["Dimensions"] == [{"Name": "AutoScalingGroupName", "Value": NEW}]
@@ -165,6 +166,8 @@ def require_updated(scene: Scene, *, size: int | None = None) -> None:
     assert now.foreign == before.foreign
     require_no_claim(scene.rig)
     (new,) = AutoScaling(scene.rig.account, REGION).groups_named([NEW])
+    assert new.template
+    assert new.template.version == str(version)
     assert new.tags["nodepkg:phase"] == "serving"
     left = [key for key in new.tags if key.startswith(("nodepkg:old", "nodepkg:pin", "nodepkg:deadline"))]
     assert not left

@@ -223,7 +223,7 @@ class Enter(OfAsg):
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
         # Its moment as well, from which the waits of the phase are counted.
-        return asg is None or entered(self.phase, self.now, self.reason).items() <= asg.tags.items()
+        return asg is None or entered(self.phase, self.now).items() <= asg.tags.items()
 
 
 @dataclass(frozen=True)
