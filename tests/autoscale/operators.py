@@ -76,8 +76,8 @@ class Operator:
     take_over: bool = False
     poll: float = 15
 
-    def update(self) -> Result:
-        return self._carry_out(self._wish().task(WINDOW), "autoscale:update")
+    def update(self, *, force: bool = False) -> Result:
+        return self._carry_out(self._wish(force=force).task(WINDOW), "autoscale:update")
 
     def rollback(self) -> Result:
         """Raises RefusedError if there is nothing to undo, and nothing to go back to."""
@@ -89,9 +89,9 @@ class Operator:
     def _account(self) -> Account:
         return self.account or self.scene.rig.account
 
-    def _wish(self) -> Wish:
+    def _wish(self, *, force: bool) -> Wish:
         wanted = Wanted(self.scene.launch, self.scene.targets, Autoscale.model_validate(SETTINGS))
-        return Wish(self._account, group(autoscale=SETTINGS), self.run, wanted)
+        return Wish(self._account, group(autoscale=SETTINGS), self.run, wanted, force=force)
 
     def _carry_out(self, task: Task, command: str) -> Result:
         world = AwsWorld(self._account, command, WINDOW, no_web, self.take_over, sleep=self.scene.rig.clock.sleep)

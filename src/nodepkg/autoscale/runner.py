@@ -242,11 +242,11 @@ class Runner:
             self._stop(course, error)
 
     def _leave(self, course: Course, act: Act, error: NodepkgError) -> None:
-        """What only tidies up keeps no group from serving: a later command does it."""
+        """What only tidies up keeps no group from serving: a later one does it."""
         course.leave(act.change)
         course.wake = self._world.now()
-        again = f"the next command of {course.task.group} tries it again"
-        self._reports.once(course.task.group, f"left as it is: {act.change}: {error.message}; {again}")
+        told = f"left as it is: {act.change}: {error.message}; the next rollout tries it again"
+        self._reports.once(course.task.group, told)
 
     def _done(self, course: Course, done: Done) -> None:
         task = course.task
