@@ -5,6 +5,7 @@ NODEPKG_SWEEP=NUMBER draws so many, all draws 500; by itself a few.
 
 import os
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.errors import RefusedError
 from nodepkg.sandbox.calls import Call
 from tests.autoscale.ends import READS, mortal
-from tests.autoscale.operators import WINDOW, Operator, Scene, bury, require_no_claim, scene, standing
+from tests.autoscale.operators import WINDOW, Operator, Scene, bury, require_no_claim, require_updated, scene, standing
 from tests.autoscale.rollouts import GROUP, NEW, OLD
 from tests.autoscale.test_runner import Told
 from tests.faults import stale
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 SWEEP = os.environ.get("NODEPKG_SWEEP", "")
+HOW = ("lost", "throttled", "failed")
 SEEDS = 500 if SWEEP == "all" else int(SWEEP or 12)
 
 
@@ -44,17 +46,37 @@ class Badly:
     def _answer(self, call: Call, onward: Onward) -> Response:
         if self.off or call.action.startswith(READS) or self.draw.random() > self.often:
             return onward()
-        how = self.draw.choice(("lost", "throttled", "failed"))
+        how = self.draw.choice(HOW)
         self.done.append(f"{how} {call.action}")
-        if how == "lost":
-            onward()
-        if how == "throttled":
-            return call.error("RequestLimitExceeded", "slowly", 503) if call.service == "ec2" else _too_many(call)
-        return call.error("InternalError", "nobody knows", 500)
+        return badly(how, call, onward)
 
 
-def _too_many(call: Call) -> Response:
-    return call.error("ThrottlingException" if call.speaks_json else "Throttling", "Rate exceeded", 400)
+@dataclass
+class EachAtFirst:
+    """Layer: the first tries of each changing action, `most` of them, go `how`. Not those of the lease."""
+
+    how: str = ""
+    most: int = 0
+    tries: Counter[str] = field(default_factory=Counter)
+
+    def __call__(self, app: "WSGIApplication") -> "WSGIApplication":
+        return layer(self._answer)(app)
+
+    def _answer(self, call: Call, onward: Onward) -> Response:
+        if call.service == "ssm" or call.action.startswith(READS) or self.tries[call.action] >= self.most:
+            return onward()
+        self.tries[call.action] += 1
+        return badly(self.how, call, onward)
+
+
+def badly(how: str, call: Call, onward: Onward) -> Response:
+    if how == "lost":
+        onward()
+    if how == "throttled" and call.service == "ec2":
+        return call.error("RequestLimitExceeded", "slowly", 503)
+    if how == "throttled":
+        return call.error("ThrottlingException" if call.speaks_json else "Throttling", "Rate exceeded", 400)
+    return call.error("InternalError", "nobody knows", 500)
 
 
 @dataclass
@@ -93,6 +115,21 @@ def calmed(here: Scene, weather: Weather, bad: Badly) -> None:
         if Operator(here, f"last-{number}").update().result == "up to date":
             break
     here.rig.wait(60)
+
+
+# The SDK makes 10 tries of a call, and fewer when it has made many in vain.
+@pytest.mark.parametrize(("how", "most"), [("lost", 10), ("throttled", 10), ("failed", 7)])
+def test_no_reply_to_any_first_change_is_waited_for(how: str, most: int) -> None:
+    each = EachAtFirst(how)
+    with scene(each) as here:
+        each.most = most
+        result = Operator(here).update()
+        assert result.result == "updated", result
+        assert len(each.tries) > 10
+        each.most = 0
+        here.rig.wait(60)
+        require_updated(here)
+        assert here.low_water == 2
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

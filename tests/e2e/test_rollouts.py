@@ -26,7 +26,7 @@ from tests.projects import make_project
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-QUICK = dict.fromkeys(("pending", "checks", "healthy", "drain", "termination", "notice", "retry", "delete"), 0.1)
+SOON = 0.1  # seconds, of whatever takes time in AWS
 
 
 @dataclass
@@ -69,7 +69,18 @@ class Place:
 @contextmanager
 def place(folder: Path, ending: Ending) -> Iterator[Place]:
     """A group serves with two nodes, and has a newer image."""
-    with fleet(ending, clock=RealClock(), **QUICK) as rig:
+    with fleet(
+        ending,
+        clock=RealClock(),
+        pending=SOON,
+        checks=SOON,
+        healthy=SOON,
+        drain=SOON,
+        termination=SOON,
+        notice=SOON,
+        retry=SOON,
+        delete=SOON,
+    ) as rig:
         rig.world().target_group("web")
         autoscale = {"node_min": 2, "node_max": 4, "bake_time": 0, "timeout": 0, "target_groups": ["web"]}
         make_project(
