@@ -1,6 +1,7 @@
 """Measures the figures and prints them as a table: bench/README.md says what they mean.
 
-Usage: python bench/run.py [startup] [aws] [large] [peers] [ec2]
+Usage: python bench/run.py [startup] [aws] [large] [peers] [ec2] [rollouts]
+       python bench/run.py [overhead] [calls] [replacing]    parts of rollouts
 """
 
 import os
@@ -14,12 +15,14 @@ import aws
 import ec2
 import large
 import peers
+import rollouts
 import startup
 from measure import HEAD, Figure
 from workplace import Workplace, prepare, prepare_peers
 
 GROUPS = 10_000
 WITH_PLAYBOOK = 1_000
+RATIOS = ("startup", "aws", "large", "peers", "ec2")
 
 
 def figures(place: Workplace, commands: int, wanted: list[str]) -> Iterator[Figure]:
@@ -38,15 +41,21 @@ def figures(place: Workplace, commands: int, wanted: list[str]) -> Iterator[Figu
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or ["startup", "aws", "large", "peers", "ec2"]
+    wanted = sys.argv[1:] or [*RATIOS, "rollouts"]
+    parts = rollouts.PARTS if "rollouts" in wanted else [part for part in rollouts.PARTS if part in wanted]
     for name in [name for name in os.environ if name.startswith(("AWS_", "NODEPKG_", "PYTHON"))]:
         del os.environ[name]
     os.environ |= {"AWS_EC2_METADATA_DISABLED": "true", "COLUMNS": "100"}
     with tempfile.TemporaryDirectory(prefix="nodepkg-bench-") as folder:
         place, commands = prepare(Path(folder).resolve())
-        print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}\n\n{HEAD}", flush=True)
+        print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}", flush=True)
+        if set(RATIOS) & set(wanted):
+            print(f"\n{HEAD}", flush=True)
         for figure in figures(place, commands, wanted):
             print(figure.row(), flush=True)
+        if parts:
+            for line in rollouts.tables(place, parts):
+                print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from nodepkg.clients.aws.ssm import Parameter, Parameters
 from nodepkg.clients.processes import Process, is_gone, this_process, user_and_host
 from nodepkg.errors import RefusedError, UsageError
 
-BEAT_SECONDS = 15.0
+BEAT_SECONDS = 30.0  # Systems Manager takes few writes a second, of all groups together
 FRESH_SECONDS = 60.0
 STALE_SECONDS = 20 * 60.0
 CONSISTENCY_VARIABLE = "NODEPKG_CONSISTENCY_SECONDS"
@@ -115,13 +115,13 @@ class Lease:
             yield
 
     def beat(self, state: str | None = None) -> None:
-        """Says that we live, at most every 15 s, or at once if the state is another than the last time.
+        """Says that we live, and in which state, at most every 30 s.
 
         Raises LostLeaseError and writes nothing if the claim is no longer the newest.
         """
         with self._writing:
             state = self._holder.state if state is None else state[: _LONGEST["state"]]
-            if not self._released and state == self._holder.state and self._age() < BEAT_SECONDS:
+            if not self._released and self._age() < BEAT_SECONDS:
                 return
             self._require_newest()
             self._write(state=state)

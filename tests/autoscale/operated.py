@@ -1,11 +1,16 @@
 """A group on the rig that autoscale:run might have started, and processes that operate on it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
-from nodepkg.autoscale.operations import Operation, Site
-from nodepkg.autoscale.outlook import by_group, look
+from nodepkg.autoscale.observe import web_of
+from nodepkg.autoscale.operations import OfGroup, Site
+from nodepkg.autoscale.outlook import by_group
 from nodepkg.autoscale.stop import Running
+from nodepkg.autoscale.task import Lease, Standing, Task
+from nodepkg.autoscale.world import AwsWorld
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
 from nodepkg.plan import Report
 from tests.fleets import REGION, Rig
@@ -40,34 +45,73 @@ def running(rig: Rig) -> Running:
     return {(REGION, name): asgs for name, asgs in by_group(AutoScaling(rig.account, REGION).groups()).items()}
 
 
-def site(rig: Rig, told: list[str] | None = None, *, take_over: bool = False) -> Site:
+@dataclass
+class Told:
+    """What a watcher hears; `then` is done when the first group is claimed."""
+
+    lines: list[str]
+    then: Callable[[], object] = lambda: None
+
+    def began(self, group: str) -> None:
+        self.lines.append(f"{group}: began")
+        self.then()
+
+    def stands(self, standing: Standing) -> None:
+        self.lines.append(f"{standing.group}: {standing.state}: {standing.why}")
+
+    def did(self, group: str, change: str) -> None:
+        self.lines.append(f"{group}: {change}")
+
+    def ended(self, group: str, result: str, told: str) -> None:
+        self.lines.append(f"{group}: {result}: {told}")
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+    warning = note
+
+    def tick(self, waiting: int) -> None:
+        pass
+
+
+class Killable(AwsWorld):
+    """That of a process that releases nothing when it is killed."""
+
+    def claim(self, task: Task) -> Lease:
+        return Unreleased(super().claim(task))
+
+
+@dataclass
+class Unreleased:
+    lease: Lease
+
+    def fenced(self) -> AbstractContextManager[None]:
+        return self.lease.fenced()
+
+    def beat(self, state: str | None = None) -> None:
+        self.lease.beat(state)
+
+    def release(self) -> None:
+        pass
+
+
+def site(rig: Rig, told: Told, world: type[AwsWorld] = AwsWorld, *, take_over: bool = False) -> Site:
     """What a process works with; it waits on the rig's clock."""
-    lines = [] if told is None else told
-    return Site(
-        rig.account,
-        look,
-        command="a command of a test",
-        run_id="run",
-        window=WINDOW,
-        poll=POLL,
-        sleep=rig.clock.sleep,
-        tell=lambda group, text: lines.append(f"{group}: {text}"),
-        take_over=take_over,
-    )
+    made = world(rig.account, "a command of a test", WINDOW, web_of(rig.account), take_over, rig.clock.sleep)
+    return Site(made, lambda: nullcontext(told), "run", POLL)
 
 
-def carry_out(rig: Rig, operations: Sequence[Operation], told: list[str] | None = None) -> list[Report]:
-    here = site(rig, told)
-    with here.holding():
-        for operation in operations:
-            here.begin(operation)
-        here.pursue()
+def carry_out(rig: Rig, operations: Sequence[OfGroup], told: list[str] | None = None) -> list[Report]:
+    here = site(rig, Told([] if told is None else told))
+    for operation in operations:
+        operation.run(here)
+    here.pursue()
     return here.reports
 
 
-def carry_out_and_die(rig: Rig, operations: Sequence[Operation], *, take_over: bool = False) -> None:
+def carry_out_and_die(rig: Rig, operations: Sequence[OfGroup], *, take_over: bool = False) -> None:
     """As `carry_out`, but that nothing is released by a process that is killed."""
-    here = site(rig, take_over=take_over)
+    here = site(rig, Told([]), Killable, take_over=take_over)
     for operation in operations:
-        here.begin(operation)
+        operation.run(here)
     here.pursue()

@@ -335,7 +335,7 @@ class Process:
             raise error
         return {}
 
-    def troubles(self, task: Task, asg: str) -> Sequence[str]:
+    def troubles(self, task: Task, asg: str, since: float) -> Sequence[str]:
         return self.unable
 
     def schedules(self, task: Task, asg: str) -> Mapping[str, float]:

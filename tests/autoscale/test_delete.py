@@ -5,10 +5,11 @@ import pytest
 from nodepkg.autoscale.delete import DeleteGroup, doomed
 from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.clients.aws.templates import LaunchTemplates
-from nodepkg.errors import RefusedError
+from nodepkg.errors import AwsError, RefusedError
+from nodepkg.lease import holders
 from tests.autoscale.operated import ASG, GROUP, WINDOW, begun, carry_out, carry_out_and_die
 from tests.autoscale.test_stop import READS
-from tests.faults import lose_replies
+from tests.faults import lose_replies, refuse
 from tests.fleets import REGION, STOCK_IMAGE, Killed, Rig, fleet
 
 KEPT = {"nodepkg:kept-min": "1", "nodepkg:kept-max": "4", "nodepkg:kept-desired": "2"}
@@ -134,6 +135,16 @@ def test_lost_replies_leave_nothing_behind() -> None:
         with_everything(rig)
         carry_out(rig, deleting(rig))
         assert left(rig) == ([], None)
+
+
+def test_what_aws_refuses_ends_it_and_is_no_rollout_to_go_on_with() -> None:
+    with fleet(refuse("SuspendProcesses", "ValidationError")) as rig:
+        begun(rig)
+        with pytest.raises(AwsError, match="bee: stopped in delete") as error:
+            carry_out(rig, deleting(rig))
+        assert "autoscale:update" not in error.value.hint
+        assert holders(rig.account, REGION, [GROUP]) == {}
+        assert rig.world().serving(GROUP) == 2
 
 
 def test_killed_at_any_point_it_goes_on_when_it_is_run_again() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from nodepkg.autoscale.journal import Phase, Record, Sizes, kept_sizes
 from nodepkg.autoscale.listing import Generation, Standing, document, state, step_of
-from nodepkg.autoscale.outlook import Wanted, listed_nodes, observed, standings, view_of
+from nodepkg.autoscale.observe import observed
+from nodepkg.autoscale.outlook import Wanted, listed_nodes, standings, view_of
 from nodepkg.autoscale.rollout import Act, Refuse, Wait
 from nodepkg.autoscale.view import Goal, Terms
 from nodepkg.clients.aws.autoscaling import AutoScalingGroup, Member

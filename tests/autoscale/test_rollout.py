@@ -210,7 +210,8 @@ def test_hold_suspends_copies_drains_and_waits_in_this_order() -> None:
     assert change(told) == SuspendProcesses("r", "bee-v001", frozenset({"ReplaceUnhealthy"}))
     cut = replace(cut, suspended=ALL)
     assert change(step(view(cut, record=held, carry=(CLAIM,)))) is CLAIM
-    waits(step(view(cut, record=held)), "hold")
+    assert waits(step(view(cut, record=held)), "hold").until is None
+    assert waits(step(view(cut, record=replace(held, since=NOW - 119))), "hold").until == NOW + 1
     drained = replace(cut, nodes=nodes("old", 2, state=""))
     recent = replace(held, since=NOW - 119)
     assert waits(step(view(drained, record=recent)), "hold").until == NOW + 1

@@ -9,7 +9,7 @@ import pytest
 from nodepkg.autoscale.claim import TakeKept
 from nodepkg.autoscale.journal import Phase, Record
 from nodepkg.autoscale.observe import Observation
-from nodepkg.autoscale.rollout import Done
+from nodepkg.autoscale.rollout import Done, Wait
 from nodepkg.autoscale.steps import Change
 from nodepkg.autoscale.view import Goal
 from nodepkg.clients.aws.autoscaling import AutoScaling
@@ -67,6 +67,18 @@ def test_what_hangs_on_a_group_hangs_on_the_next_one_before_the_old_one_goes() -
         retired = drive.steps.index(f"retire: set {OLD} to 0 to 0 nodes, 0 desired")
         assert len(copied) == 5
         assert all(drive.steps.index(step) < retired for step in copied)
+
+
+def test_what_hangs_on_an_old_group_is_read_no_more_once_it_is_given_up() -> None:
+    with quick() as rig:
+        drive = Drive(rig, begun(rig, 2))
+        next(step for _, step in drive.ticks() if isinstance(step, Wait) and step.state == "hold")
+        drive.observe()
+        assert "DescribePolicies" in rig.account.sent
+        AutoScaling(rig.account, REGION).update_sizes(OLD, min=0, max=0, desired=0)
+        rig.account.sent.clear()
+        drive.observe()
+        assert "DescribePolicies" not in rig.account.sent
 
 
 # After how many changes the update is left: those of a group with target groups and all that can hang on it.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from nodepkg.autoscale.course import LOOKS_A_POLL
 from nodepkg.autoscale.observe import Observation, Subject
 from nodepkg.autoscale.runner import Runner
 from nodepkg.autoscale.steps import (
@@ -96,10 +97,21 @@ def test_a_rollout_loses_less_than_two_poll_intervals() -> None:
     sky.serve("bee")
     result = run(Process(sky), update(), poll=5)["bee"]
     aws = sky.pending + sky.health + sky.termination + sky.deletion
-    windows = 2 + 1 + 1 + 1 + 1  # settle and no N; sizes of O; O at rest; N carries, counted from its grow; O gone
+    windows = 2 + 1 + 1 + 1  # settle and no N; sizes of O; O at rest; O gone. That N carries was seen while it baked
     waits = TERMS.bake_time + TERMS.timeout + windows * TERMS.window
     assert result.seconds
     assert result.seconds - aws - waits < 10
+
+
+def test_where_time_alone_is_waited_for_it_looks_once_a_poll_interval() -> None:
+    sky = Sky(call=0.0)
+    sky.serve("bee")
+    process = Process(sky)
+    run(process, update(), poll=5)
+    aws = sky.pending + sky.health + sky.termination + sky.deletion
+    waits = TERMS.bake_time + TERMS.timeout + 5 * TERMS.window
+    # One after each change, and at each end of what is waited for.
+    assert len(process.looks) <= waits / 5 + aws / (5 / LOOKS_A_POLL) + len(process.changes) + 12
 
 
 def test_nothing_to_do_changes_nothing() -> None:

@@ -1,5 +1,8 @@
 """autoscale:stop and autoscale:start on the rig."""
 
+import os
+import signal
+
 import pytest
 
 from nodepkg.autoscale.stop import StartGroup, StopGroup, plan_start, plan_stop
@@ -11,6 +14,7 @@ from tests.autoscale.operated import (
     GROUP,
     KEY,
     WINDOW,
+    Told,
     asg,
     begun,
     carry_out,
@@ -185,16 +189,18 @@ def test_lost_replies_change_nothing() -> None:
 def test_a_paused_owner_changes_nothing_after_a_take_over() -> None:
     with fleet() as rig:
         begun(rig)
-        paused = site(rig)
-        for operation in stopping(rig):
-            paused.begin(operation)
-        rig.wait(30 * 60)
-        other = claim(rig.account, *KEY, command="autoscale:update bee", run="other", take_over=True, window=WINDOW)
         before = asg(rig)
+
+        def succeeded() -> None:
+            rig.wait(30 * 60)
+            claim(rig.account, *KEY, command="autoscale:update bee", run="other", take_over=True, window=WINDOW)
+
+        paused = site(rig, Told([], succeeded))
+        for operation in stopping(rig):
+            operation.run(paused)
         with pytest.raises(RefusedError, match=r"lease .* is lost"):
             paused.pursue()
         assert (asg(rig), paused.reports) == (before, [])
-        other.release()
 
 
 def test_who_comes_second_is_refused_before_anything_is_changed() -> None:
@@ -203,11 +209,37 @@ def test_who_comes_second_is_refused_before_anything_is_changed() -> None:
         begun(rig, name="wasp-v001", tag="wasp", image=rig.world().image("wasp"))
         both = plan_stop(running(rig), [KEY, (KEY[0], "wasp")], window=WINDOW, wait=True).actions
         lease = claim(rig.account, KEY[0], "wasp", command="autoscale:update wasp", run="other", window=WINDOW)
+        told: list[str] = []
         with pytest.raises(RefusedError, match="wasp is held by"):
-            carry_out(rig, both)
+            carry_out(rig, both, told)
+        assert "bee: skipped: nothing was done, since wasp failed" in told
         assert (sizes(rig), sizes(rig, "wasp-v001")) == ((1, 4, 2), (1, 4, 2))
         assert list(holders(rig.account, KEY[0], [GROUP, "wasp"])) == ["wasp"]
         lease.release()
+
+
+def test_ctrl_c_gives_the_groups_back() -> None:
+    with fleet() as rig:
+        begun(rig)
+        here = site(rig, Told([], lambda: os.kill(os.getpid(), signal.SIGINT)))
+        for operation in stopping(rig):
+            operation.run(here)
+        with pytest.raises(KeyboardInterrupt):
+            here.pursue()
+        assert (sizes(rig), holders(rig.account, KEY[0], [GROUP])) == ((1, 4, 2), {})
+
+
+def test_a_reason_from_before_the_stop_is_not_told_of_the_start() -> None:
+    with fleet() as rig:
+        rig.world().short("us-east-1a", "us-east-1b")
+        begun(rig)
+        rig.world().short()
+        rig.wait(600)
+        carry_out(rig, stopping(rig))
+        told: list[str] = []
+        carry_out(rig, starting(rig), told)
+        assert rig.world().serving(GROUP) == 2
+        assert not [line for line in told if "capacity" in line]
 
 
 def test_what_is_seen_late_is_not_done_twice() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from nodepkg.autoscale.generations import is_stopped
 from nodepkg.autoscale.wanted import (
     Difference,
     Wanted,
@@ -12,7 +13,6 @@ from nodepkg.autoscale.wanted import (
     forbids_too,
     in_place,
     in_template,
-    is_stopped,
     next_targets,
     replacing,
     serving,

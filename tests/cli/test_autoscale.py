@@ -311,6 +311,7 @@ def test_ctrl_c_gives_the_group_back_and_says_how_to_go_on(
     monkeypatch.setenv("NODEPKG_CONSISTENCY_SECONDS", "60")
     stop = on_a_terminal("autoscale:stop", "bee", "--yes")
     stop.expect_exact("wait until no node is left")
+    stop.expect_exact("1 under way")
     assert list(holders(account, REGION, ["bee"])) == ["bee"]
     stop.sendintr()
     stop.expect_exact("interrupted; to go on: package autoscale:stop bee")

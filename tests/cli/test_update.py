@@ -120,7 +120,7 @@ def test_a_group_that_does_not_run_is_refused_and_the_others_go_on(
     run: Run, world: World, account: Account, tmp_path: Path
 ) -> None:
     make_project(tmp_path, entries())
-    image(world, "bee")
+    image(world, "bee", age=timedelta(days=1))
     assert run("autoscale:run", "bee", "--poll", "0.01").code == 0
     world.image("bee 2", "bee", tags={"nodepkg:digest": digest("bee")})
     image(world, "wasp")

@@ -10,6 +10,7 @@ from nodepkg.autoscale.steps import Change
 from nodepkg.autoscale.task import Lease, Standing, Task
 from nodepkg.autoscale.view import EMPTY, Goal, Seen, View, remember
 from nodepkg.autoscale.writes import Writes
+from nodepkg.plan import Report
 
 # While AWS is at work on what the next step needs it is looked at so often in a poll interval: a rollout waits for some
 # five such moments, and may lose two intervals by them.
@@ -43,6 +44,8 @@ class Course:
         self._aim = ""
         self._doubted = ("", "")
         self._left = frozenset[tuple[str, str]]()
+        self._first_look: float | None = None
+        self.trouble = ""
 
     @property
     def asg(self) -> str:
@@ -87,7 +90,7 @@ class Course:
         self._writes = self._writes.after(began - window)
         if not self._writes.show_in(view):
             return None
-        if refusal := self._recognise(view):
+        if not self.task.operation and (refusal := self._recognise(view)):
             return refusal
         self._seen = remember(self._seen, view, ended)
         due = tuple(change for change in view.housekeeping if change.changes not in self._left)
@@ -95,9 +98,18 @@ class Course:
         self.view, self.observation = view, observation
         if observation.error and view.new is None and view.steady("no new", began):
             raise observation.error
-        step = decide(view, began, region=self.task.region)
+        if self._first_look is None:
+            self._first_look = began
+        operation, region = self.task.operation, self.task.region
+        step = operation.next(view, began) if operation else decide(view, began, region=region)
         self.standing = _standing(self.task.group, view, step)
         return step
+
+    @property
+    def deadline(self) -> float:
+        """Until when an operation may wait."""
+        timeout = self.task.operation.timeout if self.task.operation else None
+        return float("inf") if timeout is None or self._first_look is None else self._first_look + timeout
 
     def _recognise(self, view: View) -> Refuse | None:
         """Takes note of whose rollout it is, and whether it is undone."""
@@ -120,13 +132,15 @@ class Course:
 
     def after_wait(self, wait: Wait, began: float, ended: float, poll: float, origin: float) -> float:
         """When to look again: at a tick that others share, or when the wait may be over by itself."""
-        watched_only = wait.until is not None and wait.state in ("bake", "hold")
-        tick = poll if watched_only else poll / LOOKS_A_POLL
+        watched_only = wait.until is not None and wait.state not in ("grow", "attach", "rollback")
+        tick = poll if watched_only or self.task.operation else poll / LOOKS_A_POLL
         moments = [origin + ((ended - origin) // tick + 1) * tick]
         # What has to be seen twice is seen since the end of an observation, and judged at the beginning of another.
         window = self.task.terms.window
         young = [since for value, since in self._seen.values() if value is not None and began - since < window]
         moments += [max(since + window, ended) for since in young]
+        if self.deadline > ended:
+            moments.append(self.deadline)
         if wait.until is not None:
             moments.append(wait.until + (ended - began))
         return min(moment for moment in moments if moment >= ended) + _A_MOMENT
@@ -134,8 +148,10 @@ class Course:
     def after_old_view(self, now: float, poll: float) -> float:
         return now + min(poll, self.task.terms.window / PARTS_OF_WINDOW)
 
-    def acted(self, act: Act, now: float) -> None:
+    def acted(self, act: Act, report: Report, now: float) -> None:
         """A change was made: the next look has to show it, and may come at once."""
+        if self.task.operation:
+            self.task.operation.did(act.change, report)
         self._writes = self._writes.and_also(act.change, now)
         self.steps += 1
         self.unclear, self.not_yet_since = 0, None
@@ -162,8 +178,8 @@ def _standing(group: str, view: View, step: Step) -> Standing:
     state, why = ("done", "") if not isinstance(step, Act | Wait) else (step.state, "")
     why = step.why if isinstance(step, Wait) else str(step.change) if isinstance(step, Act) else why
     record, new = view.record, view.new
-    targets = record.targets & new.targets if record and new else frozenset[str]()
     shown = new or view.old
+    targets = record.targets & new.targets if record and new else shown.targets if shown else frozenset[str]()
     return Standing(
         group,
         state,

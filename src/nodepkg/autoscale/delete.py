@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from nodepkg.autoscale.generations import Role, obstacle, role
 from nodepkg.autoscale.journal import targets_in
@@ -33,6 +34,7 @@ class DeleteGroup:
     template: bool
     window: float
     timeout: None = None
+    result: ClassVar[str] = "deleted"
     health: Health = Health()  # noqa: RUF009 - frozen
     done: list[Report] = field(default_factory=list, compare=False)
     served: set[str] = field(default_factory=set, compare=False)
@@ -42,8 +44,7 @@ class DeleteGroup:
         return f"delete {', '.join(things)} in {self.region}"
 
     def run(self, site: Site, /) -> Report:
-        site.begin(self)
-        return {"claimed": self.group}
+        return site.begin(self)
 
     def watched(self, asgs: Sequence[AutoScalingGroup]) -> Collection[str]:
         """Those in which its nodes may still drain: what AWS shows no more is remembered, here and in the tags."""

@@ -4,11 +4,9 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
-from nodepkg.autoscale.journal import ROLLING, Phase, Record, kept_in, read
+from nodepkg.autoscale.journal import PHASE, ROLLING, Phase, Record, kept_in, read
 from nodepkg.clients.aws.tags import Tags
 from nodepkg.launch import MANAGED
-
-PHASE = "nodepkg:phase"
 
 
 class Listed(Protocol):

@@ -129,11 +129,24 @@ def _lacks(member: Member, checks: Mapping[str, str], answer: str) -> str:
     return unready(lifecycle=member.lifecycle, health=member.health, checks=checks.get(member.id, ""), answer=answer)
 
 
+class Sight(Protocol):
+    """How a group is looked at of which no other generation is wanted."""
+
+    def watched(self, asgs: Sequence[AutoScalingGroup], /) -> Collection[str] | None:
+        """None if the nodes of these need no closer look, else the target groups (ARNs) that they may have left."""
+        ...
+
+    def view(self, asgs: Sequence[Asg], /) -> View:
+        """What the decision is made on; `asgs` are all that carry the group's tag."""
+        ...
+
+
 @dataclass(frozen=True)
 class Subject:
     """Of which group an observation is wanted, and by whom: see View for `goal`, `terms` and `aim`.
 
     `claim` is given the observation of a group without a new one, and says what begins what is wanted; None: nothing.
+    With a `sight` no rollout is looked for (outlook.look).
     """
 
     group: str
@@ -143,6 +156,7 @@ class Subject:
     health: Health = Health()  # noqa: RUF009 - frozen
     aim: str = ""
     claim: "Callable[[Observation], Change | None]" = lambda _: None
+    sight: Sight | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +188,10 @@ class Cast:
 
     @property
     def holds(self) -> bool:
-        return self.pair is not None and self.record is not None and self.record.phase is Phase.HOLD
+        """Whether the old group still has what may have to be carried over: at size 0 it is given up."""
+        if self.pair is None or self.record is None or self.record.phase is not Phase.HOLD:
+            return False
+        return not self.pair[0].status and (self.pair[0].min, self.pair[0].max, self.pair[0].desired) != (0, 0, 0)
 
     @property
     def undoes(self) -> bool:
@@ -276,8 +293,8 @@ class _Region:
 
     def _observation(self, one: Cast, nodes: Mapping[str, tuple[Node, ...]]) -> Observation:
         subject = one.subject
-        old, new = (_asg(asg, nodes) if asg else None for asg in (one.old, one.new))
-        kept = tuple(_asg(asg, nodes) for asg in one.kept)
+        old, new = (observed(asg, nodes.get(asg.name, ())) if asg else None for asg in (one.old, one.new))
+        kept = tuple(observed(asg, nodes.get(asg.name, ())) for asg in one.kept)
         view = View(subject.goal, subject.terms, old, new, kept, aim=subject.aim)
         if one.pair:
             return Observation(self._with_extras(view, one), one.asgs)
@@ -359,15 +376,16 @@ class _Versions:
         return template_changes(self.region, running, template, versions, self.users)
 
 
-def _asg(raw: AutoScalingGroup, nodes: Mapping[str, tuple[Node, ...]]) -> Asg:
+def observed(asg: AutoScalingGroup, nodes: Sequence[Node]) -> Asg:
+    """The ASG with what is known of its nodes."""
     return Asg(
-        name=raw.name,
-        min=raw.min,
-        max=raw.max,
-        desired=raw.desired,
-        tags=raw.tags,
-        suspended=raw.suspended,
-        targets=frozenset(raw.target_groups),
-        nodes=nodes.get(raw.name, ()),
-        deleting=bool(raw.status),
+        name=asg.name,
+        min=asg.min,
+        max=asg.max,
+        desired=asg.desired,
+        tags=asg.tags,
+        suspended=asg.suspended,
+        targets=frozenset(asg.target_groups),
+        nodes=tuple(nodes),
+        deleting=bool(asg.status),
     )

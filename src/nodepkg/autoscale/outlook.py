@@ -1,14 +1,13 @@
-"""Gathers what autoscale:status tells, and what the operations on a group decide on: few calls for many groups."""
+"""Gathers what autoscale:status tells, and what operations on a group decide on: few calls for many groups."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nodepkg.autoscale.generations import rollout, serving
 from nodepkg.autoscale.listing import Generation, Standing
-from nodepkg.autoscale.observe import readiness, web_of
-from nodepkg.autoscale.operations import Key, Operation
+from nodepkg.autoscale.observe import Observation, Subject, Web, observed, readiness, web_of
 from nodepkg.autoscale.terms import terms_of
-from nodepkg.autoscale.view import Asg, Goal, Node, Terms, View
+from nodepkg.autoscale.view import Goal, Node, Terms, View
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
 from nodepkg.clients.aws.images import Image, Images
@@ -47,17 +46,19 @@ class Seen:
     holders: Mapping[str, Holder]
 
 
-def look(account: Account, operations: Sequence[Operation]) -> dict[Key, Sequence[Asg]]:
-    """All Auto Scaling groups of the groups of these operations: one listing for each region."""
-    found = dict[Key, Sequence[Asg]]()
-    for region in sorted({one.region for one in operations}):
-        here = [one for one in operations if one.region == region]
-        asgs = by_group(AutoScaling(account, region).groups_tagged("group", [one.group for one in here]))
-        close = {one.group: one.watched(asgs.get(one.group, ())) for one in here}
-        health = {asg.name: one.health for one in here for asg in asgs.get(one.group, ())}
-        nodes = _nodes(account, region, [asg for ones in asgs.values() for asg in ones], close, health)
-        for one in here:
-            found[region, one.group] = [observed(asg, nodes[asg.name]) for asg in asgs.get(one.group, ())]
+def look(account: Account, subjects: Sequence[Subject], *, web: Web) -> dict[str, Observation]:
+    """The groups of these subjects as their sights have it, by group: one listing for each region."""
+    found = dict[str, Observation]()
+    for region in sorted({one.region for one in subjects}):
+        sights = {one.group: (one, one.sight) for one in subjects if one.region == region and one.sight}
+        asgs = by_group(AutoScaling(account, region).groups_tagged("group", list(sights)))
+        close = {name: sight.watched(asgs.get(name, ())) for name, (_, sight) in sights.items()}
+        health = {asg.name: one.health for name, (one, _) in sights.items() for asg in asgs.get(name, ())}
+        listed = [asg for ones in asgs.values() for asg in ones]
+        nodes = _nodes(account, region, listed, close, health, web=web)
+        for name, (_, sight) in sights.items():
+            seen = [observed(asg, nodes[asg.name]) for asg in asgs.get(name, ())]
+            found[name] = Observation(sight.view(seen), tuple(asgs.get(name, ())))
     return found
 
 
@@ -67,11 +68,13 @@ def _nodes(
     asgs: Sequence[AutoScalingGroup],
     close: Mapping[str, Collection[str] | None],
     health: Mapping[str, Health],
+    *,
+    web: Web,
 ) -> Mapping[str, Sequence[Node]]:
     """The nodes of each ASG; in target groups, and whether they are ready, only where `close` has the group."""
     looked_at = [asg for asg in asgs if close[asg.tags["group"]] is not None]
     also = {asg.name: close[asg.tags["group"]] or () for asg in looked_at}
-    seen = readiness(account, region, looked_at, health=health, web=web_of(account), also=also) if looked_at else {}
+    seen = readiness(account, region, looked_at, health=health, web=web, also=also) if looked_at else {}
     return {asg.name: seen.get(asg.name) or listed_nodes(asg) for asg in asgs}
 
 
@@ -174,21 +177,6 @@ def by_group(asgs: Iterable[AutoScalingGroup]) -> dict[str, list[AutoScalingGrou
         if "group" in asg.tags:
             found.setdefault(asg.tags["group"], []).append(asg)
     return found
-
-
-def observed(asg: AutoScalingGroup, nodes: Sequence[Node]) -> Asg:
-    """The ASG with what is known of its nodes."""
-    return Asg(
-        name=asg.name,
-        min=asg.min,
-        max=asg.max,
-        desired=asg.desired,
-        tags=asg.tags,
-        suspended=asg.suspended,
-        targets=frozenset(asg.target_groups),
-        nodes=tuple(nodes),
-        deleting=bool(asg.status),
-    )
 
 
 def listed_nodes(asg: AutoScalingGroup) -> list[Node]:

@@ -9,6 +9,7 @@ from nodepkg.autoscale.task import Watcher, World
 from nodepkg.errors import NodepkgError
 
 TROUBLE_SECONDS = 15.0
+_NEED_NODES = frozenset({"grow", "attach", "match", "start"})
 _SCHEDULED = "ScheduledActions"
 
 
@@ -28,14 +29,16 @@ class Reports:
 
     def waits(self, course: Course, wait: Wait, now: float) -> None:
         """While nodes are missing AWS is asked now and then why."""
-        new = course.view and course.view.new
-        if not new or wait.state not in ("grow", "attach", "match") or now - course.asked_troubles < TROUBLE_SECONDS:
+        asg = course.view and (course.view.new or course.view.old)
+        if not asg or wait.state not in _NEED_NODES or now - course.asked_troubles < TROUBLE_SECONDS:
             return
-        if sum(node.lifecycle == "InService" for node in new.nodes) >= new.desired:
+        if sum(node.lifecycle == "InService" for node in asg.nodes) >= asg.desired:
             return
         course.asked_troubles = now
         with suppress(NodepkgError):
-            for why in self._world.troubles(course.task, new.name):
+            since = course.since if course.task.operation else 0.0
+            for why in self._world.troubles(course.task, asg.name, since):
+                course.trouble = why
                 self.once(course.task.group, why)
 
     def acts(self, course: Course, act: Act) -> None:

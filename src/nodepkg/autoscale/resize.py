@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from nodepkg.autoscale.generations import Role, is_half_stopped, is_stopped, obstacle, role, serving
 from nodepkg.autoscale.journal import Sizes
@@ -55,6 +56,7 @@ class ResizeGroup:
     window: float
     may_shrink: bool = False
     timeout: None = None
+    result: ClassVar[str] = "resized"
     health: Health = Health()  # noqa: RUF009 - frozen
     _done: list[Change] = field(default_factory=list, compare=False)
 
@@ -71,8 +73,7 @@ class ResizeGroup:
         return self.after.desired < self.before.desired
 
     def run(self, site: Site, /) -> Report:
-        site.begin(self)
-        return {"claimed": self.group}
+        return site.begin(self)
 
     def watched(self, asgs: Sequence[AutoScalingGroup]) -> None:  # noqa: ARG002 - of an Operation
         return None

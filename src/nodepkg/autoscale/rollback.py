@@ -8,7 +8,8 @@ from nodepkg.autoscale.observe import Observation
 from nodepkg.autoscale.prospect import Prospect
 from nodepkg.autoscale.steps import Change
 from nodepkg.autoscale.task import Task
-from nodepkg.autoscale.update import Begin, first_record, health_of, refuse, require_settled, terms_of
+from nodepkg.autoscale.terms import health_of, terms_of
+from nodepkg.autoscale.update import Begin, first_record, refuse, require_settled
 from nodepkg.autoscale.view import Asg, Goal
 from nodepkg.autoscale.wanted import serving
 from nodepkg.clients.aws.account import Account

@@ -257,9 +257,9 @@ def _hold(pair: Pair) -> Step | None:
         return step
     if pair.view.carry:
         return Act("hold", pair.view.carry[0])
-    if draining := pair.old.registered:
-        return Wait("hold", f"{draining} nodes of {pair.old.name} drain")
     over = pair.record.since + pair.view.terms.timeout
+    if draining := pair.old.registered:
+        return Wait("hold", f"{draining} nodes of {pair.old.name} drain", over if pair.now < over else None)
     return Wait("hold", "every other node has a chance to update", over) if pair.now < over else None
 
 

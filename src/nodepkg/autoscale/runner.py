@@ -47,6 +47,8 @@ class Runner:
         """Returns when nothing runs any more. Leases are released, however it ends, but by Ctrl-C twice."""
         with self._interrupts.counted():
             try:
+                if self._order.together:
+                    self._claim_all()
                 while self._step():
                     self._pause()
             except KeyboardInterrupt:  # in the middle of a change: the second wish
@@ -58,6 +60,12 @@ class Runner:
         for name, task in self._tasks.items():
             if name not in self.results:
                 self._keep(Result(name, task.region, "skipped", why="interrupted before it began"))
+
+    def _claim_all(self) -> None:
+        self._start_some()
+        for failed in sorted(self._progress.failed):
+            for course in list(self._running.values()):
+                self._end(course, "skipped", why=f"nothing was done, since {failed} failed")
 
     def _step(self) -> bool:
         """One round; whether there is another one."""
@@ -85,9 +93,11 @@ class Runner:
 
     def _start_some(self) -> None:
         needs: dict[str, list[str]] = {name: [] for name in self._tasks}
-        fail_fast = self._order.fail_fast
-        for name in next_up(needs, self._progress, at_once=self._order.at_once, fail_fast=fail_fast):
-            if self.interrupted:
+        together = self._order.together
+        fail_fast = self._order.fail_fast or together
+        at_once = len(needs) if together else self._order.at_once
+        for name in next_up(needs, self._progress, at_once=at_once, fail_fast=fail_fast):
+            if self.interrupted or (together and self._progress.failed):
                 return
             self._start(self._tasks[name])
         for name, because in skipped(needs, self._progress, fail_fast=fail_fast).items():
@@ -171,6 +181,10 @@ class Runner:
 
     def _take_step(self, course: Course, step: Step, began: float, ended: float) -> None:
         match step:
+            case Wait() if began >= course.deadline:
+                why = "; ".join(filter(None, (step.why, course.trouble)))
+                late = f"{course.task.group} was not ready in time: {why}"
+                self._end(course, "failed", AwsError(late, hint=_hint(course)))
             case Wait():
                 course.wake = course.after_wait(step, began, ended, self._order.poll, self._origin)
                 self._reports.waits(course, step, ended)
@@ -180,7 +194,7 @@ class Runner:
                 else:
                     self._act(course, step)
             case Refuse():
-                self._end(course, "refused", RefusedError(f"{course.task.group}: {step.why}", hint=_way_on(course)))
+                self._end(course, "refused", RefusedError(f"{course.task.group}: {step.why}", hint=_hint(course)))
             case Done():
                 self._done(course, step)
 
@@ -189,11 +203,11 @@ class Runner:
         self._reports.acts(course, act)
         try:
             with self._interrupts.at_once(after=1), course.lease.fenced():
-                self._world.act(act.change)
+                report = self._world.act(act.change)
         except NodepkgError as error:
             self._failed(course, act, error)
             return
-        course.acted(act, self._world.now())
+        course.acted(act, report, self._world.now())
 
     def _failed(self, course: Course, act: Act, error: NodepkgError) -> None:
         now, told = self._world.now(), f"{act.change}: {error.message}"
@@ -220,9 +234,10 @@ class Runner:
     def _refused(self, course: Course, act: Act, error: NodepkgError) -> None:
         """What AWS refuses is undone, as long as there is a way back, and the undoing is not what it refuses."""
         view = course.view
+        forward = course.task.operation or course.goes_forward_only
         if course.tidies(act.change):
             self._leave(course, act, error)
-        elif course.undoing or course.task.goal is Goal.ROLLBACK or course.goes_forward_only or view is None:
+        elif course.undoing or course.task.goal is Goal.ROLLBACK or forward or view is None:
             self._stop(course, error)
         elif view.new is None and isinstance(error, RefusedError):
             self._end(course, "refused", error)
@@ -250,7 +265,9 @@ class Runner:
 
     def _done(self, course: Course, done: Done) -> None:
         task = course.task
-        if done.rolled_back and task.goal is not Goal.ROLLBACK:
+        if task.operation:
+            self._end(course, task.operation.result)
+        elif done.rolled_back and task.goal is not Goal.ROLLBACK:
             reason = course.reason or "it was gone before it was finished"
             result = "rolled back" if course.aim else "failed"
             self._end(course, result, AwsError(f"{task.group}: {result}: {reason}"))
@@ -276,6 +293,8 @@ class Runner:
         ended = {kind: getattr(self._progress, kind) | {group}}
         self._progress = _with(self._progress, running=self._progress.running - {group}, **ended)
         way_on = _way_on(course) if result == "interrupted" else ""
+        operation, view = course.task.operation, course.view
+        report = operation.report(view) if operation and view and result == operation.result else None
         self._keep(
             Result(
                 group,
@@ -288,6 +307,7 @@ class Runner:
                 error,
                 why,
                 way_on,
+                report,
             )
         )
 
@@ -310,9 +330,15 @@ class Runner:
 
 def _way_on(course: Course) -> str:
     """The commands that go on with what was begun, or undo it."""
-    if not course.begun:
+    if course.task.operation or not course.begun:
         return ""
     return commands(course.task.group, back=not course.goes_forward_only)
+
+
+def _hint(course: Course) -> str:
+    if course.task.operation:
+        return f"package autoscale:status {course.task.group} shows where it stands"
+    return _way_on(course)
 
 
 def commands(group: str, *, back: bool = True) -> str:

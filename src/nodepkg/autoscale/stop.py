@@ -6,12 +6,14 @@ never remembered, and a command that was killed at any point is simply run again
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from nodepkg.autoscale.generations import Role, is_empty, is_stopped, obstacle, role, serving
 from nodepkg.autoscale.journal import KEPT, OWN_SUSPENDED, Sizes, kept_in
 from nodepkg.autoscale.operations import Key, Site
 from nodepkg.autoscale.rollout import SCHEDULED, Act, Done, Refuse, Step, Wait, lacks
 from nodepkg.autoscale.steps import Change, OfAsg, RememberKept, Resize, ResumeProcesses, SuspendProcesses
+from nodepkg.autoscale.terms import health_of
 from nodepkg.autoscale.view import EMPTY, Asg, Goal, Terms, View, whole
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
@@ -38,14 +40,14 @@ class StopGroup:
     window: float
     wait: bool = True
     timeout: None = None
+    result: ClassVar[str] = "stopped"
     health: Health = Health()  # noqa: RUF009 - frozen
 
     def __str__(self) -> str:
         return f"stop {self.group}: set {self.asg} to size 0 ({sized(self.sizes)})"
 
     def run(self, site: Site, /) -> Report:
-        site.begin(self)
-        return {"claimed": self.group}
+        return site.begin(self)
 
     def watched(self, asgs: Sequence[AutoScalingGroup]) -> None:  # noqa: ARG002 - of an Operation
         return None
@@ -74,14 +76,14 @@ class StartGroup:
     window: float
     wait: bool = True
     timeout: float | None = None
+    result: ClassVar[str] = "started"
     health: Health = Health()  # noqa: RUF009 - frozen
 
     def __str__(self) -> str:
         return f"start {self.group}: set {self.asg} to {sized(self.sizes)}"
 
     def run(self, site: Site, /) -> Report:
-        site.begin(self)
-        return {"claimed": self.group}
+        return site.begin(self)
 
     def watched(self, asgs: Sequence[AutoScalingGroup]) -> Collection[str] | None:
         """A closer look is due when it has its sizes again."""
@@ -215,7 +217,7 @@ def plan_start(running: Running, groups: Sequence[Group], *, window: float, wait
             problems.append(f"{group}: Launch is suspended on {asg.name}: no node would start")
         elif kept := kept_in(asg.tags):
             sizes = kept if is_empty(asg) else Sizes(asg.min, asg.max, asg.desired)
-            health = Health(settings.health_url or "", settings.health_timeout)
+            health = health_of(settings)
             actions.append(StartGroup(region, group, asg.name, sizes, window, wait, settings.ready_timeout, health))
         elif is_empty(asg):
             problems.append(f"{group} was not stopped, it has the size 0 (package autoscale:resize {group})")

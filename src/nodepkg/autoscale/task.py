@@ -5,9 +5,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from nodepkg.autoscale.observe import Observation, Subject
+from nodepkg.autoscale.observe import Observation, Sight, Subject
+from nodepkg.autoscale.rollout import Step
 from nodepkg.autoscale.steps import Change
-from nodepkg.autoscale.view import Goal, Terms
+from nodepkg.autoscale.view import Goal, Terms, View
 from nodepkg.errors import NodepkgError
 from nodepkg.plan import Report
 from nodepkg.ready import Health
@@ -23,6 +24,27 @@ def silent(_: Observation) -> Sequence[str]:
     return ()
 
 
+class Operation(Sight, Protocol):
+    """What is to become of a group other than a rollout. `timeout`: in how many seconds; None for no end.
+
+    `result` is what is said of one that went through.
+    """
+
+    @property
+    def result(self) -> str: ...
+
+    @property
+    def timeout(self) -> float | None: ...
+
+    def next(self, view: View, now: float, /) -> Step: ...
+
+    def did(self, change: Change, report: Report, /) -> None:
+        """Told of each change that was made."""
+        ...
+
+    def report(self, view: View, /) -> Report: ...
+
+
 @dataclass(frozen=True)
 class Task:
     """What is wanted of one group, by the run of this id.
@@ -30,7 +52,7 @@ class Task:
     `claim` gives the change that begins it, None if nothing differs; it is asked where there is no new group, and may
     raise RefusedError. `afterwards` says what is still to be done when a rollout was finished that another process had
     begun. `result` is what is said of one that went through. `refuse_others`: an unfinished rollout is not gone on
-    with, but refused.
+    with, but refused. With an `operation` there is no rollout: it says how the group is seen, and what comes next.
     """
 
     group: str
@@ -43,11 +65,12 @@ class Task:
     afterwards: Callable[[Observation], Sequence[str]] = silent
     result: str = "updated"
     refuse_others: bool = False
+    operation: Operation | None = None
 
     def subject(self, goal: Goal, aim: str, *, begins: bool) -> Subject:
         """The observation that is asked for; a task that `begins` nothing any more has no claim."""
         claim = self.claim if begins else nothing
-        return Subject(self.group, self.region, self.terms, goal, self.health, aim, claim)
+        return Subject(self.group, self.region, self.terms, goal, self.health, aim, claim, self.operation)
 
 
 @dataclass(frozen=True)
@@ -72,7 +95,7 @@ class Result:
     """What became of a group: updated, changed, up to date, rolled back, refused, failed, interrupted or skipped.
 
     `error` is why it is no success; `why` says more of what is none and no failure either, and `way_on` the commands
-    that go on with what is unfinished.
+    that go on with what is unfinished; `report` is what an operation that went through has to report.
     """
 
     group: str
@@ -85,6 +108,7 @@ class Result:
     error: NodepkgError | None = None
     why: str = ""
     way_on: str = ""
+    report: Report | None = None
 
     def document(self) -> Report:
         return {
@@ -126,8 +150,8 @@ class World(Protocol):
 
     def act(self, change: Change) -> Report: ...
 
-    def troubles(self, task: Task, asg: str) -> Sequence[str]:
-        """Why AWS cannot start nodes of an Auto Scaling group, in its own words."""
+    def troubles(self, task: Task, asg: str, since: float) -> Sequence[str]:
+        """Why AWS could not start nodes of an Auto Scaling group since then, in its own words, the last one last."""
         ...
 
     def schedules(self, task: Task, asg: str) -> Mapping[str, float]:
@@ -157,9 +181,13 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """The tasks, and how they are carried out: `at_once` of them, looking every `poll` seconds."""
+    """The tasks, and how they are carried out: `at_once` of them, looking every `poll` seconds.
+
+    `together`: all at once, and none is looked at before each is claimed; if one cannot be, nothing is done.
+    """
 
     tasks: Sequence[Task]
     at_once: int = 5
     fail_fast: bool = False
     poll: float = 5.0
+    together: bool = False

@@ -1,7 +1,8 @@
-"""The terms of a group's rollouts, as nodes.json says them."""
+"""The terms of what is done with a group, and what its nodes are asked, as nodes.json says them."""
 
 from nodepkg.autoscale.view import Terms
 from nodepkg.nodes.schema import Autoscale
+from nodepkg.ready import Health
 
 
 def terms_of(settings: Autoscale, window: float) -> Terms:
@@ -16,3 +17,7 @@ def terms_of(settings: Autoscale, window: float) -> Terms:
         keep_old=settings.keep_old,
         window=window,
     )
+
+
+def health_of(settings: Autoscale) -> Health:
+    return Health(settings.health_url or "", settings.health_timeout)

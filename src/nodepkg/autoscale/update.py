@@ -6,13 +6,14 @@ from typing import Any
 
 from nodepkg.autoscale.carry import cannot_carry
 from nodepkg.autoscale.claim import CreateNext, TakeKept, next_name
-from nodepkg.autoscale.generations import is_half_stopped
+from nodepkg.autoscale.generations import is_half_stopped, is_stopped
 from nodepkg.autoscale.journal import IMAGE, VERSION, Phase, Record
 from nodepkg.autoscale.observe import Observation
 from nodepkg.autoscale.run import Choice, chosen_images
 from nodepkg.autoscale.steps import Change, OfAsg, Resize
 from nodepkg.autoscale.task import Task
-from nodepkg.autoscale.view import Terms, View
+from nodepkg.autoscale.terms import health_of, terms_of
+from nodepkg.autoscale.view import View
 from nodepkg.autoscale.wanted import (
     Difference,
     Wanted,
@@ -20,7 +21,6 @@ from nodepkg.autoscale.wanted import (
     forbids_too,
     in_place,
     in_template,
-    is_stopped,
     next_targets,
     replacing,
     serving,
@@ -36,7 +36,6 @@ from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
 from nodepkg.nodes.schema import Autoscale
 from nodepkg.plan import Report
-from nodepkg.ready import Health
 
 
 @dataclass(frozen=True)
@@ -221,23 +220,6 @@ def require_settled(group: str, asg: AutoScalingGroup) -> None:
 
 def first_record(run: str, old: AutoScalingGroup, targets: frozenset[str], now: float) -> Record:
     return Record(run, Phase.CLAIM, old.name, frozenset(old.target_groups), old.suspended, targets, since=now)
-
-
-def terms_of(settings: Autoscale, window: float) -> Terms:
-    return Terms(
-        min=settings.node_min,
-        max=settings.most,
-        ready_timeout=settings.ready_timeout,
-        bake_time=settings.bake_time,
-        timeout=settings.timeout,
-        unhealthy_after=settings.unhealthy_after,
-        keep_old=settings.keep_old,
-        window=window,
-    )
-
-
-def health_of(settings: Autoscale) -> Health:
-    return Health(settings.health_url or "", settings.health_timeout)
 
 
 def steps(view: View, change: Change) -> list[str]:

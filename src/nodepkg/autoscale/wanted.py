@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nodepkg.autoscale.journal import PHASE, Phase, kept_in, targets_in
+from nodepkg.autoscale.journal import PHASE, Phase, targets_in
 from nodepkg.clients.aws.autoscaling import AutoScalingGroup
 from nodepkg.errors import RefusedError
 from nodepkg.launch import MANAGED, Launch
@@ -54,11 +54,6 @@ class Wanted:
     @property
     def health_check_type(self) -> str:
         return self.settings.health_check_type or ("ELB" if self.targets else "EC2")
-
-
-def is_stopped(asg: AutoScalingGroup) -> bool:
-    """Whether autoscale:stop has stopped it: it has the sizes that it is to have again in its tags."""
-    return (asg.min, asg.max, asg.desired) == (0, 0, 0) and kept_in(asg.tags) is not None
 
 
 def next_targets(wanted: Collection[str], asg: AutoScalingGroup) -> frozenset[str]:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nodepkg.autoscale.observe import Observation, Subject, Web, observe
+from nodepkg.autoscale.outlook import look
 from nodepkg.autoscale.steps import Change
-from nodepkg.autoscale.task import Task
+from nodepkg.autoscale.task import Lease, Task
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.clients.aws.scaling import Scaling
-from nodepkg.lease import Lease, claim
+from nodepkg.lease import claim
 from nodepkg.plan import Report
 
 
@@ -42,13 +43,16 @@ class AwsWorld:
         )
 
     def observe(self, subjects: Sequence[Subject]) -> Mapping[str, Observation]:
-        return observe(self.account, subjects, web=self.web)
+        rollouts = [one for one in subjects if one.sight is None]
+        others = [one for one in subjects if one.sight is not None]
+        return {**observe(self.account, rollouts, web=self.web), **look(self.account, others, web=self.web)}
 
     def act(self, change: Change) -> Report:
         return change.run(self.account)
 
-    def troubles(self, task: Task, asg: str) -> Sequence[str]:
-        failed = [one for one in AutoScaling(self.account, task.region).activities(asg) if one.failed]
+    def troubles(self, task: Task, asg: str, since: float) -> Sequence[str]:
+        activities = AutoScaling(self.account, task.region).activities(asg)
+        failed = [one for one in activities if one.failed and one.started >= since]
         told = [f"{asg}: AWS cannot start a node: {one.reason or one.description}" for one in reversed(failed)]
         return list(dict.fromkeys(told))
 

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from nodepkg.cli.options import Call
 from nodepkg.cli.output import confirm
 
 if TYPE_CHECKING:
-    from nodepkg.autoscale.operations import Key, Operation, Site
+    from nodepkg.autoscale.operations import Key, OfGroup, Site
     from nodepkg.autoscale.resize import Wish
     from nodepkg.autoscale.stop import Running
     from nodepkg.clients.aws.account import Account
@@ -30,7 +29,7 @@ class Orders:
     """What is carried out: `command` as others are told of it, `until` what it waits for, in words."""
 
     command: str
-    operations: "Sequence[Operation]"
+    operations: "Sequence[OfGroup]"
     until: str
 
 
@@ -51,28 +50,20 @@ def carry_out_orders(call: Call, orders: Orders, account: "Account", show: Show)
     if plan:
         plan.append(Pursue(orders.until))
     try:
-        with here.holding():
-            carry_out(call, plan, here, lambda _: show(here.reports))
+        carry_out(call, plan, here, lambda _: show(here.reports))
     except KeyboardInterrupt:
         call.out.note(f"interrupted; to go on: package {orders.command}")
         raise
 
 
 def _site(call: Call, account: "Account", command: str) -> "Site":
+    from nodepkg.autoscale.observe import web_of
     from nodepkg.autoscale.operations import Site
-    from nodepkg.autoscale.outlook import look
+    from nodepkg.autoscale.world import AwsWorld
+    from nodepkg.cli.rollout_progress import watching
 
-    return Site(
-        account,
-        look,
-        command=command,
-        run_id=secrets.token_hex(8),
-        window=window(),
-        poll=call.poll,
-        sleep=time.sleep,
-        tell=call.out.progress,
-        take_over=call.take_over,
-    )
+    world = AwsWorld(account, command, window(), web_of(account), call.take_over)
+    return Site(world, lambda: watching(call.out, account.now, every=True), secrets.token_hex(8), call.poll)
 
 
 def show_sizes(call: Call) -> Show:

@@ -14,18 +14,22 @@ _COLUMNS = ("group", "time", "state", "ready", "old", "left", "")
 
 
 class Lines:
-    """One line for each change of a group's state: for files, pipes, and terminals that cannot move the cursor."""
+    """One line for each change of a group's state: for files, pipes, and terminals that cannot move the cursor.
 
-    def __init__(self, out: Output) -> None:
-        self._out = out
+    With `every` also what it does, or waits for, within a state is told.
+    """
+
+    def __init__(self, out: Output, *, every: bool = False) -> None:
+        self._out, self._every = out, every
         self._states: dict[str, str] = {}
 
     def began(self, group: str) -> None:
         self._out.progress(group, "its lease is ours; looking for what another process may still have sent")
 
     def stands(self, standing: Standing) -> None:
-        if self._states.get(standing.group) != standing.state:
-            self._states[standing.group] = standing.state
+        state = f"{standing.state}: {standing.why}" if self._every else standing.state
+        if self._states.get(standing.group) != state:
+            self._states[standing.group] = state
             facts = {key: value for key, value in asdict(standing).items() if key != "group"}
             self._out.progress(standing.group, _sentence(standing), **facts)
 
@@ -119,14 +123,14 @@ class LiveTable:
 
 
 def _sentence(one: Standing) -> str:
-    nodes = f"{one.asg}: {one.ready} of {one.desired} nodes ready" if one.asg else ""
+    nodes = f"{one.asg}: {one.ready} of {one.desired} nodes ready" if one.desired else ""
     old = f"{one.old} old" if one.old else ""
     why = one.why if not one.why.startswith(f"{one.ready} of {one.desired} nodes ready") else ""
     return f"{one.state}: " + "; ".join(part for part in (why, nodes, old) if part)
 
 
 @contextmanager
-def watching(out: Output, now: Callable[[], float]) -> Iterator[Lines | LiveTable]:
+def watching(out: Output, now: Callable[[], float], *, every: bool = False) -> Iterator[Lines | LiveTable]:
     """Who is to be told of a run. The live table is gone when it ends, however it ends."""
     with drawing(out) as screen:
-        yield LiveTable(out, screen, now) if screen else Lines(out)
+        yield LiveTable(out, screen, now) if screen else Lines(out, every=every)
