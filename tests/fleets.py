@@ -8,11 +8,15 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from botocore.awsrequest import AWSResponse
 from botocore.retries import standard
 from werkzeug.http import http_date
 from werkzeug.serving import make_server
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from nodepkg.clients.aws.buckets import Bucket, Buckets
 from nodepkg.sandbox import moto_seed
@@ -24,6 +28,9 @@ from tests.answers import Answers, answers_of
 from tests.faults.server import QuickAccount, Quiet
 from tests.regions import Region
 
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
 REGION = "us-east-1"
 STOCK_IMAGE = "ami-1ebb2077"
 
@@ -32,13 +39,43 @@ class Killed(BaseException):
     """The process would have been killed here: no `except Exception` of the program sees it."""
 
 
-class FleetAccount(QuickAccount):
-    """Waits on the rig's clock: for its turn, and before it tries again. Can be stopped at its n-th request."""
+class Direct:
+    """Handler of `before-send` that has a WSGI application answer, as of the clock's time."""
 
-    def __init__(self, endpoint: str, clock: Clock) -> None:
+    def __init__(self, app: "WSGIApplication", clock: Clock) -> None:
+        self._app, self._clock = app, clock
+
+    def __call__(self, request: Any, **_: Any) -> AWSResponse:
+        headers = {
+            key: value.decode() if isinstance(value, bytes) else str(value) for key, value in request.headers.items()
+        }
+        body = request.body.encode() if isinstance(request.body, str) else request.body or b""
+        parts = urlsplit(request.url)
+        builder = EnvironBuilder(
+            parts.path, f"{parts.scheme}://{parts.netloc}", parts.query, request.method, headers=headers, data=body
+        )
+        told, status, answered = run_wsgi_app(self._app, builder.get_environ())
+        reply = {**dict(answered), "Date": http_date(self._clock.now())}
+        return AWSResponse(request.url, int(status.split()[0]), reply, _Raw(b"".join(told)))
+
+
+class _Raw(BytesIO):
+    """What botocore reads replies from."""
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield self.read()
+
+
+class FleetAccount(QuickAccount):
+    """Waits on the rig's clock: for its turn, and before it tries again. Can be stopped at its n-th request.
+
+    `direct` answers requests in this thread, without a server in between.
+    """
+
+    def __init__(self, endpoint: str, clock: Clock, direct: Direct | None = None) -> None:
         super().__init__(endpoint=endpoint)
         self.uptime = clock.now  # what ages are counted by
-        self._rig_clock = clock
+        self._rig_clock, self._direct = clock, direct
         self.sent: list[str] = []
         self._stop: tuple[int, str] | None = None
         self._counting = threading.Lock()
@@ -63,6 +100,8 @@ class FleetAccount(QuickAccount):
         events.unregister(f"needs-retry.{name}", unique_id=f"retry-config-{name}")
         events.register(f"needs-retry.{name}", partial(self._wait_for_retry, handler))
         events.register_last("before-send", self._count)
+        if self._direct:
+            events.register_last("before-send", self._direct)
         events.register_first("response-received", self._came_back)
         return client
 
@@ -96,6 +135,7 @@ class Rig:
 
     def __init__(self, realistic: Realistic, clock: Clock, account: FleetAccount, until_the_end: ExitStack) -> None:
         self.realistic, self.clock, self.account = realistic, clock, account
+        self.direct: Direct | None = None
         self._answers: Answers | None = None
         self._until_the_end = until_the_end
         self._regions: dict[str, Region] = {}
@@ -155,7 +195,7 @@ class Rig:
 
     def operator(self) -> FleetAccount:
         """The account in the hands of somebody else."""
-        return FleetAccount(self.endpoint, self.clock)
+        return FleetAccount(self.endpoint, self.clock, self.direct)
 
     def wait(self, seconds: float) -> None:
         """So much later; everything that was due has happened."""
@@ -186,13 +226,14 @@ def fleet(
     delete: float = 20,
     remembers: float = 0,
     clock: Clock | None = None,
+    direct: bool = False,
 ) -> Iterator[Rig]:
     """A rig of which each of these takes so many (virtual) seconds, behind the layers, the last outermost.
 
     The clock is a VirtualClock of its own. A layer that needs it gets the same: `fleet(Throttling(clock=clock.now),
     clock=clock)`; a program in a process of its own needs a RealClock, and short times. For `tests.faults.stale` the
     rig has to remember as many seconds as replies may be old.
-    It has the image STOCK_IMAGE and the type m1.large in REGION.
+    It has the image STOCK_IMAGE and the type m1.large in REGION. A `direct` one has no server, and takes half the time.
     """
     clock = clock or VirtualClock()
     realistic = Realistic(
@@ -214,6 +255,13 @@ def fleet(
     moto_seed.apply(
         Seed({REGION: SeedRegion(images=(SeedImage(STOCK_IMAGE, "precise"),), instance_types=("m1.large",))})
     )
+    if direct:
+        answers = Direct(app, clock)
+        with ExitStack() as until_the_end:
+            rig = Rig(realistic, clock, FleetAccount("http://127.0.0.1:1", clock, answers), until_the_end)
+            rig.direct = answers
+            yield rig
+        return
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_handler(clock))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

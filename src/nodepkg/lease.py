@@ -1,8 +1,8 @@
 """One claim per group, which a command takes before it changes the group's machines, and the fence around its changes.
 
 A claim is the Systems Manager parameter `/nodepkg/lease/group/GROUP/<n>`, put without overwriting: of two who put the
-same number AWS refuses one. The newest number holds. It stays for ever: a release marks it released and removes the
-older ones, so the next claim has the next number, and no number that anybody can still see is given twice.
+same number AWS refuses one. The newest number holds. It stays for ever: a release removes the older ones and marks it
+released, so the next claim has the next number, and no number that anybody can still see is given twice.
 
 What AWS shows may be old for a while (the consistency window). Whoever claims on an old list puts a number that
 
@@ -127,7 +127,7 @@ class Lease:
             self._write(state=state)
 
     def release(self) -> None:
-        """Marks the claim released, and removes older ones. Does nothing the second time, or if the lease is lost.
+        """Removes older claims, and marks this one released. Does nothing the second time, or if the lease is lost.
 
         Raises AwsError if that fails, and may then be called again; else the group is free when this process has ended.
         """
@@ -137,9 +137,11 @@ class Lease:
             except LostLeaseError:
                 self._released = True
                 return
-            self._write(released=True)
-            self._released = True
-            self._claims.remove(number for number in known if number < self.number)
+            try:  # first, since who is killed in between is still seen to hold it, and so is succeeded and tidied up
+                self._claims.remove(number for number in known if number < self.number)
+            finally:
+                self._write(released=True)
+                self._released = True
 
     def _check(self, operation: str) -> None:
         if operation.startswith(_READS):

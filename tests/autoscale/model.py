@@ -336,16 +336,31 @@ def ticked(setting: Setting, world: World) -> World:
     world = _landed(world)
     record = world.cloud.record
     if record:
-        deadline = None if record.deadline is None else max(record.deadline - 1, -1.0)
-        record = replace(record, since=max(record.since - 1, -float(LONG)), deadline=deadline)
+        deadline = None if record.deadline is None else _deadline_earlier(record.deadline)
+        record = replace(record, since=_since_earlier(record.since), deadline=deadline)
     new = aged(world.cloud.new, (0, 1) if setting.broken else (1,) if setting.wears_out else ())
     after = world.cloud._replace(old=aged(world.cloud.old), new=new, record=record if new else None)
     process = world.process
     if process:
         seen = tuple((fact, value, min(age + 1, LONG)) for fact, value, age in process.seen)
-        writes = Writes(tuple((change, moment - 1) for change, moment in process.writes)).after(-2).made
+        writes = Writes(tuple((_earlier(change), moment - 1) for change, moment in process.writes)).after(-2).made
         process = process._replace(seen=seen, writes=writes, settle=max(process.settle - 1, 0))
     return world._replace(cloud=after, before=cloud, process=process, deaths=0)
+
+
+def _since_earlier(since: float) -> float:
+    return max(since - 1, -float(LONG))
+
+
+def _deadline_earlier(deadline: float) -> float:
+    return max(deadline - 1, -1.0)
+
+
+def _earlier(change: Change) -> Change:
+    """As a tick later: moments are told from now."""
+    if isinstance(change, Enter | Serve):
+        return replace(change, now=_since_earlier(change.now))
+    return replace(change, deadline=_deadline_earlier(change.deadline)) if isinstance(change, Grow) else change
 
 
 def _landed(world: World) -> World:
@@ -375,11 +390,8 @@ def possible(cloud: Cloud, change: Change) -> bool:
 
 
 def written(process: Process, change: Change) -> Process:
-    """The process after a write: it remembers it for a window, without its moments."""
-    timeless = replace(change, now=0.0) if isinstance(change, Enter | Serve) else change
-    if isinstance(timeless, Grow):
-        timeless = replace(timeless, deadline=0.0)
-    return process._replace(writes=Writes(process.writes).and_also(timeless, 0.0).made)
+    """The process after a write: it remembers it for a window."""
+    return process._replace(writes=Writes(process.writes).and_also(change, 0.0).made)
 
 
 __all__ = ["NEW", "OLD", "Act", "Cloud", "Done", "Look", "Process", "Refuse", "Setting", "Wait", "World"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from nodepkg.autoscale.journal import IMAGE, Phase, Record
 from nodepkg.autoscale.observe import Observation, Subject
 from nodepkg.autoscale.rollout import Act, Refuse, Step, Wait, decide
+from nodepkg.autoscale.steps import Change
 from nodepkg.autoscale.task import Lease, Standing, Task
 from nodepkg.autoscale.view import EMPTY, Goal, Seen, View, remember
 from nodepkg.autoscale.writes import Writes
@@ -42,6 +43,7 @@ class Course:
         self._writes = Writes()
         self._aim = ""
         self._doubted = ("", "")
+        self._left = frozenset[tuple[str, str]]()
         self._first_look: float | None = None
         self.trouble = ""
 
@@ -91,7 +93,8 @@ class Course:
         if not self.task.operation and (refusal := self._recognise(view)):
             return refusal
         self._seen = remember(self._seen, view, ended)
-        view = replace(view, goal=self._goal(view), aim=self._aim, seen=self._seen)
+        due = tuple(change for change in view.housekeeping if change.changes not in self._left)
+        view = replace(view, goal=self._goal(view), aim=self._aim, seen=self._seen, housekeeping=due)
         self.view, self.observation = view, observation
         if observation.error and view.new is None and view.steady("no new", began):
             raise observation.error
@@ -153,6 +156,15 @@ class Course:
         self.steps += 1
         self.unclear, self.not_yet_since = 0, None
         self.wake = now
+
+    def tidies(self, change: Change) -> bool:
+        """Whether the change only puts in order what a rollout leaves."""
+        return self.view is not None and change in self.view.housekeeping
+
+    def leave(self, change: Change) -> None:
+        """It is not tried again by this process."""
+        self._left |= {change.changes}
+        self.unclear, self.not_yet_since = 0, None
 
     def doubts(self, act: Act, now: float) -> None:
         """A change may have been made or not, or be made yet: what was seen counts no more."""

@@ -58,7 +58,7 @@ class DeleteTemplateVersions(OfAsg):
         left = LaunchTemplates(account, self.region).delete_versions(self.template, self.versions)
         if left:
             told = "; ".join(f"version {number}: {why}" for number, why in sorted(left.items()))
-            raise AwsError(f"launch template {self.template}: not deleted: {told}")
+            raise AwsError(f"launch template {self.template}: not deleted: {told}", code="NotDeleted")
         return self._done()
 
     def shows_in(self, view: View) -> bool:

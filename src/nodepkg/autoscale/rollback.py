@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from nodepkg.autoscale.claim import TakeKept
 from nodepkg.autoscale.journal import IMAGE, VERSION, targets_in
 from nodepkg.autoscale.observe import Observation
+from nodepkg.autoscale.prospect import Prospect
 from nodepkg.autoscale.steps import Change
 from nodepkg.autoscale.task import Task
 from nodepkg.autoscale.terms import health_of, terms_of
-from nodepkg.autoscale.update import Begin, first_record, refuse
+from nodepkg.autoscale.update import Begin, first_record, refuse, require_settled
 from nodepkg.autoscale.view import Asg, Goal
 from nodepkg.autoscale.wanted import serving
 from nodepkg.clients.aws.account import Account
@@ -39,6 +40,21 @@ class Return:
             result="rolled back",
         )
 
+    def way(self, prospect: Prospect, window: float) -> Task:
+        """What a rollback comes to: undoing what is under way, tidying up what a run has left that was killed early, or
+        the last kept generation. Raises RefusedError if there is none of it.
+        """
+        if prospect.error:
+            raise prospect.error
+        seen = prospect.seen
+        if seen is None or prospect.unfinished:
+            return self.undoing(window)
+        kept = last_kept(seen)
+        if kept is None and not prospect.is_idle:
+            return self.undoing(window)
+        self.claim(seen)
+        return self.to_kept(kept, window) if kept else self.undoing(window)
+
     def to_kept(self, kept: Asg, window: float) -> Task:
         """Brings this kept generation back, with the sizes that it had."""
         undoing = self.undoing(window)
@@ -60,6 +76,7 @@ class Return:
                 hint="autoscale.keep_old says how many generations are kept; "
                 f"an older image: package autoscale:update {self.group.name} --image AMI",
             )
+        require_settled(self.group.name, old)
         record = first_record(self.run, old, frozenset(targets_in(kept.tags)), self.account.now())
         version = kept.tags.get(VERSION, "")
         record = replace(

@@ -223,12 +223,12 @@ class Runner:
                 course.not_yet_since = course.not_yet_since or now
                 course.wake = now + self._order.poll
                 if now - course.not_yet_since > NOT_YET_SECONDS:
-                    self._stop(course, type(error)(told))
+                    self._give_up(course, act, type(error)(told))
             case Verdict.UNCLEAR:
                 course.doubts(act, now)
                 self._reports.once(course.task.group, f"it is not known whether AWS did it: {told}")
                 if course.unclear > UNCLEAR_TRIES:
-                    self._stop(course, AwsError(told))
+                    self._give_up(course, act, AwsError(told))
             case Verdict.NO:
                 self._refused(course, act, error)
 
@@ -236,7 +236,9 @@ class Runner:
         """What AWS refuses is undone, as long as there is a way back, and the undoing is not what it refuses."""
         view = course.view
         forward = course.task.operation or course.goes_forward_only
-        if course.undoing or course.task.goal is Goal.ROLLBACK or forward or view is None:
+        if course.tidies(act.change):
+            self._leave(course, act, error)
+        elif course.undoing or course.task.goal is Goal.ROLLBACK or forward or view is None:
             self._stop(course, error)
         elif view.new is None and isinstance(error, RefusedError):
             self._end(course, "refused", error)
@@ -247,6 +249,20 @@ class Runner:
                 now = self._world.now()
                 note = Enter(course.task.region, view.new.name, Phase.ROLLBACK, now, course.reason)
                 self._act(course, Act("rollback", note))
+
+    def _give_up(self, course: Course, act: Act, error: NodepkgError) -> None:
+        """After too many tries."""
+        if course.tidies(act.change):
+            self._leave(course, act, error)
+        else:
+            self._stop(course, error)
+
+    def _leave(self, course: Course, act: Act, error: NodepkgError) -> None:
+        """What only tidies up keeps no group from serving: a later one does it."""
+        course.leave(act.change)
+        course.wake = self._world.now()
+        told = f"left as it is: {act.change}: {error.message}; the next rollout tries it again"
+        self._reports.once(course.task.group, told)
 
     def _done(self, course: Course, done: Done) -> None:
         task = course.task

@@ -164,7 +164,12 @@ class Grow(OfAsg):
         return self._done()
 
     def shows_in(self, view: View) -> bool:
-        return view.new is None or (view.new.min >= self.size and view.new.desired >= self.size)
+        new = view.new
+        if new is None:
+            return True
+        # With an older deadline it would be taken for late.
+        timed = deadline(self.deadline).items() <= new.tags.items()
+        return timed and new.min >= self.size and new.desired >= self.size
 
 
 @dataclass(frozen=True)
@@ -219,7 +224,8 @@ class Enter(OfAsg):
 
     def shows_in(self, view: View) -> bool:
         asg = self.found(view)
-        return asg is None or asg.phase == self.phase
+        # Its moment as well, from which the waits of the phase are counted.
+        return asg is None or entered(self.phase, self.now).items() <= asg.tags.items()
 
 
 @dataclass(frozen=True)

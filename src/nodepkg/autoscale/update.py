@@ -6,7 +6,7 @@ from typing import Any
 
 from nodepkg.autoscale.carry import cannot_carry
 from nodepkg.autoscale.claim import CreateNext, TakeKept, next_name
-from nodepkg.autoscale.generations import is_stopped
+from nodepkg.autoscale.generations import is_half_stopped, is_stopped
 from nodepkg.autoscale.journal import IMAGE, MOST_TAGS, VERSION, Phase, Record, between, counted, most_tags
 from nodepkg.autoscale.known import ONE_BY_ONE, Known
 from nodepkg.autoscale.observe import Observation
@@ -118,6 +118,7 @@ class Wish:
     def claim(self, seen: Observation) -> Change | None:
         """What begins an update; None if nothing differs. Raises RefusedError if it cannot begin."""
         asg = serving(self.group.name, seen.asgs)
+        require_settled(self.group.name, asg)
         keys = {one.key for one in self.differences(asg)}
         if self.wanted is None or not (keys or self.force):
             return None
@@ -214,6 +215,15 @@ def refuse(asg: AutoScalingGroup, record: Record) -> None:
         )
     if told:
         raise RefusedError("\n".join(told))
+
+
+def require_settled(group: str, asg: AutoScalingGroup) -> None:
+    """Raises RefusedError for a group that was stopped, or started, by halves: its sizes are not its own."""
+    if is_half_stopped(asg):
+        raise RefusedError(
+            f"{group}: stopping, or starting, {asg.name} was not finished",
+            hint=f"to finish it: package autoscale:start {group}, or package autoscale:stop {group}",
+        )
 
 
 def first_record(run: str, old: AutoScalingGroup, targets: frozenset[str], now: float) -> Record:

@@ -9,7 +9,7 @@ import typer
 
 from nodepkg.autoscale.observe import web_of
 from nodepkg.autoscale.prospect import Prospect, look_ahead, with_refusals
-from nodepkg.autoscale.rollback import Return, last_kept
+from nodepkg.autoscale.rollback import Return
 from nodepkg.autoscale.run import Choice
 from nodepkg.autoscale.runner import Runner
 from nodepkg.autoscale.task import Order, Result
@@ -95,13 +95,7 @@ def rollback(call: Call, account: Account, group: Group) -> None:
     back = Return(account, group, run)
     task = back.undoing(seconds)
     (prospect,) = look_ahead(account, [task], web_of(account))
-    if prospect.error:
-        raise prospect.error
-    seen = prospect.seen
-    if seen and not prospect.unfinished and (kept := last_kept(seen)):
-        task = back.to_kept(kept, seconds)
-    if seen and not prospect.unfinished:
-        back.claim(seen)  # what forbids it is said before anybody is asked
+    task = back.way(prospect, seconds)  # what forbids it is said before anybody is asked
     (prospect,) = look_ahead(account, [task], web_of(account))
     lines = _plan(prospect)
     for line in lines:
