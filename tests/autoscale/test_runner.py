@@ -147,7 +147,7 @@ def test_nodes_that_never_start_are_undone_with_the_reason() -> None:
     assert "no capacity in us-east-1a" in result.error.message
     assert only(sky) is old
     assert (old.min, old.max, old.suspended, old.targets) == (1, 4, set(), {TARGET})
-    assert [note for note in told.notes if "no capacity" in note] == ["bee: no capacity in us-east-1a"]
+    assert told.notes.count("bee: no capacity in us-east-1a") == 1
     assert sky.leastserving["bee"] == 2
 
 

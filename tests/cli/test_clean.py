@@ -15,12 +15,13 @@ from tests.worlds import World
 def test_a_dry_run_shows_every_image_with_its_reason_and_deletes_nothing(
     run: Run, world: World, calls: Throttling
 ) -> None:
+    world.now -= timedelta(minutes=5, seconds=30)  # half a minute from where its age is told otherwise
     images = world.images("bee", 4, size_gb=10)
     instance = world.instance(images[0], "stopped")
     done = run("packer:clean", "bee", "-n", "2", "--dry-run")
     assert done.code == 0, done.err
     lines = {line.split()[0]: " ".join(line.split()) for line in done.out.splitlines()}
-    assert lines[images[3]] == f"{images[3]} bee 3 0s 10 GB kept one of the newest 2"
+    assert lines[images[3]] == f"{images[3]} bee 3 5m 10 GB kept one of the newest 2"
     assert lines[images[1]] == f"{images[1]} bee 1 2d 10 GB deleted not among the newest 2"
     assert lines[images[0]] == f"{images[0]} bee 0 3d 10 GB kept in use by {instance} (stopped)"
     assert "deletes 1 image, keeps 3 images, frees 10 GB\n" in done.out
