@@ -5,7 +5,7 @@ from string import Formatter
 import pytest
 
 from nodepkg.clients.aws.ec2 import Address
-from nodepkg.nodes.schema import NODE_FIELDS
+from nodepkg.nodes.health_url import NODE_FIELDS
 from nodepkg.ready import address, unhealthy_in, unready
 
 NODE = Address("i-1", "10.0.0.7", "54.1.2.3", "us-east-1a", "12_04-www")

@@ -6,8 +6,8 @@ from typing import Protocol
 
 from nodepkg.autoscale.housekeeping import served
 from nodepkg.autoscale.journal import counted
-from nodepkg.autoscale.observe import Web, readiness
-from nodepkg.autoscale.view import Asg, Node, whole
+from nodepkg.autoscale.observe import Web, observed, readiness
+from nodepkg.autoscale.view import Node, whole
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
 from nodepkg.clients.aws.images import Images
@@ -239,8 +239,7 @@ def standing(group: str, asg: AutoScalingGroup, nodes: Sequence[Node]) -> Standi
 
 def is_whole(asg: AutoScalingGroup, nodes: Sequence[Node]) -> bool:
     """Whether the group has exactly the nodes that it is to have, all ready and healthy in its target groups."""
-    seen = Asg(asg.name, asg.min, asg.max, asg.desired, nodes=tuple(nodes))
-    return whole(seen, asg.target_groups, answering=True) is not None and not asg.status
+    return whole(observed(asg, nodes), asg.target_groups, answering=True) is not None and not asg.status
 
 
 def _lack(node: Node, targets: Collection[str]) -> str:

@@ -7,10 +7,10 @@ from typing import ClassVar
 from nodepkg.autoscale.generations import Role, obstacle, role
 from nodepkg.autoscale.journal import counted, targets_in
 from nodepkg.autoscale.operations import Site
-from nodepkg.autoscale.rollout import SCHEDULED, Act, Done, Refuse, Step, Wait
+from nodepkg.autoscale.rollout import Act, Done, Refuse, Step, Wait
 from nodepkg.autoscale.steps import Change, DeleteAsg, DetachTargets, Resize, SuspendProcesses
 from nodepkg.autoscale.stop import stays
-from nodepkg.autoscale.view import EMPTY, Asg, Goal, Terms, View
+from nodepkg.autoscale.view import EMPTY, SCHEDULED, Asg, Goal, Terms, View
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
 from nodepkg.clients.aws.tags import Tags

@@ -6,8 +6,8 @@ from typing import Any
 
 from nodepkg.autoscale.generations import Role, continuing, role, rollout, serving
 from nodepkg.autoscale.journal import SINCE, Phase, Record, kept_in
-from nodepkg.autoscale.rollout import ALARMS, Act, Step, Wait, decide
-from nodepkg.autoscale.view import Asg, Seen, View, facts, remember
+from nodepkg.autoscale.rollout import Act, Step, Wait, decide
+from nodepkg.autoscale.view import ALARMS, Asg, Seen, View, facts, remember
 from nodepkg.clients.aws.autoscaling import AutoScalingGroup
 from nodepkg.clients.aws.images import Image
 from nodepkg.lease import Holder

@@ -7,12 +7,11 @@ from nodepkg.autoscale.course import Course
 from nodepkg.autoscale.rollout import Act, Wait
 from nodepkg.autoscale.steps import Enter, Resize, ResumeProcesses
 from nodepkg.autoscale.task import Watcher, World
-from nodepkg.autoscale.view import Goal
+from nodepkg.autoscale.view import SCHEDULED, Goal
 from nodepkg.errors import NodepkgError
 
 TROUBLE_SECONDS = 15.0
 _NEED_NODES = frozenset({"grow", "attach", "match", "start"})
-_SCHEDULED = "ScheduledActions"
 
 
 class Reports:
@@ -73,7 +72,7 @@ class Reports:
             desired = view.new.desired
             self.once(group, f"max is {change.max}, larger than node_max ({most}), since {desired} nodes are desired")
         gives_up = act.state == "retire" and isinstance(change, Resize)
-        resumes = isinstance(change, ResumeProcesses) and act.state == "rollback" and _SCHEDULED in change.processes
+        resumes = isinstance(change, ResumeProcesses) and act.state == "rollback" and SCHEDULED in change.processes
         if gives_up or resumes:
             now = self._world.now()
             for name, due in (course.schedules or {}).items():

@@ -22,10 +22,9 @@ from nodepkg.autoscale.steps import (
     Serve,
     SuspendProcesses,
 )
-from nodepkg.autoscale.view import EMPTY, Asg, Goal, Sizes, View
+from nodepkg.autoscale.view import ALARMS, EMPTY, REPLACE, SCHEDULED, Asg, Goal, Sizes, View
 from nodepkg.ready import unhealthy_in
 
-SCHEDULED, ALARMS, REPLACE = "ScheduledActions", "AlarmNotification", "ReplaceUnhealthy"
 PINNED = frozenset({SCHEDULED, "AZRebalance"})
 # All that a rollout suspends of O, but for what its user had suspended.
 SUSPENDED_BY_US = PINNED | {ALARMS, REPLACE}

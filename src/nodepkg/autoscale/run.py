@@ -191,11 +191,10 @@ def refuse_running(account: Account, groups: Sequence[Group]) -> None:
 def awaited(group: Group, asg: str, image: str) -> "Awaited":
     """What is waited for after the group's ASG was made from the image."""
     from nodepkg.autoscale.awaiting import Awaited
-    from nodepkg.ready import Health
+    from nodepkg.autoscale.terms import health_of
 
     settings = group.settings.autoscale or Autoscale()
-    health = Health(settings.health_url or "", settings.health_timeout)
-    return Awaited(group.name, group.region, asg, health, settings.ready_timeout, image)
+    return Awaited(group.name, group.region, asg, health_of(settings), settings.ready_timeout, image)
 
 
 def chosen_images(account: Account, groups: Sequence[Group], choice: Choice) -> tuple[dict[str, Image], dict[str, str]]:

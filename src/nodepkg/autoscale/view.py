@@ -6,13 +6,15 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from nodepkg.autoscale.journal import Phase, Record, Sizes, kept_in, read, split
+from nodepkg.autoscale.journal import OWN_SUSPENDED, PHASE, Phase, Record, Sizes, kept_in, read, split
 from nodepkg.clients.aws.tags import Tags
 
 if TYPE_CHECKING:
     from nodepkg.autoscale.steps import Change
 
 EMPTY = Sizes(0, 0, 0)
+# Processes of Auto Scaling, in AWS's words.
+SCHEDULED, ALARMS, REPLACE = "ScheduledActions", "AlarmNotification", "ReplaceUnhealthy"
 
 # Since when each fact has been observed without a break, with its value: seconds by AWS's clock.
 Seen = Mapping[str, tuple[Hashable, float]]
@@ -80,12 +82,12 @@ class Asg:
 
     @property
     def phase(self) -> str:
-        return self.tags.get("nodepkg:phase", "")
+        return self.tags.get(PHASE, "")
 
     @property
     def own_suspended(self) -> frozenset[str]:
         """Of a kept group: the processes that its user had suspended."""
-        return split(self.tags.get("nodepkg:own-suspended", ""))
+        return split(self.tags.get(OWN_SUSPENDED, ""))
 
     @property
     def registered(self) -> int:
@@ -162,8 +164,8 @@ def facts(view: View) -> dict[str, Hashable]:
     old, new, record = view.old, view.new, view.record
     told: dict[str, Hashable] = {"no new": True if new is None else None}
     if old:
-        told["old sizes"] = (old.sizes, "ScheduledActions" in old.suspended)
-        told["old at rest"] = old.desired if "AlarmNotification" in old.suspended else None
+        told["old sizes"] = (old.sizes, SCHEDULED in old.suspended)
+        told["old at rest"] = old.desired if ALARMS in old.suspended else None
     if new and record:
         told["old gone"] = True if old is None else None
         told["new whole"] = whole(new, record.targets & new.targets, answering=True)

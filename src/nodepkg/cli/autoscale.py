@@ -44,13 +44,9 @@ def create(call: Call, groups: Groups = None, check: Check = False) -> None:
 
     A group with "autoscale": false is refused when it is named, and left out otherwise.
     """
-    from nodepkg.nodes.select import scaling
     from nodepkg.render.group import autoscale_artifacts
 
-    nodes = call.load()
-    found, without = scaling(nodes.groups(call.names(nodes, groups)), groups or [])
-    if without:
-        call.out.note(f"left out, autoscale is false: {', '.join(without)}")
+    nodes, found = _chosen(call, groups, None, "create")
     artifacts = [artifact for group in found for artifact in autoscale_artifacts(group)]
     write_or_check(call.out, nodes.root, artifacts, check=check, remedy="package autoscale:create")
 

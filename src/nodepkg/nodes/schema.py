@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.config import JsonDict
 from pydantic_core import PydanticKnownError
 
+from nodepkg.nodes.health_url import HEALTH_URL, checked_health_url
 from nodepkg.nodes.names import LAYER_NAME, RUN_LIST_ITEM, anchored, run_list_item_problem
 
 SOURCE_KEYS = ("source_ami", "source_group", "source_ami_filter")
@@ -36,13 +37,6 @@ RESERVED_TAG = re.compile(r"^(?:group$|nodepkg:|aws:)")
 LONGEST_TAG_KEY, LONGEST_TAG_VALUE = 128, 256
 MOST_USER_DATA = 16_384  # bytes
 _OWN_FOLDER = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,}")
-
-# What of a node may stand in health_url.
-NODE_FIELDS = ("private_ip", "public_ip", "instance_id", "zone", "name")
-_NODE_FIELD = rf"\{{(?:{'|'.join(NODE_FIELDS)})\}}"
-_HEALTH_URL = re.compile(
-    rf"https?://(?:[A-Za-z0-9._-]|{_NODE_FIELD})+(?::[0-9]{{1,5}})?(?:[/?](?:[!\"$-z|~]|{_NODE_FIELD})*)?"
-)
 
 
 class Model(BaseModel):
@@ -128,17 +122,6 @@ def _own_folder(path: str) -> str:
     if not _OWN_FOLDER.fullmatch(path):
         raise ValueError("has to be an absolute path of letters, digits, . _ -, two folders deep, such as /opt/nodepkg")
     return path
-
-
-def _health_url(template: str) -> str:
-    if not template.startswith(("http://", "https://")):
-        raise ValueError("has to begin with http:// or https://")
-    if re.search(r"[{}]", re.sub(_NODE_FIELD, "", template)):
-        allowed = " ".join(f"{{{name}}}" for name in NODE_FIELDS)
-        raise ValueError(f"in braces it may have {allowed}, as they stand here, and nothing else")
-    if not _HEALTH_URL.fullmatch(template):
-        raise ValueError("is no URL such as http://{private_ip}:8080/health (a host, maybe a port, a path or a query)")
-    return template
 
 
 Text = Annotated[str, Field(min_length=1)]
@@ -284,7 +267,8 @@ class Autoscale(Model):
         300, description="How long a new node is not judged.", examples=[300], json_schema_extra=_unit("seconds")
     )
     health_url: (
-        Annotated[str, AfterValidator(_health_url), Field(json_schema_extra={"pattern": anchored(_HEALTH_URL)})] | None
+        Annotated[str, AfterValidator(checked_health_url), Field(json_schema_extra={"pattern": anchored(HEALTH_URL)})]
+        | None
     ) = Field(
         None,
         description="What a node answers with 2xx when it serves; `{private_ip}`, `{public_ip}`, `{instance_id}`, "

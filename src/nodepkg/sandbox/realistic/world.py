@@ -63,11 +63,6 @@ class World:
     def after(self, seconds: float, do: Callable[..., None], *arguments: Any) -> None:
         self.at(self.now + seconds, do, *arguments)
 
-    @property
-    def next_due(self) -> float | None:
-        """When something happens by itself next."""
-        return self._due[0][0] if self._due else None
-
     def advance(self, now: float) -> None:
         """Lets everything happen until then, each at its moment."""
         while self._due and self._due[0][0] <= now:
