@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.ssm import Parameters
 from nodepkg.errors import AwsError, ExitCode, RefusedError, UsageError
-from nodepkg.lease import Holder, Lease, LostLeaseError, StaleHeartbeatError, claim, consistency_seconds, holders
+from nodepkg.lease.claim import Holder, Lease, LostLeaseError, StaleHeartbeatError, claim, consistency_seconds, holders
 from nodepkg.sandbox.calls import Call
 from nodepkg.sandbox.front import Layer
 from tests.faults import Recorder, aws, dated, deny, lose_replies, refuse, throttle
@@ -333,7 +333,7 @@ def test_nothing_that_a_holder_wrote_reaches_the_terminal_as_more_than_text() ->
 HOLDER = """
 import sys, time
 from nodepkg.errors import NodepkgError
-from nodepkg.lease import claim
+from nodepkg.lease.claim import claim
 from tests.faults.server import QuickAccount
 
 account = QuickAccount(endpoint=sys.argv[1])

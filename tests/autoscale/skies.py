@@ -27,7 +27,7 @@ from nodepkg.autoscale.steps import (
 from nodepkg.autoscale.task import Task
 from nodepkg.autoscale.view import Asg, Goal, Node, Terms, View
 from nodepkg.errors import NodepkgError, RefusedError
-from nodepkg.lease import LostLeaseError, StaleHeartbeatError
+from nodepkg.lease.claim import LostLeaseError, StaleHeartbeatError
 from nodepkg.plan import Report
 
 TARGET = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/web/0123456789abcdef"

@@ -10,7 +10,7 @@ import pytest
 
 from nodepkg.autoscale.awaiting import Awaited, Standing, Waiting
 from nodepkg.errors import AwsError
-from nodepkg.lease import BEAT_SECONDS, LostLeaseError
+from nodepkg.lease.claim import BEAT_SECONDS, LostLeaseError
 from nodepkg.ready import Health
 from tests.faults import Recorder, refuse
 from tests.fleets import REGION, STOCK_IMAGE, Rig, fleet

@@ -6,7 +6,7 @@ from nodepkg.autoscale.delete import DeleteGroup, doomed
 from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.clients.aws.templates import LaunchTemplates
 from nodepkg.errors import AwsError, RefusedError
-from nodepkg.lease import holders
+from nodepkg.lease.claim import holders
 from tests.autoscale.operated import ASG, GROUP, WINDOW, begun, carry_out, carry_out_and_die
 from tests.autoscale.test_stop import READS
 from tests.faults import lose_replies, refuse

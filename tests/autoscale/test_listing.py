@@ -15,7 +15,7 @@ from nodepkg.autoscale.view import Goal, Terms
 from nodepkg.clients.aws.autoscaling import AutoScalingGroup, Member
 from nodepkg.clients.aws.images import Image
 from nodepkg.clients.aws.templates import TemplatePin
-from nodepkg.lease import Holder, claim
+from nodepkg.lease.claim import Holder, claim
 from tests.autoscale import rollouts
 from tests.autoscale.operated import ASG, GROUP, asg, begun, carry_out
 from tests.autoscale.test_run import group as group_of

@@ -6,7 +6,7 @@ import pytest
 
 from nodepkg.autoscale.task import Result
 from nodepkg.errors import ExitCode
-from nodepkg.lease import STALE_SECONDS
+from nodepkg.lease.claim import STALE_SECONDS
 from tests.autoscale.ends import MortalAccount, mortal
 from tests.autoscale.operators import Operator, Scene, claims, require_updated, scene, standing
 from tests.fleets import Killed

@@ -7,7 +7,7 @@ import pytest
 
 from nodepkg.autoscale.stop import StartGroup, StopGroup, plan_start, plan_stop
 from nodepkg.errors import AwsError, RefusedError
-from nodepkg.lease import claim, holders
+from nodepkg.lease.claim import claim, holders
 from nodepkg.nodes.group import Group
 from tests.autoscale.operated import (
     ASG,

@@ -15,7 +15,7 @@ from nodepkg.cli.output import Output
 from nodepkg.cli.standings import watch
 from nodepkg.clients.aws.account import Account
 from nodepkg.errors import AwsError, CredentialsError
-from nodepkg.lease import claim, holders
+from nodepkg.lease.claim import claim, holders
 from tests.cli.conftest import Run
 from tests.projects import make_project
 from tests.worlds import STOCK_IMAGE, World

@@ -21,7 +21,7 @@ from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.clients.aws.images import Images
 from nodepkg.clients.aws.templates import LaunchTemplates
 from nodepkg.images.due import current_digest
-from nodepkg.lease import Lease, claim, holders
+from nodepkg.lease.claim import Lease, claim, holders
 from nodepkg.nodes.load import load
 from nodepkg.ready import Health
 from nodepkg.render.bundle import Project

@@ -12,7 +12,7 @@ import pytest
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.clients.aws.templates import LaunchTemplates
-from nodepkg.lease import claim, holders
+from nodepkg.lease.claim import claim, holders
 from nodepkg.sandbox.realistic import Realism, Realistic
 from tests.cli.conftest import FLEET, Run
 from tests.cli.test_start import CHANGES, REGION, digest, image

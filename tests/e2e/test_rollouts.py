@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 
 from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.clients.aws.templates import LaunchTemplates
-from nodepkg.lease import holders
+from nodepkg.lease.claim import holders
 from nodepkg.sandbox.calls import Call
 from nodepkg.sandbox.realistic import RealClock
 from tests.e2e.program import CLEAN, Program

@@ -66,7 +66,7 @@ def test_the_example_of_the_readme_keeps_to_the_schema() -> None:
 KEYWORDS = {
     *("$schema", "$ref", "$defs", "title", "description", "default", "examples", "type", "enum", "const"),
     *("allOf", "anyOf", "not", "properties", "patternProperties", "additionalProperties", "propertyNames", "required"),
-    *("items", "minItems", "maxItems", "minLength", "maxLength", "pattern", "minimum"),
+    *("items", "minItems", "maxItems", "minLength", "maxLength", "pattern", "minimum", "maximum"),
 }
 
 
@@ -136,7 +136,7 @@ REQUIRED: dict[str, Entry] = {"block_devices[]": {"device": "/dev/sda1"}, "sourc
 def test_the_page_has_every_key_of_the_schema() -> None:
     assert len(ROWS) == sum(len(model["properties"]) for model in SCHEMA["$defs"].values())
     without = {row.id for row in ROWS if not row.values[3]}
-    assert without == {"source_ami_filter", "block_devices", "packer", "packer.chef"}
+    assert without == {"source_ami_filter", "block_devices", "packer", "packer.chef", "deploy"}
 
 
 @pytest.mark.parametrize(("path", "key", "default", "example"), ROWS)

@@ -12,7 +12,7 @@ from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
 from nodepkg.clients.aws.images import Images
 from nodepkg.errors import AwsError, CredentialsError
-from nodepkg.lease import Lease, LostLeaseError
+from nodepkg.lease.claim import Lease, LostLeaseError
 from nodepkg.ready import Health, unhealthy_in
 
 STEP_SECONDS = 1.0  # so often at least the display lives, and a heartbeat may be due

@@ -3,7 +3,7 @@
 from enum import Enum
 
 from nodepkg.errors import AwsError, CredentialsError, NodepkgError, NotYetError
-from nodepkg.lease import LostLeaseError, StaleHeartbeatError
+from nodepkg.lease.claim import LostLeaseError, StaleHeartbeatError
 
 
 class Verdict(Enum):

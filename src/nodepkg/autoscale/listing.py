@@ -10,7 +10,7 @@ from nodepkg.autoscale.rollout import Act, Step, Wait, decide
 from nodepkg.autoscale.view import ALARMS, Asg, Seen, View, facts, remember
 from nodepkg.clients.aws.autoscaling import AutoScalingGroup
 from nodepkg.clients.aws.images import Image
-from nodepkg.lease import Holder
+from nodepkg.lease.claim import Holder
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from nodepkg.clients.aws.images import Image, Images
 from nodepkg.clients.aws.templates import LaunchTemplates, TemplateVersion
 from nodepkg.images.newest import managed_images, newest_available
 from nodepkg.launch import MANAGED
-from nodepkg.lease import Holder, holders
+from nodepkg.lease.claim import Holder, holders
 from nodepkg.nodes.group import Group
 from nodepkg.ready import Health
 

@@ -9,7 +9,7 @@ from nodepkg.autoscale.task import Task
 from nodepkg.autoscale.update import Begin
 from nodepkg.clients.aws.account import Account
 from nodepkg.errors import AwsError, CredentialsError, NodepkgError
-from nodepkg.lease import Holder, holders
+from nodepkg.lease.claim import Holder, holders
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from nodepkg.plan import Action, Report
 if TYPE_CHECKING:
     from nodepkg.autoscale.awaiting import Awaited
     from nodepkg.images.due import StaleImage
-    from nodepkg.lease import Lease
+    from nodepkg.lease.claim import Lease
 
 _HINT = "what there is: package group:status"
 

@@ -13,8 +13,8 @@ from nodepkg.autoscale.task import Order, Result, Task, Watcher, World
 from nodepkg.autoscale.view import Goal
 from nodepkg.errors import AwsError, CredentialsError, NodepkgError, RefusedError
 from nodepkg.images.interrupts import Interrupts
-from nodepkg.lease import LostLeaseError
-from nodepkg.pace import Progress, next_up, skipped
+from nodepkg.lease.claim import LostLeaseError
+from nodepkg.pace import Pace, Progress, next_up, skipped
 
 STEP_SECONDS = 1.0  # so often at least the display lives, and a heartbeat may be due
 OLD_SECONDS = 2.0  # an observation older than that decides nothing: others had their turn meanwhile
@@ -95,12 +95,12 @@ class Runner:
         needs: dict[str, list[str]] = {name: [] for name in self._tasks}
         together = self._order.together
         fail_fast = self._order.fail_fast or together
-        at_once = len(needs) if together else self._order.at_once
-        for name in next_up(needs, self._progress, at_once=at_once, fail_fast=fail_fast):
+        pace = Pace(len(needs) if together else self._order.at_once, max_errors=0 if fail_fast else None)
+        for name in next_up(needs, self._progress, pace):
             if self.interrupted or (together and self._progress.failed):
                 return
             self._start(self._tasks[name])
-        for name, because in skipped(needs, self._progress, fail_fast=fail_fast).items():
+        for name, because in skipped(needs, self._progress, pace).items():
             if name not in self.results:
                 self._keep(Result(name, self._tasks[name].region, "skipped", why=f"skipped, since {because} failed"))
 

@@ -11,7 +11,7 @@ from nodepkg.autoscale.task import Lease, Task
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.clients.aws.scaling import Scaling
-from nodepkg.lease import claim
+from nodepkg.lease.claim import claim
 from nodepkg.plan import Report
 
 

@@ -44,7 +44,7 @@ def _environ(profile: str | None) -> dict[str, str]:
 
 def window(call: Call) -> float:
     """For how long the AWS of this call may show what is no longer true, in seconds: the embedded one shows what is."""
-    from nodepkg.lease import consistency_seconds
+    from nodepkg.lease.claim import consistency_seconds
 
     return consistency_seconds(os.environ, default=0.0) if call.sandbox else consistency_seconds(os.environ)
 

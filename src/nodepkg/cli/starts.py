@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from nodepkg.autoscale.awaiting import Awaited, Standing, Watcher
     from nodepkg.clients.aws.account import Account
-    from nodepkg.lease import Lease
+    from nodepkg.lease.claim import Lease
     from nodepkg.nodes.group import Group
     from nodepkg.nodes.load import Nodes
 
@@ -59,8 +59,8 @@ def _start(
     call: Call, account: "Account", groups: "Sequence[Group]", plan: Start, made: _Made, *, run_id: str, wait: bool
 ) -> None:
     # Only now, since nothing of it is needed before the first call of AWS.
-    from nodepkg.autoscale.held import Claimant, held
     from nodepkg.cli.account import window
+    from nodepkg.lease.held import Claimant, held
 
     command = " ".join(["autoscale:run", *(group.name for group in groups)])
     who = Claimant(command, run_id, window(call), time.sleep, call.out.warning, call.take_over)

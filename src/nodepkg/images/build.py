@@ -18,7 +18,7 @@ from nodepkg.images.journal import Entry, Journal, Record
 from nodepkg.images.leftovers import key_pair_name
 from nodepkg.images.newest import belongs
 from nodepkg.images.workbench import Build, Order, Result, Workbench
-from nodepkg.pace import Progress, next_up, skipped
+from nodepkg.pace import Pace, Progress, next_up, skipped
 
 TICK_SECONDS = 0.1
 WIND_DOWN_SECONDS = 60.0  # for the child of a Packer that was killed
@@ -60,6 +60,7 @@ class Loop:
         self._journal = Journal(bench.root, warn=bench.watcher.note)
         self._starts = bench.starts()
         self._progress = Progress(failed=frozenset(order.refused))
+        self._pace = Pace(order.at_once, max_errors=0 if order.fail_fast else None)
         self._running: dict[str, _Running] = {}
         self._heeded = 0
         self._kill_until = float("inf")
@@ -127,7 +128,7 @@ class Loop:
         """One at a time, as EC2 takes them."""
         if self.interrupted:
             return
-        ready = next_up(self._order.needs, self._progress, at_once=self._order.at_once, fail_fast=self._order.fail_fast)
+        ready = next_up(self._order.needs, self._progress, self._pace)
         if ready and self._starts.try_take():
             self._start(self._builds[ready[0]])
 
@@ -328,7 +329,7 @@ class Loop:
             self._tell_skipped()
 
     def _tell_skipped(self) -> None:
-        for name, because in skipped(self._order.needs, self._progress, fail_fast=self._order.fail_fast).items():
+        for name, because in skipped(self._order.needs, self._progress, self._pace).items():
             if name in self._builds and name not in self.results:
                 why = f"skipped, since {because} failed"
                 self._keep(self._result(self._builds[name], "skipped", why=why), why)

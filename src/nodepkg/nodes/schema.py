@@ -7,13 +7,15 @@ key is added by adding a field; nothing else lists them. Where a rule is Python,
 
 import re
 from itertools import combinations
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 from pydantic_core import PydanticKnownError
 
+from nodepkg.nodes.deploy import Deploy
 from nodepkg.nodes.health_url import HEALTH_URL, checked_health_url
+from nodepkg.nodes.model import Model, Seconds, Size, Text, Word, unit
 from nodepkg.nodes.names import LAYER_NAME, RUN_LIST_ITEM, anchored, run_list_item_problem
 
 SOURCE_KEYS = ("source_ami", "source_group", "source_ami_filter")
@@ -37,26 +39,6 @@ RESERVED_TAG = re.compile(r"^(?:group$|nodepkg:|aws:)")
 LONGEST_TAG_KEY, LONGEST_TAG_VALUE = 128, 256
 MOST_USER_DATA = 16_384  # bytes
 _OWN_FOLDER = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,}")
-
-
-class Model(BaseModel):
-    """Strict at the door: exact types, no unknown keys but `x-…`; null means the default again."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _only_what_is_set(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {
-            key: item
-            for key, item in value.items()
-            if not key.startswith("x-") and (item is not None or key not in cls.model_fields)
-        }
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        return self  # it is frozen; pydantic would copy a default for every entry that leaves it out
 
 
 def _run_list_item(item: str) -> str:
@@ -124,15 +106,11 @@ def _own_folder(path: str) -> str:
     return path
 
 
-Text = Annotated[str, Field(min_length=1)]
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 RunListItem = Annotated[
     str, AfterValidator(_run_list_item), Field(json_schema_extra={"pattern": anchored(RUN_LIST_ITEM)})
 ]
 # That it is the name of a layer is inheritance.py's to say, which knows those that there are.
 LayerName = Annotated[Text, Field(json_schema_extra={"pattern": anchored(LAYER_NAME)})]
-Seconds = Annotated[int, Field(ge=0)]
-Size = Annotated[int, Field(ge=0)]
 TagValue = Annotated[str, Field(max_length=LONGEST_TAG_VALUE, json_schema_extra={"not": {"pattern": r"\{\{"}})]
 Attributes = dict[str, Any]
 Tags = Annotated[
@@ -146,10 +124,6 @@ BuilderKeys = Annotated[
     AfterValidator(_builder_keys),
     Field(json_schema_extra={"patternProperties": dict.fromkeys(_REFUSED_BUILDER_KEYS, False)}),
 ]
-
-
-def _unit(unit: str) -> dict[str, Any]:
-    return {"unit": unit}
 
 
 def _not_both(one: str, other: str) -> JsonDict:
@@ -173,14 +147,14 @@ class BlockDevice(Model):
     """One volume, of the image and of the nodes."""
 
     device: Text = Field(description="Device name; of two with one name the last wins.", examples=["/dev/sda1"])
-    size_gb: int | None = Field(None, ge=1, description="Size.", examples=[20], json_schema_extra=_unit("GB"))
+    size_gb: int | None = Field(None, ge=1, description="Size.", examples=[20], json_schema_extra=unit("GB"))
     type: Word = Field("gp3", description="Volume type.", examples=["gp3"])
     encrypted: bool | None = Field(
         None, description="Encrypt it; unset, the account's setting decides.", examples=[True]
     )
     iops: int | None = Field(None, ge=1, description="Provisioned operations a second.", examples=[3000])
     throughput: int | None = Field(
-        None, ge=1, description="Throughput (gp3).", examples=[250], json_schema_extra=_unit("MB/s")
+        None, ge=1, description="Throughput (gp3).", examples=[250], json_schema_extra=unit("MB/s")
     )
     kms_key_id: Text | None = Field(None, description="Key to encrypt with.", examples=["alias/nodes"])
     delete_on_termination: bool = Field(True, description="Goes with its instance.", examples=[True])
@@ -244,7 +218,7 @@ class Autoscale(Model):
         120,
         description="How long an old group waits before it goes, so that every other node has a chance to update.",
         examples=[120],
-        json_schema_extra=_unit("seconds"),
+        json_schema_extra=unit("seconds"),
     )
     node_min: Size = Field(1, description="Fewest nodes.", examples=[2])
     node_max: Size | None = Field(
@@ -255,16 +229,16 @@ class Autoscale(Model):
         900,
         description="How long new nodes may take until they serve.",
         examples=[900],
-        json_schema_extra=_unit("seconds"),
+        json_schema_extra=unit("seconds"),
     )
     bake_time: Seconds = Field(
-        60, description="How long new nodes must stay healthy.", examples=[60], json_schema_extra=_unit("seconds")
+        60, description="How long new nodes must stay healthy.", examples=[60], json_schema_extra=unit("seconds")
     )
     health_check_type: Literal["EC2", "ELB"] | None = Field(
         None, description="Who judges a node's health; default: ELB with target groups, else EC2.", examples=["ELB"]
     )
     health_check_grace_period: Seconds = Field(
-        300, description="How long a new node is not judged.", examples=[300], json_schema_extra=_unit("seconds")
+        300, description="How long a new node is not judged.", examples=[300], json_schema_extra=unit("seconds")
     )
     health_url: (
         Annotated[str, AfterValidator(checked_health_url), Field(json_schema_extra={"pattern": anchored(HEALTH_URL)})]
@@ -279,13 +253,13 @@ class Autoscale(Model):
         5,
         description="How long a node may take to answer health_url.",
         examples=[5],
-        json_schema_extra=_unit("seconds"),
+        json_schema_extra=unit("seconds"),
     )
     unhealthy_after: Seconds = Field(
         60,
         description="How long new nodes may be too few, with the old ones still there, before a rollout goes back.",
         examples=[60],
-        json_schema_extra=_unit("seconds"),
+        json_schema_extra=unit("seconds"),
     )
     keep_old: Size = Field(
         0, description="How many old Auto Scaling groups stay, without nodes, to go back to.", examples=[1]
@@ -389,3 +363,4 @@ class Settings(Model):
         examples=[{"node_min": 2, "node_max": 4}],
         json_schema_extra={"default": False},
     )
+    deploy: Deploy = Field(Deploy(), description="How `instance:deploy` reaches running nodes, and what it runs there.")

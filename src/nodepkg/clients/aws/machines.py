@@ -1,28 +1,50 @@
-"""EC2's build machines, and what Packer makes for them: key pairs and security groups. Lists are read to their end."""
+"""EC2's instances as machines with tags and addresses; key pairs and security groups. Lists are read to their end."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from nodepkg.clients.aws.account import aws_errors
-from nodepkg.clients.aws.regional import Regional, unless
+from nodepkg.clients.aws.ec2 import FILTER_VALUES, PAGE
+from nodepkg.clients.aws.regional import Regional, in_parts, unless
 from nodepkg.clients.aws.tags import Tags, filters, tag_list, tags_of
 
-PAGE = {"PageSize": 1000}  # the most that EC2 gives of instances and security groups
 NO_SUCH_GROUP = ("InvalidGroup.NotFound", "InvalidGroupId.NotFound")
 STILL_IN_USE = ("DependencyViolation", "InvalidGroup.InUse")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """An instance. `state` in EC2's words, `launched` is aware (UTC), `security_groups` are ids."""
+    """An instance. `state` in EC2's words, `launched` is aware (UTC), `security_groups` are ids.
+
+    `reason` is why it is in its state, in EC2's words. What it has not (yet) is "".
+    """
 
     id: str
     state: str
     tags: Tags
     launched: datetime
     security_groups: tuple[str, ...]
+    image: str = ""
+    zone: str = ""
+    private_ip: str = ""
+    public_ip: str = ""
+    private_dns: str = ""
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.tags.get("Name", "")
+
+    @property
+    def group(self) -> str:
+        return self.tags.get("group", "")
+
+    @property
+    def asg(self) -> str:
+        """The Auto Scaling group that it is a member of; "" for none."""
+        return self.tags.get("aws:autoscaling:groupName", "")
 
 
 @dataclass(frozen=True)
@@ -47,7 +69,15 @@ class Machines(Regional):
 
     def instances(self, tags: Tags, *, tagged: str) -> list[Machine]:
         """Those with all these tags and one of the key `tagged`, by id; terminated ones are left out."""
-        wanted = [*filters(tags), {"Name": "tag-key", "Values": [tagged]}]
+        return self._instances([*filters(tags), {"Name": "tag-key", "Values": [tagged]}])
+
+    def instances_of(self, groups: Collection[str]) -> list[Machine]:
+        """Those with the tag `group` of one of these groups, whoever made them, by id; terminated ones are left out."""
+        parts = in_parts(sorted(set(groups)), FILTER_VALUES)
+        found = [one for part in parts for one in self._instances([{"Name": "tag:group", "Values": list(part)}])]
+        return sorted(found, key=lambda machine: machine.id)
+
+    def _instances(self, wanted: list[dict[str, Any]]) -> list[Machine]:
         pages = self.pages("describe_instances", "Reservations", Filters=wanted, PaginationConfig=PAGE)
         found = [_machine(raw) for page in pages for raw in page["Instances"]]
         return sorted((one for one in found if one.state != "terminated"), key=lambda machine: machine.id)
@@ -101,6 +131,12 @@ def _machine(raw: Mapping[str, Any]) -> Machine:
         tags=tags_of(raw),
         launched=raw["LaunchTime"],
         security_groups=tuple(group["GroupId"] for group in raw.get("SecurityGroups", [])),
+        image=raw.get("ImageId") or "",
+        zone=raw.get("Placement", {}).get("AvailabilityZone") or "",
+        private_ip=raw.get("PrivateIpAddress") or "",
+        public_ip=raw.get("PublicIpAddress") or "",
+        private_dns=raw.get("PrivateDnsName") or "",
+        reason=raw.get("StateReason", {}).get("Message") or "",
     )
 
 

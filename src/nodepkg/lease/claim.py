@@ -2,7 +2,8 @@
 
 A claim is the Systems Manager parameter `/nodepkg/lease/group/GROUP/<n>`, put without overwriting: of two who put the
 same number AWS refuses one. The newest number holds. It stays for ever: a release removes the older ones and marks it
-released, so the next claim has the next number, and no number that anybody can still see is given twice.
+released, so the next claim has the next number, and no number that anybody can still see is given twice. The name of a
+one-off instance is claimed in the same way, as `/nodepkg/lease/instance/NAME/<n>`.
 
 What AWS shows may be old for a while (the consistency window). Whoever claims on an old list puts a number that
 
@@ -28,7 +29,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 from nodepkg.clients.aws.account import CONSISTENCY_SECONDS, Account
 from nodepkg.clients.aws.ssm import Parameter, Parameters
@@ -39,12 +40,14 @@ BEAT_SECONDS = 30.0  # Systems Manager takes few writes a second, of all groups 
 FRESH_SECONDS = 60.0
 STALE_SECONDS = 20 * 60.0
 CONSISTENCY_VARIABLE = "NODEPKG_CONSISTENCY_SECONDS"
-_PATH = "/nodepkg/lease/group"
-# A group's name has no character that a parameter's could not have (nodes/names.py).
-_NAME = re.compile(rf"{_PATH}/([^/]+)/([1-9][0-9]{{0,17}})")
+_PATH = "/nodepkg/lease"
+# A name of a group, or of an instance, has no character that a parameter's could not have (nodes/names.py).
+_NAME = re.compile(rf"{_PATH}/(?:group|instance)/([^/]+)/([1-9][0-9]{{0,17}})")
 _READS = ("Describe", "Get", "List", "Head")
 _LONGEST = {"command": 300, "user": 100, "host": 100, "state": 100}  # a parameter holds 4 KB
 _ASK_AGAIN_SECONDS = 0.5
+
+Kind = Literal["group", "instance"]
 
 
 class LostLeaseError(RefusedError):
@@ -161,7 +164,7 @@ class Lease:
         newest = max(known, default=0)
         if newest > self.number:
             claimed = "claimed and released again" if known[newest].released else "claimed"
-            raise self._lost(f"the group was {claimed} by {known[newest].told(self._account.now())}")
+            raise self._lost(f"the {self._claims.kind} was {claimed} by {known[newest].told(self._account.now())}")
         ours = known.get(self.number)
         if ours is None:
             if self._account.uptime() - self._claimed < self._window:
@@ -172,9 +175,10 @@ class Lease:
         return known
 
     def _lost(self, why: str) -> LostLeaseError:
+        status = f"package autoscale:status {self.group}" if self._claims.kind == "group" else "package instance:list"
         return LostLeaseError(
             f"{self.group}: the lease (number {self.number}) is lost, nothing more is changed: {why}",
-            hint=f"what is under way: package autoscale:status {self.group}",
+            hint=f"what is under way: {status}",
         )
 
     def _age(self) -> float:
@@ -200,13 +204,16 @@ def claim(
     window: float,
     state: str = "",
     sleep: Callable[[float], None] = time.sleep,
+    kind: Kind = "group",
 ) -> Lease:
     """Claims a group for a run. Before it observes the group, the caller has to wait for one consistency `window`.
+
+    With `kind` "instance" it claims the name of a one-off instance, which then is what is called `group` here.
 
     A holder that is certainly gone is succeeded, with `take_over` also one whose heartbeat is older than 20 minutes.
     Raises RefusedError for any other: who it is, since when, and in which state.
     """
-    claims = _Claims(account, region, group)
+    claims = _Claims(account, region, group, kind)
     known = claims.all()
     nonce = secrets.token_hex(8)
     patience = window
@@ -233,7 +240,7 @@ def holders(account: Account, region: str, groups: Collection[str]) -> dict[str,
     """Who holds which of these groups now; those that nobody holds are left out. One list for all groups."""
     newest: dict[str, tuple[int, Holder]] = {}
     with account.unchecked():
-        found = Parameters(account, region).under(_PATH, recursive=True)
+        found = Parameters(account, region).under(f"{_PATH}/group", recursive=True)
     for parameter in found:
         named = _NAME.fullmatch(parameter.name)
         if named and named[1] in groups and int(named[2]) > newest.get(named[1], (0, None))[0]:
@@ -257,15 +264,16 @@ def consistency_seconds(environ: Mapping[str, str], default: float = CONSISTENCY
 
 @dataclass(frozen=True)
 class _Claims:
-    """The claims of one group, by number. These calls are never fenced."""
+    """The claims of one group, or of one instance's name, by number. These calls are never fenced."""
 
     account: Account
     region: str
     group: str
+    kind: Kind
 
     def all(self) -> dict[int, Holder]:
         with self.account.unchecked():
-            found = Parameters(self.account, self.region).under(f"{_PATH}/{self.group}")
+            found = Parameters(self.account, self.region).under(f"{_PATH}/{self.kind}/{self.group}")
         return {int(named[2]): _read(one) for one in found if (named := _NAME.fullmatch(one.name))}
 
     def one(self, number: int) -> Holder | None:
@@ -275,7 +283,7 @@ class _Claims:
 
     def create(self, number: int, holder: Holder) -> bool:
         """Whether the number was free."""
-        tags = {"nodepkg:managed": "true", "group": self.group}
+        tags = {"nodepkg:managed": "true", "group" if self.kind == "group" else "Name": self.group}
         with self.account.unchecked():
             return Parameters(self.account, self.region).create(self._name(number), _value(holder), tags)
 
@@ -288,7 +296,7 @@ class _Claims:
             Parameters(self.account, self.region).delete(self._name(number) for number in numbers)
 
     def _name(self, number: int) -> str:
-        return f"{_PATH}/{self.group}/{number}"
+        return f"{_PATH}/{self.kind}/{self.group}/{number}"
 
 
 def _require_free(group: str, holder: Holder, now: float, *, take_over: bool) -> None:

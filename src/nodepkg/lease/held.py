@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nodepkg.clients.aws.account import Account
 from nodepkg.errors import NodepkgError
-from nodepkg.lease import Lease, claim
+from nodepkg.lease.claim import Lease, claim
 from nodepkg.nodes.group import Group
 
 
