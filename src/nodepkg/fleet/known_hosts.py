@@ -22,7 +22,7 @@ FILE = "known_hosts"
 
 @dataclass(frozen=True)
 class Known:
-    """A line: the key of an instance. `by` is who vouches for it (known_hosts, console), "" if it was taken on sight."""
+    """A line: the key of an instance. `by`: who vouches for it (known_hosts, console), "" for nobody."""
 
     instance: str
     key: HostKey
@@ -49,16 +49,13 @@ class KnownHosts:
         return list(self._known.get(instance, ()))
 
     def accept(self, known: Known) -> bool:
-        """Remembers a key; whether it is that of the instance: of one that has another key it is not taken.
-
-        One that was taken on sight may get its voucher so.
-        """
+        """Remembers a key; whether it is that of the instance: on sight none is taken if another one is known."""
         with self._locked():
             self._look()
             there = self._known.get(known.instance, [])
             if any(one.key == known.key and (one.by or not known.by) for one in there):
                 return True
-            if there and not any(one.key == known.key for one in there):
+            if there and not known.by:
                 return False
             self._append(known)
             return True

@@ -45,7 +45,7 @@ class OverSsh:
     ) -> None:
         self.ssh = ssh
         self.known = known
-        self.vouched: Vouched = vouched or (lambda job: ())
+        self.vouched: Vouched = vouched or _nobody
         self.waits = waits or Waits()
         self._told: SimpleQueue[Event | BaseException] = SimpleQueue()
         self._queued = 0
@@ -153,7 +153,8 @@ class _Course:
             except UnreachableError as error:
                 lost = error
             except HostKeyError as error:
-                if parcel.strict and not vouched and await self._vouch():
+                shown = HostKey(error.algorithm, error.data)
+                if parcel.strict and not vouched and await self._vouch(shown):
                     vouched = True
                     continue
                 return self._ended(Result.UNKNOWN if self.began else Result.REFUSED, why=self._refusal(error))
@@ -197,14 +198,18 @@ class _Course:
         host = self.job.host
         return self.over.known.accept(Known(host.instance, key, host.group, host.region, by))
 
-    async def _vouch(self) -> bool:
-        """Remembers the keys that the user's known_hosts or the console vouch for; whether there are any."""
-        by_user = self.over.ssh.known_to_user(self._target())
-        keys = [(key, "known_hosts") for key in by_user]
-        if not keys:
-            told = await asyncio.get_running_loop().run_in_executor(None, self.over.vouched, self.job)
-            keys = [(key, "console") for key in told]
-        return any([self._remember(key, by) for key, by in keys])
+    async def _vouch(self, shown: HostKey) -> bool:
+        """Remembers the keys that the user's known_hosts or else the console vouch for, if this is one of them."""
+        there = self.over.known.of(self.job.host.instance)
+        if there and not any(one.key == shown for one in there):
+            return False
+        keys, by = self.over.ssh.known_to_user(self._target()), "known_hosts"
+        if shown not in keys:
+            keys = list(await asyncio.get_running_loop().run_in_executor(None, self.over.vouched, self.job))
+            by = "console"
+        for key in keys if shown in keys else ():
+            self._remember(key, by)
+        return shown in keys
 
     def _refusal(self, error: HostKeyError) -> str:
         instance = self.job.host.instance
@@ -317,6 +322,10 @@ class _Visit:
                     await session.write(chunk)
                     self._course.sent += len(chunk)
             session.eof()
+
+
+def _nobody(_job: Job) -> Sequence[HostKey]:
+    return ()
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
