@@ -250,7 +250,7 @@ def _started(machine: Machine, run: Run) -> Session:
 
 
 def test_without_its_supervisor_a_command_still_runs_alone(machine: Machine) -> None:
-    session = _started(machine, machine.run("d1", machine.waits_for("fifo")))
+    _started(machine, machine.run("d1", machine.waits_for("fifo")))
     os.kill(_processes(machine, "d1")[1], signal.SIGKILL)
     said = machine.converge(machine.run("d2", "true", "two"))
     assert said.end == End(Result.REFUSED, None, "deploy d1 runs there")

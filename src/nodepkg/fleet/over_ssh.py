@@ -13,7 +13,8 @@ from typing import BinaryIO
 from nodepkg.clients.ssh import Connection, HostKey, Session, Ssh, Target
 from nodepkg.errors import HostKeyError, NodepkgError, ToolError, UnreachableError
 from nodepkg.fleet import node
-from nodepkg.fleet.known_hosts import Known, KnownHosts, fingerprint
+from nodepkg.fleet.host import Host
+from nodepkg.fleet.known_hosts import Known, KnownHosts, fingerprint, shows
 from nodepkg.fleet.transport import Began, Ended, Event, Job, Result, Wrote
 
 CHUNK = 64 * 1024
@@ -21,7 +22,7 @@ MOST_QUEUED = 32 * 1024 * 1024
 # A node gives a command that is past its time 30 s to end, and has then to say so.
 GRACE = 60.0
 
-Vouched = Callable[[Job], Sequence[HostKey]]
+Console = Callable[[Host], str]
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,17 @@ class Waits:
 
 
 class OverSsh:
-    """The Transport. `vouched` gives the host keys that an instance's console shows; it may take its time.
+    """The Transport. `console` gives what a host's console shows, for strict host keys; it may take its time.
 
     Host keys are kept in `known`. What is foreseen ends the job that it happens to; anything else is raised by events.
     """
 
     def __init__(
-        self, ssh: Ssh, known: KnownHosts, *, vouched: Vouched | None = None, waits: Waits | None = None
+        self, ssh: Ssh, known: KnownHosts, *, console: Console | None = None, waits: Waits | None = None
     ) -> None:
         self.ssh = ssh
         self.known = known
-        self.vouched: Vouched = vouched or _nobody
+        self.console: Console = console or _no_console
         self.waits = waits or Waits()
         self._told: SimpleQueue[Event | BaseException] = SimpleQueue()
         self._queued = 0
@@ -205,17 +206,14 @@ class _Course:
         return self.over.known.accept(Known(host.instance, key, host.group, host.region, by))
 
     async def _vouch(self, shown: HostKey) -> bool:
-        """Remembers the keys that the user's known_hosts or else the console vouch for, if this is one of them."""
+        """Remembers the key if the user's known_hosts or else the console vouch for it."""
         there = self.over.known.of(self.job.host.instance)
         if there and not any(one.key == shown for one in there):
             return False
-        keys, by = self.over.ssh.known_to_user(self._target()), "known_hosts"
-        if shown not in keys:
-            keys = list(await asyncio.get_running_loop().run_in_executor(None, self.over.vouched, self.job))
-            by = "console"
-        for key in keys if shown in keys else ():
-            self._remember(key, by)
-        return shown in keys
+        if shown in self.over.ssh.known_to_user(self._target()):
+            return self._remember(shown, "known_hosts")
+        text = await asyncio.get_running_loop().run_in_executor(None, self.over.console, self.job.host)
+        return shows(text, shown) and self._remember(shown, "console")
 
     def _refusal(self, error: HostKeyError) -> str:
         instance = self.job.host.instance
@@ -330,6 +328,7 @@ class _Visit:
         session, path = self._session, self._course.job.parcel.archive
         if not session:
             return
+        self._course.sent = 0
         try:
             with path.open("rb") as archive:
                 for chunk in _chunks(archive):
@@ -345,8 +344,8 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _nobody(_job: Job) -> Sequence[HostKey]:
-    return ()
+def _no_console(_host: Host) -> str:
+    return ""
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
