@@ -1,6 +1,5 @@
 """instance:delete: what may go, and its going."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,21 +57,6 @@ class RemoveDna:
         except OSError as error:
             raise RefusedError(f"{self.path} cannot be removed: {error.strerror}") from error
         return {"dna": self.path}
-
-
-@dataclass(frozen=True)
-class ForgetHostKey:
-    """In what we remember of host keys; the user's own file is the user's."""
-
-    instance: str
-    forget: Callable[[Path, str], object]
-
-    def __str__(self) -> str:
-        return f"forget the host key of {self.instance}"
-
-    def run(self, place: Place, /) -> Report:
-        self.forget(place.root, self.instance)
-        return {}
 
 
 def require_deletable(machine: Machine) -> None:

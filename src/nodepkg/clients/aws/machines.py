@@ -155,7 +155,7 @@ def machine_of(raw: Mapping[str, Any]) -> Machine:
         private_ip=raw.get("PrivateIpAddress") or "",
         public_ip=raw.get("PublicIpAddress") or "",
         private_dns=raw.get("PrivateDnsName") or "",
-        reason=raw.get("StateReason", {}).get("Message") or "",
+        reason=raw.get("StateReason", {}).get("Message") or raw.get("StateTransitionReason") or "",
     )
 
 
