@@ -21,6 +21,7 @@ from tests.cli.conftest import Done, Refusing, Run
 from tests.clients.test_keys import keygen
 from tests.faults import Recorder, aws, kill_at, slow_start
 from tests.projects import make_project
+from tests.rig.sshd import node
 from tests.worlds import STOCK_IMAGE, World
 
 REGION = "us-east-1"
@@ -429,3 +430,43 @@ def test_what_cannot_be_logged_in_to_is_told(
     monkeypatch.setenv("PATH", str(tmp_path))
     done = run("instance:ssh", "there")
     assert (done.code, "there is no ssh on this machine" in done.err) == (6, True)
+
+
+def test_a_real_node_is_logged_in_to_until_its_host_key_changes(
+    run: Run, fleet: World, account: Account, tmp_path: Path
+) -> None:
+    told = json.loads(create(run, "--json").out)
+    machine, remembered = machines(account)["one-off"], tmp_path / ".nodepkg" / "known_hosts"
+    with node(tmp_path, address=machine.private_ip) as host:
+        make_project(tmp_path, {"bee": {**GROUP, "deploy": {"user": host.user, "port": host.port}}})
+        words = shlex.split(told["ssh"])
+        words[words.index("-l") + 1], words[words.index("-p") + 1] = host.user, str(host.port)
+        pasted = subprocess.run([*words, "id -un"], capture_output=True, text=True, check=False)
+        assert (pasted.returncode, pasted.stdout) == (0, f"{host.user}\n"), pasted.stderr
+        there = program("instance:ssh", "one-off", "--key", "key", "--", "exit 9")
+        assert there.returncode == 9, there.stderr
+        (line,) = remembered.read_text().splitlines()
+        assert line.startswith(f"{machine.id} ssh-")
+        remembered.write_text(f"{machine.id} {(tmp_path / 'key.pub').read_text()}")
+        changed = program("instance:ssh", "one-off", "--key", "key", "--", "exit 9")
+        assert changed.returncode == 255
+        assert "HOST IDENTIFICATION HAS CHANGED" in changed.stderr
+    deleted = run("instance:delete", "one-off", "--yes")
+    assert (deleted.code, remembered.read_text(), dna()) == (0, "", []), deleted.err
+
+
+def test_a_delete_that_is_killed_is_finished_by_the_same_command(
+    run: Run, fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process: list[subprocess.Popen[str]] = []
+    with aws(kill_at(1, lambda: process[0].pid, after=True, action="TerminateInstances")) as account:
+        fleet.images("bee", 1)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", str(account.endpoint))
+        assert create(run).code == 0
+        environ = child_environment(dict(os.environ), str(account.endpoint))
+        process.append(subprocess.Popen([*PROGRAM, "instance:delete", "one-off", "--yes"], env=environ, text=True))
+        assert process[0].wait(60) == -9
+        assert (machines(account), len(dna())) == ({}, 1)
+        done = run("instance:delete", "one-off", "--yes")
+        assert (done.code, dna()) == (0, []), done.err
+        assert create(run).code == 0

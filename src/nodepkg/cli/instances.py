@@ -237,9 +237,9 @@ def delete_instance(call: Call, word: str) -> None:
     nodes, account = _everywhere(call)
     place = delete.Place(account, nodes.root.absolute())
     found = _found(call, nodes, account, word)
-    if not found and (files := delete.orphaned_files(place.root, word)):
+    if not found and (left := delete.left_of(place.root, word)):
         call.out.note(f"AWS does not know {word} any more")
-        carry_out(call, files, place, lambda reports: _show_deleted(call, word, reports))
+        carry_out(call, left, place, lambda reports: _show_deleted(call, word, reports))
         return
     from nodepkg.fleet.find import the_one
 
@@ -250,6 +250,8 @@ def delete_instance(call: Call, word: str) -> None:
     if call.dry_run or not any(isinstance(action, delete.TerminateInstance) for action in plan):
         carry_out(call, plan, place, lambda reports: _show_deleted(call, machine.id, reports))
         return
+    for action in () if call.yes else plan:
+        call.out.note(str(action))
     confirm(f"terminate {machine.id} ({machine.name or 'no name'}, of {machine.group})?", yes=call.yes)
     _terminate(call, place, region, machine, plan)
 
@@ -282,15 +284,14 @@ def _show_deleted(call: Call, instance: str, reports: "Sequence[Report]") -> Non
 def log_in(call: Call, word: str, command: Sequence[str], key: Path | None) -> None:
     """This process becomes ssh."""
     from nodepkg.clients.openssh import become
-    from nodepkg.fleet.find import the_one
+    from nodepkg.fleet.find import require_ours, the_one
     from nodepkg.fleet.host import host
     from nodepkg.fleet.login import KNOWN_HOSTS, login_of, require_loopback, ssh_command
     from nodepkg.render.files import private_folder
 
     nodes, account = _everywhere(call)
     region, machine = the_one(_found(call, nodes, account, word), word)
-    if machine.tags.get("nodepkg:managed") != "true" or not machine.group:
-        raise RefusedError(f"{machine.id} is not nodepkg's: it lacks the tag nodepkg:managed=true, or group")
+    require_ours(machine)
     if machine.state != "running":
         raise RefusedError(f"{machine.id} ({machine.name or 'no name'}) is {machine.state}, not running")
     group = nodes.group(machine.group) if machine.group in nodes.names else None

@@ -66,6 +66,7 @@ class ImportKeyPair:
 
     def run(self, site: Site, /) -> Report:
         order, launches = self.order, Launches(site.account, self.order.region)
+        site.lease.beat("importing the key")
         with site.lease.fenced():
             made = launches.import_key_pair(order.pair, order.wish.key.text, {MANAGED: "true"})
         if not made and not self._is_there(site):

@@ -6,13 +6,14 @@ from pathlib import Path
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.machines import Machine, Machines
 from nodepkg.errors import RefusedError
+from nodepkg.fleet.find import ID, require_ours
+from nodepkg.fleet.known_hosts import KnownHosts
+from nodepkg.fleet.login import KNOWN_HOSTS
 from nodepkg.fleet.order import LIVING
 from nodepkg.images.leftovers import BUILD_TAG
-from nodepkg.launch import MANAGED
 from nodepkg.lease.claim import Lease
 from nodepkg.nodes.names import group_name_problem
 from nodepkg.plan import Action, Report
-from nodepkg.render.dna import instance_dna_path
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class TerminateInstance:
             require_deletable(seen)
         if place.lease is None:
             raise AssertionError(f"{told} is not claimed")
+        place.lease.beat("terminating")
         with place.lease.fenced():
             machines.terminate_instance(told)
         return {"terminated": True, "kept_volumes": list(self.machine.staying)}
@@ -59,6 +61,20 @@ class RemoveDna:
         return {"dna": self.path}
 
 
+@dataclass(frozen=True)
+class ForgetHostKey:
+    """What we remember of its host key; the user's own known_hosts is the user's."""
+
+    instance: str
+
+    def __str__(self) -> str:
+        return f"forget the host key of {self.instance}"
+
+    def run(self, place: Place, /) -> Report:
+        KnownHosts(place.root / KNOWN_HOSTS).forget([self.instance])
+        return {"host_key": "forgotten"}
+
+
 def require_deletable(machine: Machine) -> None:
     """Raises RefusedError for what is not a one-off of ours."""
     if machine.asg:
@@ -70,8 +86,7 @@ def require_deletable(machine: Machine) -> None:
         raise RefusedError(
             f"{machine.id} is the machine of a build", hint="what builds left behind: package packer:sweep"
         )
-    if machine.tags.get(MANAGED) != "true" or not machine.group:
-        raise RefusedError(f"{machine.id} is not nodepkg's: it lacks the tag {MANAGED}=true, or group")
+    require_ours(machine)
 
 
 def name_to_claim(machine: Machine) -> str:
@@ -80,19 +95,15 @@ def name_to_claim(machine: Machine) -> str:
 
 
 def plan_delete(region: str, machine: Machine, root: Path) -> list[Action[Place]]:
-    """What goes. Of what is terminated already only the file."""
+    """What goes. Of what is terminated already only what is left of it here."""
     require_deletable(machine)
     terminate: list[Action[Place]] = [TerminateInstance(region, machine)] if machine.state in LIVING else []
-    return [*terminate, *leftover_files(root, machine.group, machine.id)]
+    return [*terminate, *left_of(root, machine.id)]
 
 
-def leftover_files(root: Path, group: str, instance: str) -> list[Action[Place]]:
-    """The file of its own, if it is there."""
-    path = instance_dna_path(group, instance)
-    return [RemoveDna(path)] if (root / path).exists() else []
-
-
-def orphaned_files(root: Path, instance: str) -> list[Action[Place]]:
-    """The files of an instance that AWS knows no more."""
-    found = sorted((root / "dna" / "instances").glob(f"*-{instance}.json"))
-    return [RemoveDna(path.relative_to(root).as_posix()) for path in found]
+def left_of(root: Path, instance: str) -> list[Action[Place]]:
+    """What there is of an instance in the project: its dna, and its host key."""
+    found = sorted((root / "dna" / "instances").glob(f"*-{instance}.json")) if ID.fullmatch(instance) else []
+    files: list[Action[Place]] = [RemoveDna(path.relative_to(root).as_posix()) for path in found]
+    known = KnownHosts(root / KNOWN_HOSTS).of(instance)
+    return [*files, ForgetHostKey(instance)] if known else files

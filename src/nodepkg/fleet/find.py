@@ -7,6 +7,7 @@ from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.machines import Machine, Machines
 from nodepkg.errors import RefusedError, UsageError
 from nodepkg.fleet.order import LIVING
+from nodepkg.launch import MANAGED
 
 ID = re.compile(r"i-[0-9a-f]{8,17}")
 
@@ -31,3 +32,9 @@ def the_one(found: list[tuple[str, Machine]], word: str) -> tuple[str, Machine]:
         told = ", ".join(f"{one.id} ({one.zone or region}, {one.state})" for region, one in chosen)
         raise RefusedError(f"{word} is several instances: {told}", hint="name one by its id")
     return chosen[0]
+
+
+def require_ours(machine: Machine) -> None:
+    """Raises RefusedError for what nodepkg does not manage, or what is of no group."""
+    if machine.tags.get(MANAGED) != "true" or not machine.group:
+        raise RefusedError(f"{machine.id} is not nodepkg's: it lacks the tag {MANAGED}=true, or group")

@@ -44,6 +44,7 @@ def ssh_command(
         )
     ours = _escaped(root / KNOWN_HOSTS)
     options = [f"HostKeyAlias={host.instance}", f'UserKnownHostsFile="{ours}" {_THE_USERS}']
+    options += ["HashKnownHosts=no"]  # by their ids keys are found, and forgotten
     options += [] if login.asks else ["StrictHostKeyChecking=accept-new"]
     options += ["IdentitiesOnly=yes"] if key else []
     words = ["ssh", *(word for option in options for word in ("-o", option))]

@@ -23,9 +23,4 @@ def asg_dna(group: Group) -> Artifact:
 def instance_dna(group: Group, instance: str) -> Artifact:
     """The dna of a one-off instance of the group."""
     node = f"{group.name}-{instance}"
-    return Artifact(group.name, instance_dna_path(group.name, instance), pretty(_document(group, node)))
-
-
-def instance_dna_path(group: str, instance: str) -> str:
-    """Where it lies, relative to the folder of nodes.json."""
-    return f"dna/instances/{group}-{instance}.json"
+    return Artifact(group.name, f"dna/instances/{node}.json", pretty(_document(group, node)))
