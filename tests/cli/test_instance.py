@@ -299,7 +299,9 @@ def test_volumes_that_stay_are_named(run: Run, fleet: World, account: Account, t
     assert [one["State"] for one in found] == ["available"]
 
 
-def test_an_error_of_aws_is_told_with_the_command_that_goes_on(run: Run, fleet: World, refusing: Refusing) -> None:
+def test_an_error_of_aws_is_told_with_the_command_that_goes_on(
+    run: Run, fleet: World, refusing: Refusing, tmp_path: Path
+) -> None:
     refusing.actions.add("DeleteTags")
     done = create(run)
     assert done.code == 5
@@ -307,8 +309,10 @@ def test_an_error_of_aws_is_told_with_the_command_that_goes_on(run: Run, fleet: 
     assert "package instance:create bee --key key --name one-off" in done.err
     assert listed(run)["one-off"]["phase"] == "creating"
     refusing.actions.clear()
-    finished = create(run)
+    keygen(tmp_path / "other", "-t", "ed25519")
+    finished = create(run, "--key", "other")
     assert (finished.code, listed(run)["one-off"]["phase"]) == (0, None), finished.err
+    assert "so this key may not open it" in finished.err
 
 
 PROGRAM = [sys.executable, "-m", "nodepkg"]

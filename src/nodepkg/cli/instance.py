@@ -116,9 +116,9 @@ def ssh(
     *,
     key: Annotated[Path | None, typer.Option("--key", metavar="PATH", help="The private key to log in with.")] = None,
 ) -> None:
-    """Log in to a running instance with the system's ssh, as `deploy` in nodes.json says: address, user and port.
+    """Log in to a running instance with the system's ssh.
 
-    Its host key is remembered by its id, in .nodepkg/known_hosts: accepted on first sight, refused when it has changed.
+    Address, user and port are as `deploy` in nodes.json says; it may also be a node of an Auto Scaling group. Its host key is remembered by its id, in .nodepkg/known_hosts: accepted on first sight, refused when it has changed.
     """
     from nodepkg.cli.instances import log_in
 
