@@ -118,7 +118,9 @@ def ssh(
 ) -> None:
     """Log in to a running instance with the system's ssh.
 
-    Address, user and port are as `deploy` in nodes.json says; it may also be a node of an Auto Scaling group. Its host key is remembered by its id, in .nodepkg/known_hosts: accepted on first sight, refused when it has changed.
+    Address, user and port are those of `deploy` in nodes.json; nodes of Auto Scaling groups can be logged in to as well.
+    The host key is remembered by the instance's id, in .nodepkg/known_hosts: accepted on first sight, refused when it
+    has changed.
     """
     from nodepkg.cli.instances import log_in
 
