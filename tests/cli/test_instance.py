@@ -19,7 +19,7 @@ from nodepkg.lease.claim import claim
 from nodepkg.sandbox.environment import child_environment
 from tests.cli.conftest import Done, Refusing, Run
 from tests.clients.test_keys import keygen
-from tests.faults import Recorder, aws, kill_at, slow_start
+from tests.faults import Recorder, aws, kill_at, lose_replies, slow_start, throttle
 from tests.projects import make_project
 from tests.rig.sshd import node
 from tests.worlds import STOCK_IMAGE, World
@@ -257,6 +257,15 @@ def test_delete_asks_and_removes_the_file(run: Run, fleet: World, account: Accou
     again = run("instance:delete", "one-off", "--yes")
     assert (again.code, "is gone already" in again.out) == (0, True)
     assert create(run).code == 0
+
+
+def test_delete_outlives_lost_replies(run: Run, fleet: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with aws(lose_replies("TerminateInstances"), lose_replies("PutParameter"), throttle("*", 3)) as account:
+        fleet.images("bee", 1)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", str(account.endpoint))
+        assert create(run).code == 0
+        done = run("instance:delete", "one-off", "--yes")
+        assert (done.code, machines(account), dna()) == (0, {}, []), done.err
 
 
 def test_delete_refuses_what_is_no_one_off(run: Run, fleet: World, account: Account) -> None:

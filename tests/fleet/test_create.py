@@ -161,6 +161,15 @@ def test_what_aws_forbids_is_told_at_once(tmp_path: Path, key: PublicKey) -> Non
         assert (recorder.counts["RunInstances"], held(rig)) == (1, False)
 
 
+def test_an_address_that_never_comes_keeps_nobody_waiting_for_long(tmp_path: Path, key: PublicKey) -> None:
+    with fleet(direct=True) as rig:
+        rig.world().image()
+        creator, began = Creator(rig, tmp_path, key), rig.clock.now()
+        creator.create(of=group(deploy={"address": "{tag:door}"}))
+        require_made(creator)
+        assert rig.clock.now() - began < 40
+
+
 def test_what_dies_on_the_way_is_told_with_aws_reason(tmp_path: Path, key: PublicKey) -> None:
     with fleet(slow_start(1000), direct=True) as rig:
         rig.world().image()

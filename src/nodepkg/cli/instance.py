@@ -118,7 +118,7 @@ def ssh(
 ) -> None:
     """Log in to a running instance with the system's ssh.
 
-    Address, user and port are those of `deploy` in nodes.json; nodes of Auto Scaling groups can be logged in to as well.
+    Address, user and port are those of `deploy` in nodes.json; nodes of Auto Scaling groups can be logged in to, too.
     The host key is remembered by the instance's id, in .nodepkg/known_hosts: accepted on first sight, refused when it
     has changed.
     """

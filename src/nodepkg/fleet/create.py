@@ -9,6 +9,8 @@ from nodepkg.clients.aws.ec2 import Subnet
 from nodepkg.clients.aws.launches import NO_ROOM, Launches, is_unclear
 from nodepkg.clients.aws.machines import Machine, Machines
 from nodepkg.errors import AwsError, CredentialsError, RefusedError
+from nodepkg.fleet.host import host
+from nodepkg.fleet.login import login_of
 from nodepkg.fleet.order import LIVING, PHASE, RUN, Order, pair_of, unfinished
 from nodepkg.launch import MANAGED
 from nodepkg.lease.claim import BEAT_SECONDS, Lease
@@ -157,7 +159,7 @@ class AwaitRunning:
 
     def run(self, site: Site, /) -> Report:
         site.instance = self.instance or site.instance
-        until, blind = site.account.uptime() + RUNNING_SECONDS, 0
+        until, blind, ran = site.account.uptime() + RUNNING_SECONDS, 0, None
         while True:
             site.lease.beat("waiting until it runs")
             try:
@@ -169,14 +171,20 @@ class AwaitRunning:
                 if blind >= _BLIND_LOOKS:
                     raise
             if machine and machine.state == "running":
-                site.machine = machine
-                return {"instance": machine.id, "zone": machine.zone}
-            if machine and machine.state != "pending":
+                site.machine, now = machine, site.account.uptime()
+                ran = now if ran is None else ran
+                if self._has_address(machine) or now - ran >= _PATIENCE_SECONDS:
+                    return {"instance": machine.id, "zone": machine.zone}
+            elif machine and machine.state != "pending":
                 raise self._not_running(machine)
             if site.account.uptime() >= until:
                 state = machine.state if machine else "not shown by EC2"
                 raise AwsError(f"{site.instance} does not run after {RUNNING_SECONDS:g} s: it is {state}")
             site.sleep(min(site.poll, BEAT_SECONDS))
+
+    def _has_address(self, machine: Machine) -> bool:
+        """A public one may come some moments later."""
+        return bool(host(machine, self.order.region, login_of(self.order.group).address).address)
 
     def _machine(self, site: Site) -> Machine | None:
         return Machines(site.account, self.order.region).machine(site.instance)
