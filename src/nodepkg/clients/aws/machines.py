@@ -113,11 +113,11 @@ class Machines(Regional):
 
     def console(self, instance: str) -> str:
         """What the instance wrote on its console, the latest where its type can tell it; "" for nothing yet."""
-        with unless(f"read the console of {instance}", "UnsupportedOperation", "InvalidParameterCombination"):
+        what = f"read the console of {instance}"
+        with unless(what, "UnsupportedOperation", "InvalidParameterCombination"):
             return self._console(instance, Latest=True)
-        with aws_errors(f"read the console of {instance}"):
-            told = self._console(instance)
-        return told
+        with aws_errors(what):
+            return self._console(instance)
 
     def _console(self, instance: str, **how: Any) -> str:
         return str(self.client.get_console_output(InstanceId=instance, **how).get("Output") or "")
