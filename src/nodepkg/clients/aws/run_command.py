@@ -149,10 +149,12 @@ class RunCommand(Regional):
             return _command(told[0]) if told else None
         return None
 
-    def commands(self, seconds: float) -> list[Command]:
-        """The shell commands of the last so many seconds."""
+    def commands(self, seconds: float, *, running: bool = False) -> list[Command]:
+        """The shell commands of the last so many seconds; of those that are `running` others may be left out."""
         since = datetime.fromtimestamp(self.account.now(), UTC) - timedelta(seconds=seconds)
         filters = [{"key": "InvokedAfter", "value": since.strftime("%Y-%m-%dT%H:%M:%SZ")}]
+        if running:
+            filters.append({"key": "ExecutionStage", "value": "Executing"})
         found = self.pages("list_commands", "Commands", Filters=filters, PaginationConfig=_PAGE)
         return [_command(raw) for raw in found if raw.get("DocumentName", DOCUMENT) == DOCUMENT]
 

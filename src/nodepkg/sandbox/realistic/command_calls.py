@@ -122,12 +122,14 @@ def _named(world: World, name: str) -> Command:
     return command
 
 
-def _paged(arguments: Arguments, items: Sequence[Any], key: Callable[[Any], Any], *, least: int = 1) -> Any:
+def _paged(
+    arguments: Arguments, items: Sequence[Any], key: Callable[[Any], Any], *, least: int = 1, ordered: bool = False
+) -> Any:
     size = arguments.get("MaxResults", 50)
     if not least <= size <= 50:
         raise _invalid(f"MaxResults is from {least} to 50")
     try:
-        return page(items, key, token=arguments.get("NextToken"), size=size)
+        return page(items, key, token=arguments.get("NextToken"), size=size, ordered=ordered)
     except BadTokenError as error:
         raise AwsRefusalError("InvalidNextToken", "The specified token isn't valid.") from error
 
@@ -159,15 +161,16 @@ def list_invocations(world: World, arguments: Arguments) -> dict[str, Any]:
     """Of nodes that had their turn, by their ids."""
     name, wanted = arguments.get("CommandId"), arguments.get("InstanceId")
     every = [_named(world, name)] if name else list(world.state.commands.values())
+    filters = arguments.get("Filters", [])
     found = [
         (command, one)
-        for command in every
+        for command in sorted(every, key=lambda one: (-one.requested, one.id))
         for one in command.invocations.values()
         if (one.began is not None or one.ended is not None)
         and wanted in (None, one.instance)
-        and _kept(command, one.status, arguments.get("Filters", []))
+        and (not filters or _kept(command, one.status, filters))
     ]
-    some, token = _paged(arguments, found, lambda one: (-one[0].requested, one[1].instance))
+    some, token = _paged(arguments, found, lambda one: (-one[0].requested, one[0].id, one[1].instance), ordered=True)
     details = arguments.get("Details", False)
     return {
         "CommandInvocations": [_invocation(command, one, details=details) for command, one in some],

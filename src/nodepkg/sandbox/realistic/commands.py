@@ -54,7 +54,7 @@ def begin(world: World, given: dict[str, Any], instances: Collection[str]) -> Co
     delivery = given.get("TimeoutSeconds", DELIVERY_SECONDS)
     command = Command(world.id(), given, world.now, world.now)
     command.expires += delivery + execution_seconds(command)
-    command.invocations = {name: Invocation(name) for name in instances}
+    command.invocations = {name: Invocation(name) for name in sorted(instances)}
     world.state.commands[command.id] = command
     world.at(command.expires, _expire, command)
     _go_on(world, command)
