@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,9 +73,9 @@ def over(fleet: Fleet) -> OverSsm:
     return fleet.transport(max_errors=None, home=f"{NODE}/state")
 
 
-def jobs(fleet: Fleet, names: list[str], **more: object) -> list[Job]:
-    path = f"{NODE}/opt"
-    made = fleet.jobs(names, **{"path": path, "command": COMMAND, "timeout": 30, **more})
+def jobs(fleet: Fleet, names: list[str], **more: Any) -> list[Job]:
+    settings: dict[str, Any] = {"path": f"{NODE}/opt", "command": COMMAND, "timeout": 30, **more}
+    made = fleet.jobs(names, **settings)
     made[0].parcel.archive.write_bytes(bundle())
     return made
 
