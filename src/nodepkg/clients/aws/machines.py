@@ -89,6 +89,23 @@ class Machines(Regional):
             return str(told["Reservations"][0]["Instances"][0]["State"]["Name"]) if told["Reservations"] else ""
         return "terminated"
 
+    def living(self, ids: Collection[str]) -> set[str]:
+        """Those of the ids that EC2 knows as anything but terminated."""
+        parts = in_parts(sorted(set(ids)), FILTER_VALUES)
+        found = [one for part in parts for one in self._instances([{"Name": "instance-id", "Values": list(part)}])]
+        return {machine.id for machine in found}
+
+    def console(self, instance: str) -> str:
+        """What the instance wrote on its console; "" for one that is gone. The latest where its type can tell it."""
+        with unless(f"read the console of {instance}", "UnsupportedOperation", "InvalidParameterCombination"):
+            return self._console(instance, Latest=True)
+        with aws_errors(f"read the console of {instance}"):
+            return self._console(instance)
+        return ""
+
+    def _console(self, instance: str, **how: Any) -> str:
+        return str(self.client.get_console_output(InstanceId=instance, **how).get("Output") or "")
+
     def key_pairs(self) -> list[KeyPair]:
         """All of the account, by name."""
         with aws_errors(f"describe key pairs in {self.region}"):
