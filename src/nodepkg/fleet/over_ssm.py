@@ -258,7 +258,7 @@ class OverSsm:
             self._failed += errand.failed
             self._ask_again(errand)
             if errand.strangers:
-                self._note(f"{len(errand.strangers)} nodes that were started meanwhile got the command as well")
+                self._note(f"{len(errand.strangers)} nodes beside those of this deploy got its command as well")
         try:
             self._send()
         except AwsError as error:
