@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 # The cheapest first that current servers have; what an old one has is still taken.
 _KEX = ("curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256")
 _CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr")
-_OLD_KEX = "diffie-hellman-group14-sha256,diffie-hellman-group16-sha512,diffie-hellman-group14-sha1"
+_OLD_KEX = ("diffie-hellman-group16-sha512", "diffie-hellman-group14-sha256", "diffie-hellman-group14-sha1")
+_OLD_CIPHERS = ("aes256-gcm@openssh.com", "aes192-ctr", "aes256-ctr")
 HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
 # What the user's configuration may say about who logs in; where it says none of it, keys are loaded once for all hosts.
@@ -103,6 +104,15 @@ class Ssh:
         except (OSError, asyncssh.Error, ValueError, TimeoutError) as error:
             raise _in_words(error, target, seen, self.patience.connect) from error
         return Connection(made)
+
+    async def close(self) -> None:
+        """Ends the connections that several share."""
+        for made in self._jumps.values():
+            made.cancel()
+            if made.done() and not made.cancelled() and not made.exception():
+                made.result().abort()
+        self._jumps.clear()
+        await _settled()
 
     def known_to_user(self, target: Target) -> list[HostKey]:
         """The keys that the user's known_hosts have for this address; none with `loopback_only`."""
@@ -190,8 +200,8 @@ class Ssh:
     @cached_property
     def _same_for_all(self) -> dict[str, Any]:
         return {
-            "kex_algs": f"{','.join(_KEX)},{_OLD_KEX}",
-            "encryption_algs": [*_CIPHERS, "aes256-gcm@openssh.com", "aes192-ctr", "aes256-ctr"],
+            "kex_algs": [*_KEX, *_OLD_KEX],
+            "encryption_algs": [*_CIPHERS, *_OLD_CIPHERS],
             "compression_algs": ["none"],
             "host_based_auth": False,
             "kbdint_auth": False,
@@ -344,6 +354,12 @@ def _load(path: Path, passphrase: Passphrase | None) -> Any:
         raise RefusedError(f"{path}: cannot be read: {error.strerror}") from error
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
         raise RefusedError(f"{path}: this private key cannot be used: {error}") from error
+
+
+async def _settled() -> None:
+    """A connection that was aborted is closed in the next turns of the loop."""
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def _nobody(_host: str, _addr: str, _port: int | None) -> tuple[list[Any], list[Any], list[Any]]:

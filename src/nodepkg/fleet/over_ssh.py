@@ -42,13 +42,20 @@ class OverSsh:
     """
 
     def __init__(
-        self, ssh: Ssh, known: KnownHosts, *, console: Console | None = None, waits: Waits | None = None
+        self,
+        ssh: Ssh,
+        known: KnownHosts,
+        *,
+        console: Console | None = None,
+        waits: Waits | None = None,
+        most_queued: int = MOST_QUEUED,
     ) -> None:
         self.ssh = ssh
         self.known = known
         self.console: Console = console or _no_console
         self.waits = waits or Waits()
         self._told: SimpleQueue[Event | BaseException] = SimpleQueue()
+        self._most_queued = most_queued
         self._queued = 0
         self._count = threading.Lock()
         self._paused: set[Session] = set()
@@ -71,7 +78,7 @@ class OverSsh:
             )
             while True:
                 found.append(self._event(self._told.get_nowait()))
-        if self._paused and self._loop and self._queued < MOST_QUEUED:
+        if self._paused and self._loop and self._queued <= self._most_queued:
             self._loop.call_soon_threadsafe(self._resume)
         return found
 
@@ -89,7 +96,7 @@ class OverSsh:
         if isinstance(event, Wrote):
             with self._count:
                 self._queued += len(event.output)
-            if self._queued > MOST_QUEUED and session:
+            if self._queued > self._most_queued and session:
                 session.pause(reading=True)
                 self._paused.add(session)
         self._told.put(event)
@@ -126,6 +133,7 @@ class OverSsh:
         for task in list(self._courses):
             task.cancel()
         await asyncio.gather(*self._courses, return_exceptions=True)
+        await self.ssh.close()
 
 
 @dataclass
@@ -143,6 +151,7 @@ class _Course:
     offset: int = 0
     sent: int = 0
     due: float = 0.0
+    unread: str = ""
 
     async def run(self) -> Ended:
         if not self.job.host.address:
@@ -212,7 +221,11 @@ class _Course:
             return False
         if shown in self.over.ssh.known_to_user(self._target()):
             return self._remember(shown, "known_hosts")
-        text = await asyncio.get_running_loop().run_in_executor(None, self.over.console, self.job.host)
+        try:
+            text = await asyncio.get_running_loop().run_in_executor(None, self.over.console, self.job.host)
+        except NodepkgError as error:
+            self.unread = f"; its console: {error.message}"
+            return False
         return shows(text, shown) and self._remember(shown, "console")
 
     def _refusal(self, error: HostKeyError) -> str:
@@ -222,7 +235,7 @@ class _Course:
         if not there or any(one.key == shown for one in there):
             return (
                 f"its host key is vouched for neither by your known_hosts nor by its console: {shown.algorithm} "
-                f"{fingerprint(shown)} (deploy.host_keys is strict)"
+                f"{fingerprint(shown)} (deploy.host_keys is strict){self.unread}"
             )
         known = ", ".join(f"{one.key.algorithm} {fingerprint(one.key)}" for one in there)
         return (
