@@ -171,6 +171,20 @@ def test_a_stop_lets_those_that_run_end_and_begins_on_no_other(tmp_path: Path) -
         assert (first.status, second.given["InstanceIds"]) == ("Cancelled", nodes[:2])
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_after_a_stop_failures_keep_nobody_from_being_followed(whole: bool, tmp_path: Path) -> None:
+    with ssm_fleet(tmp_path) as fleet:
+        nodes = fleet.nodes(70)
+        fleet.agents(nodes[:60], seconds=100, code=1)
+        transport = fleet.transport(at_once=60, max_errors=0, whole=whole)
+        transport.start(fleet.jobs(nodes))
+        events = list(transport.events(20))
+        transport.stop()
+        transport.stop()
+        told = results([*events, *drained(transport)])
+        assert [told[name] for name in nodes] == ["failed"] * 60 + ["not started"] * 10
+
+
 def test_who_leaves_begins_on_no_other_node(tmp_path: Path) -> None:
     with ssm_fleet(tmp_path) as fleet:
         nodes = fleet.nodes(9)
