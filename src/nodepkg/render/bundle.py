@@ -193,6 +193,16 @@ def bundle(project: Project, group: Group) -> Bundle:
     return Bundle(group.name, project.shared_files, project.shared_digests, own)
 
 
+def left_out(project: Project, *, image: bool = False) -> list[str]:
+    """What to tell of the secrets that no bundle has; `image` is whether Packer uploads their folders, which it does
+    whole.
+    """
+    elsewhere = "bring it to the nodes by other means (Chef looks for /etc/chef/encrypted_data_bag_secret)"
+    told = "no bundle and no digest has it" + (", but Packer uploads its folder whole: images hold it" if image else "")
+    remedy = f"move it out of the folder and {elsewhere}" if image else elsewhere
+    return [f"{project.root / path} is the key of encrypted data bags: {told}; {remedy}" for path in project.secrets]
+
+
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
