@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from nodepkg.fleet.course import GONE, NO_FAILURE, NOT_STARTED, SUCCEEDED, Order
 from nodepkg.fleet.deploy import Runner
 from nodepkg.fleet.host import Host
 from nodepkg.fleet.parcels import archives, jobs, least, part
-from nodepkg.fleet.record import Entry, Part, Plan, Record, documents, find as find_record, is_deploy_id, new_deploy_id
+from nodepkg.fleet.record import Entry, Part, Plan, Record, documents, is_deploy_id, new_deploy_id
+from nodepkg.fleet.record import find as find_record
 from nodepkg.fleet.targets import LeftOut, Narrowing, Targets, find, own_dnas
 from nodepkg.fleet.transport import Transport
 from nodepkg.fleet.world import AwsWorld, health_of
@@ -29,7 +30,6 @@ from nodepkg.images.interrupts import Interrupts
 from nodepkg.lease.claim import Lease, LostLeaseError
 from nodepkg.lease.held import Claimant, held
 from nodepkg.nodes.group import Group
-from nodepkg.nodes.load import Nodes
 from nodepkg.pace import Pace, Share, floor, share
 from nodepkg.render.archive import BUNDLES, archive
 from nodepkg.render.bundle import Bundle, Project
@@ -79,13 +79,17 @@ def some(option: str, text: str, *, least: int = 1) -> Share:
 
 @dataclass(frozen=True)
 class Run:
-    """A deploy that is about to begin, or to be gone on with: `hosts` are those that are still to be run."""
+    """A deploy that is about to begin, or to be gone on with: `hosts` are those that are still to be run.
+
+    `sizes` is how many nodes each group has, also those that are not meant.
+    """
 
     plan: Plan
     hosts: tuple[Host, ...]
     groups: tuple[Group, ...]
     dna: Mapping[str, bytes]
     record: Record
+    sizes: Mapping[str, int]
     again: bool = False
 
 
@@ -113,7 +117,9 @@ def deploy(call: Call, patterns: list[str], wish: Wish, *, listing: bool) -> Non
         targets.hosts,
         wish.options(),
     )
-    run = Run(plan, targets.hosts, tuple(meant), own_dnas(nodes.root, targets.hosts), Record(nodes.root, plan))
+    run = Run(
+        plan, targets.hosts, tuple(meant), own_dnas(nodes.root, targets.hosts), Record(nodes.root, plan), targets.sizes
+    )
     _go(call, account, project, run, wish)
 
 
@@ -134,13 +140,14 @@ def retry(call: Call, words: list[str], wish: Wish, *, listing: bool) -> None:
     entries = record.entries()
     left = [one for one in record.plan.hosts if _state(entries, one) not in (SUCCEEDED, GONE)]
     meant = [group for group in groups if any(one.group == group.name for one in left)]
-    there = {one.instance: one for one in find(account, meant, Narrowing()).hosts} if meant else {}
+    targets = find(account, meant, Narrowing())
+    there = {one.instance: one for one in targets.hosts}
     hosts = tuple(there[one.instance] for one in left if one.instance in there)
     if listing:
         _list(call, hosts, ())
         return
     call.out.note(f"deploy {record.plan.id}: {count(len(left), 'host')} of {len(record.plan.hosts)} to go on with")
-    run = Run(record.plan, hosts, tuple(meant), own_dnas(nodes.root, hosts), record, again=True)
+    run = Run(record.plan, hosts, tuple(meant), own_dnas(nodes.root, hosts), record, targets.sizes, again=True)
     _go(call, account, Project(nodes), run, wish, gone=[one for one in left if one.instance not in there])
 
 
@@ -189,11 +196,9 @@ def _tell_left_out(call: Call, targets: Targets) -> None:
         call.out.note(f"{group}: {count(number, 'instance')} left out: {why}")
 
 
-def _go(
-    call: Call, account: Account, project: Project, run: Run, wish: Wish, *, gone: Sequence[Host] = ()
-) -> None:
+def _go(call: Call, account: Account, project: Project, run: Run, wish: Wish, *, gone: Sequence[Host] = ()) -> None:
     call.out.note(f"deploy {run.plan.id}: {_sentence(run, wish)}")
-    for line in _plan(run, wish):
+    for line in _plan(run):
         call.out.note(line)
     if call.dry_run:
         _tell_plan(call, run, wish)
@@ -254,7 +259,7 @@ def _converge(
         return archive(project, made, folder, keep=keep)
 
     paths = archives(project, groups, parts, pack, folder)
-    with watching(call.out, run.hosts) as watcher:
+    with watching(call.out) as watcher:
         for name in TRANSPORTS:
             hosts = [one for one in run.hosts if groups[one.group].settings.deploy.transport == name]
             if not hosts or any(one.broke_off for one in ended):
@@ -269,7 +274,9 @@ def _converge(
 
 def _order(call: Call, wish: Wish, todo: Sequence[Any], groups: Mapping[str, Group], transport: str) -> Order:
     names = {job.host.group for job in todo}
-    terms = {name: Terms(least(groups[name]), groups[name].settings.deploy.drain, health_of(groups[name])) for name in names}
+    terms = {
+        name: Terms(least(groups[name]), groups[name].settings.deploy.drain, health_of(groups[name])) for name in names
+    }
     pace = wish.pace(len(todo))
     in_waves = wish.canary or wish.pause or any(_is_awaited(groups[name]) for name in names)
     if transport == "ssm" and in_waves:
@@ -307,7 +314,7 @@ def _sentence(run: Run, wish: Wish) -> str:
     return ", ".join(told)
 
 
-def _plan(run: Run, wish: Wish) -> list[str]:
+def _plan(run: Run) -> list[str]:
     """What is going to be done, a line for each group."""
     parts = {one.group: one for one in run.plan.parts}
     return [_of_group(group, parts[group.name], run) for group in run.groups]
@@ -315,9 +322,9 @@ def _plan(run: Run, wish: Wish) -> list[str]:
 
 def _of_group(group: Group, one: Part, run: Run) -> str:
     deploy = group.settings.deploy
-    here = sum(host.group == group.name for host in run.hosts)
-    least_ = floor(least(group), here)
-    alone = "a group of one has no floor" if here == 1 else f"at least {least_} stay healthy"
+    here, size = sum(host.group == group.name for host in run.hosts), run.sizes.get(group.name, 0)
+    least_ = floor(least(group), size)
+    alone = "it has no floor: it is one node" if size == 1 else f"{least_} of {size} have to be healthy"
     drains = ", each leaves its target groups first" if deploy.drain else ""
     return f"{group.name}: {count(here, 'host')} over {deploy.transport}, bundle {one.digest[:12]}; {alone}{drains}"
 
@@ -351,7 +358,9 @@ def _conclude(call: Call, run: Run, ended: Sequence[Runner]) -> None:
         for one in failed[:_FAILED_SHOWN]:
             _tell_failure(call, run.record, one)
         if len(failed) > _FAILED_SHOWN:
-            call.out.note(f"and {len(failed) - _FAILED_SHOWN} more; their logs are in {os.path.relpath(run.record.folder)}")
+            call.out.note(
+                f"and {len(failed) - _FAILED_SHOWN} more; their logs are in {os.path.relpath(run.record.folder)}"
+            )
         _end(call, run, ended, told, failed)
 
 
@@ -377,7 +386,11 @@ def _tell_failure(call: Call, record: Record, one: Mapping[str, Any]) -> None:
 
 
 def _end(
-    call: Call, run: Run, ended: Sequence[Runner], told: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]]
+    call: Call,
+    run: Run,
+    ended: Sequence[Runner],
+    told: Sequence[Mapping[str, Any]],
+    failed: Sequence[Mapping[str, Any]],
 ) -> None:
     """Ends the program, if anything is not as it should be: the highest code counts, but for Ctrl-C."""
     left = [one for one in told if one["state"] not in (SUCCEEDED, GONE)]

@@ -30,7 +30,7 @@ from nodepkg.errors import UsageError
     CHANGES,
     examples={
         "instance:deploy 12_04-bee --dry-run --sandbox": "who would be converged, with what, at which pace",
-        "instance:deploy -n 20% --canary 1 --profile ops": "all running nodes: one first, then a fifth of them at a time",
+        "instance:deploy -n 20% --canary 1 --profile ops": "all running nodes: one first, then 20 % at a time",
     },
 )
 def deploy(

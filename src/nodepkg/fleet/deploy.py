@@ -41,7 +41,14 @@ class Runner:
     """Carries out an order; `courses` has what became of each host, `error` what ended it early."""
 
     def __init__(
-        self, world: World, transport: Transport, order: Order, *, record: Record, watcher: Watcher, interrupts: Interrupts
+        self,
+        world: World,
+        transport: Transport,
+        order: Order,
+        *,
+        record: Record,
+        watcher: Watcher,
+        interrupts: Interrupts,
     ) -> None:
         self._world, self._transport, self._order = world, transport, order
         self._record, self._watcher, self._interrupts = record, watcher, interrupts
@@ -61,6 +68,11 @@ class Runner:
     @property
     def interrupted(self) -> bool:
         return self._interrupts.count > 0
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether it ended before everybody had had a turn."""
+        return self._closing or courses.stopped(self._standing(), self._order.pace)
 
     def run(self) -> None:
         """Returns when nothing runs any more; the leases are the caller's."""

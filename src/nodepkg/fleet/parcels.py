@@ -1,7 +1,6 @@
 """What each host of a deploy gets: its group's bundle, and the command that converges it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
@@ -35,7 +34,9 @@ def part(project: Project, group: Group) -> Part:
     )
 
 
-def archives(project: Project, groups: Mapping[str, Group], parts: Sequence[Part], pack: Pack, folder: Path) -> list[Path]:
+def archives(
+    project: Project, groups: Mapping[str, Group], parts: Sequence[Part], pack: Pack, folder: Path
+) -> list[Path]:
     """The archive of each part; those of an earlier deploy are made again if the repository still gives them.
 
     Raises RefusedError if it does not, and the archive is gone.
@@ -57,7 +58,13 @@ def _archive(project: Project, group: Group, one: Part, pack: Pack, folder: Path
 
 
 def jobs(
-    deploy: str, parts: Sequence[Part], paths: Sequence[Path], hosts: Sequence[Host], dna: Mapping[str, bytes], *, timeout: float
+    deploy: str,
+    parts: Sequence[Part],
+    paths: Sequence[Path],
+    hosts: Sequence[Host],
+    dna: Mapping[str, bytes],
+    *,
+    timeout: float,
 ) -> list[Job]:
     """Of each host, in their order."""
     parcels = {
@@ -82,9 +89,3 @@ def jobs(
 def least(group: Group) -> Share:
     """deploy.min_healthy: of how many healthy nodes the floor of the group is made."""
     return share(str(group.settings.deploy.min_healthy))
-
-
-def moved(hosts: Sequence[Host], now: Sequence[Host]) -> list[Host]:
-    """The hosts as they are reached now, those that are still there."""
-    there = {one.instance: one for one in now}
-    return [replace(there[one.instance]) for one in hosts if one.instance in there]

@@ -55,7 +55,6 @@ class Plan:
     id: str
     command: str
     started: float
-    transport: str
     parts: tuple[Part, ...]
     hosts: tuple[Host, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -165,7 +164,7 @@ class Record:
 
 
 def find(root: Path, deploy: str | None) -> Record:
-    """The record of this deploy, or of the newest one; raises UsageError if there is none, RefusedError for a bad one."""
+    """The record of this deploy, or of the newest one; raises UsageError if there is none."""
     wanted = deploy or newest(root)
     if wanted is None:
         raise UsageError("no deploy was started from here", hint="package instance:deploy")

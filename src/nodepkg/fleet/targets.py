@@ -44,9 +44,13 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Targets:
-    """The hosts in the order of their turns: the groups' order, and within one by zones in turn."""
+    """The hosts in the order of their turns: the groups' order, and within one by zones in turn.
+
+    `sizes` is how many nodes each group has, narrowed or not.
+    """
 
     hosts: tuple[Host, ...]
+    sizes: Mapping[str, int]
     left_out: tuple[LeftOut, ...] = ()
 
 
@@ -57,7 +61,7 @@ def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Tar
         by_region.setdefault(group.region, []).append(group)
     found: dict[str, list[Host]] = {group.name: [] for group in groups}
     left_out: list[LeftOut] = []
-    seen = 0
+    sizes = dict.fromkeys(found, 0)
     for region, here in by_region.items():
         there = presence(account, region, {group.name for group in here})
         address = {group.name: group.settings.deploy.address for group in here}
@@ -65,13 +69,13 @@ def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Tar
             if why := _excluded(there, machine):
                 left_out.append(LeftOut(machine.id, machine.group, why))
                 continue
-            seen += 1
+            sizes[machine.group] += 1
             if narrowing.takes(machine):
                 found[machine.group].append(host(machine, region, address[machine.group]))
-    if seen and not any(found.values()):
+    if any(sizes.values()) and not any(found.values()):
         raise UsageError(f"{narrowing}: no node of {len(groups)} groups is meant", hint="who there is: --list")
     hosts = tuple(one for group in groups for one in _zones_in_turn(found[group.name]))
-    return Targets(hosts, tuple(one for one in left_out if one.why))
+    return Targets(hosts, sizes, tuple(left_out))
 
 
 def _excluded(there: Presence, machine: Machine) -> str:
