@@ -249,7 +249,8 @@ class Runner:
             self._start([self.courses[name] for name in chosen])
 
     def _is_ready(self, course: Course, now: float) -> bool:
-        return not self._is_stale(course.group, now) and course.missing_since is None
+        ready = course.missing_since is None and course.name not in self._drains.pending
+        return ready and not self._is_stale(course.group, now)
 
     def _start(self, chosen: Sequence[Course]) -> None:
         for course in chosen:

@@ -53,6 +53,12 @@ class Drains:
         chores = (one.change for one in self._chores if isinstance(one.change, Return))
         return frozenset(name for change in chores for name in change.instances)
 
+    @property
+    def pending(self) -> frozenset[str]:
+        """The nodes of which something is still to be put in order: they do not start before."""
+        instances = (getattr(one.change, "instances", ()) for one in self._chores)
+        return frozenset(name for names in instances for name in names)
+
     def find_left_over(self, group: str, sight: Sight) -> None:
         """What a deploy that was killed has left, and this one has not seen before."""
         for asg, processes in held(sight).items():
