@@ -279,8 +279,14 @@ class Runner:
             course.began = self._world.now()
             self._enter(course, Stage.CONVERGING)
         unreachable = [one for one in chosen if self._order.by_address and not one.job.host.address]
-        if reachable := [one.job for one in chosen if one not in unreachable]:
-            self._transport.start(reachable)
+        reachable = [one for one in chosen if one not in unreachable]
+        try:
+            if reachable:
+                self._transport.start([one.job for one in reachable])
+        except NodepkgError as error:  # none of them has begun
+            self._lose(error)
+            for course in reachable:
+                self._turn_back(course, NOT_STARTED, error.message)
         for course in unreachable:
             why = course.job.host.unreachable
             self._converged(course, Ended(course.name, Result.UNREACHABLE, why=why))
