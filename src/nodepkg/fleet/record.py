@@ -101,7 +101,7 @@ class Record:
 
     def note(self, entry: Entry) -> None:
         """Adds a line; raises RefusedError if that cannot be."""
-        line = json.dumps({key: value for key, value in asdict(entry).items() if value not in (None, "", False)})
+        line = json.dumps({key: value for key, value in asdict(entry).items() if not _says_nothing(value)})
         try:
             if self._states is not None:
                 _write_all(self._states, f"{line}\n".encode())
@@ -208,6 +208,10 @@ def _value(kind: type[Value], document: Any) -> Value:
         raise TypeError("is no JSON object")
     names = {one.name for one in fields(kind)}  # type: ignore[arg-type]
     return kind(**{key: value for key, value in document.items() if key in names})
+
+
+def _says_nothing(value: Any) -> bool:
+    return value is None or value is False or value == ""
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
