@@ -69,7 +69,7 @@ def test_the_newest_is_found_and_another_by_its_id(tmp_path: Path) -> None:
         begun(tmp_path, id_).close()
     assert find(tmp_path, None).plan.id == "20260102T000000-000000"
     assert find(tmp_path, "20260101T000000-000000").plan.id == "20260101T000000-000000"
-    with pytest.raises(UsageError, match="the newest is|no deploy"):
+    with pytest.raises(UsageError, match="no deploy"):
         find(tmp_path, "20260103T000000-000000")
     with pytest.raises(UsageError):
         find(tmp_path, "../deploys/20260101T000000-000000")
