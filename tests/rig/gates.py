@@ -28,7 +28,7 @@ class Gate:
         self._links: set[_Link] = set()
 
     def open(self) -> None:
-        """New connections reach the host: so it is at first."""
+        """New connections reach the host, and none is cut: so it is at first."""
         self._do(self._listen(target=self._behind))
 
     def impostor(self) -> None:
@@ -59,7 +59,7 @@ class Gate:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
 
     async def _listen(self, target: int, *, silent: bool = False) -> None:
-        self._target, self._silent = target, silent
+        self._target, self._silent, self._cuts = target, silent, []
         if self._server is None:
             self._server = await asyncio.start_server(self._accept, self.address, self._port, backlog=128)
 
