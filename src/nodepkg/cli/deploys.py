@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -207,7 +208,7 @@ def _go(call: Call, account: Account, project: Project, run: Run, wish: Wish, *,
         call.out.note("no running node is meant")
         call.out.table({"deploy": None, "hosts": []}, COLUMNS, [])
         return
-    who = Claimant(run.plan.command, run.plan.id, window(call), _sleep, call.out.warning, call.take_over)
+    who = Claimant(run.plan.command, run.plan.id, window(call), time.sleep, call.out.warning, call.take_over)
     ended: list[Runner] = []
     with held(account, run.groups, who) as leases:
         try:
@@ -217,12 +218,6 @@ def _go(call: Call, account: Account, project: Project, run: Run, wish: Wish, *,
         finally:
             run.record.close()
     _conclude(call, run, ended)
-
-
-def _sleep(seconds: float) -> None:
-    import time
-
-    time.sleep(seconds)
 
 
 def _begin(run: Run) -> None:
@@ -266,7 +261,7 @@ def _converge(
                 continue
             todo = jobs(run.plan.id, parts, paths, hosts, run.dna, timeout=wish.timeout)
             order = _order(call, wish, todo, groups, name)
-            carrier = transport(name, call, account, project.root, run)
+            carrier = transport(name, call, account, project.root, run, order)
             runner = Runner(world, carrier, order, record=run.record, watcher=watcher, interrupts=interrupts)
             ended.append(runner)
             runner.run()
@@ -300,10 +295,12 @@ def _is_awaited(group: Group) -> bool:
     return bool(group.settings.deploy.drain or (autoscale and (autoscale.target_groups or autoscale.health_url)))
 
 
-def transport(name: str, call: Call, account: Account, root: Path, run: Run) -> Transport:
+def transport(name: str, call: Call, account: Account, root: Path, run: Run, order: Order) -> Transport:
     """What carries bundles and commands to the hosts of a deploy: over ssh from here, or over ssm."""
-    if name == "ssm":
-        raise RefusedError("deploy.transport ssm is not there yet")
+    return _over_ssm(call, account, run, order) if name == "ssm" else _over_ssh(call, account, root, run)
+
+
+def _over_ssh(call: Call, account: Account, root: Path, run: Run) -> Transport:
     from nodepkg.clients.ssh import Ssh
     from nodepkg.fleet.known_hosts import KnownHosts
     from nodepkg.fleet.over_ssh import OverSsh
@@ -311,11 +308,31 @@ def transport(name: str, call: Call, account: Account, root: Path, run: Run) -> 
     known = KnownHosts(root / KNOWN_HOSTS)
     for group in run.groups:
         try:
-            exist = Machines(account, group.region).existing
+            exist = Machines(account, group.region).living
             known.drop_gone(group.name, group.region, run.targets.living[group.name], exist)
         except AwsError as error:
             call.out.warning(f"{group.name}: host keys of gone instances are not dropped: {error.message}")
-    return OverSsh(Ssh(loopback_only=account.endpoint is not None), known)
+    ssh = Ssh(loopback_only=account.endpoint is not None)
+    return OverSsh(ssh, known, console=lambda host: Machines(account, host.region).console(host.instance))
+
+
+def _over_ssm(call: Call, account: Account, run: Run, order: Order) -> Transport:
+    """Of groups that are handed over whole one command by tag serves all nodes."""
+    from nodepkg.fleet.over_ssm import OverSsm
+
+    meant = {job.host.group for job in order.jobs}
+    sizes = {name: sum(job.host.group == name for job in order.jobs) for name in meant}
+    return OverSsm(
+        account,
+        buckets={one.name: one.settings.deploy.bucket or "" for one in run.groups if one.name in meant},
+        at_once=order.pace.at_once,
+        max_errors=order.pace.max_errors,
+        whole=order.handed_over and all(run.targets.sizes[name] == sizes[name] for name in meant),
+        poll=call.poll,
+        window=order.window,
+        sleep=time.sleep,
+        note=call.out.warning,
+    )
 
 
 def _sentence(run: Run, wish: Wish) -> str:

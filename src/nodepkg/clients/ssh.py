@@ -85,8 +85,8 @@ class Ssh:
         self.patience = patience or Patience()
         self._key = _load(key, passphrase) if key else None
         self._loopback_only = loopback_only
-        self._options: dict[Any, Any] = {}
         self._keys: asyncio.Future[list[Any]] | None = None
+        self._jumps: dict[str, asyncio.Future[Any]] = {}
 
     async def connect(self, target: Target) -> "Connection":
         """Raises UnreachableError, and HostKeyError for a key that is not trusted."""
@@ -98,7 +98,8 @@ class Ssh:
         try:
             options = await self._connection_options(target, seen)
             async with asyncio.timeout(self.patience.connect):
-                made = await asyncssh.connect(options.host, options.port, options=options, config=None)
+                through = {"tunnel": await self._jump(options.tunnel)} if isinstance(options.tunnel, str) else {}
+                made = await asyncssh.connect(options.host, options.port, options=options, config=None, **through)
         except (OSError, asyncssh.Error, ValueError, TimeoutError) as error:
             raise _in_words(error, target, seen, self.patience.connect) from error
         return Connection(made)
@@ -116,6 +117,26 @@ class Ssh:
         except (OSError, ValueError) as error:
             raise RefusedError(f"{', '.join(files)}: cannot be read: {error}") from error
         return [_host_key(key) for key in keys if key not in revoked]
+
+    async def _jump(self, jump: str) -> Any:
+        """The connection to the jump hosts (a ProxyJump), one for all who go through: a fleet would overrun them."""
+        import asyncssh
+
+        made = self._jumps.get(jump)
+        if not made or (made.done() and (made.cancelled() or made.exception() or made.result().is_closed())):
+            made = self._jumps[jump] = asyncio.ensure_future(self._connect_jump(jump, asyncssh))
+        return await asyncio.shield(made)
+
+    async def _connect_jump(self, jump: str, asyncssh: Any) -> Any:
+        through: Any = None
+        for one in jump.split(","):
+            user, _, where = one.rpartition("@")
+            host, _, port = where.rpartition(":") if where.rpartition(":")[2].isdigit() else (where, "", "")
+            told = {**({"username": user} if user else {}), **({"port": int(port)} if port else {})}
+            config = [self._config] if self._config else None
+            alive = {"keepalive_interval": self.patience.alive, "keepalive_count_max": self.patience.missed}
+            through = await asyncssh.connect(host.strip("[]"), config=config, tunnel=through, **told, **alive)
+        return through
 
     async def _connection_options(self, target: Target, seen: list[HostKey]) -> "asyncssh.SSHClientConnectionOptions":
         import asyncssh
