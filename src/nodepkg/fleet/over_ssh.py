@@ -44,13 +44,20 @@ class OverSsh:
     """
 
     def __init__(
-        self, ssh: Ssh, known: KnownHosts, *, console: Console | None = None, waits: Waits | None = None
+        self,
+        ssh: Ssh,
+        known: KnownHosts,
+        *,
+        console: Console | None = None,
+        waits: Waits | None = None,
+        most_queued: int = MOST_QUEUED,
     ) -> None:
         self.ssh = ssh
         self.known = known
         self.console: Console = console or _no_console
         self.waits = waits or Waits()
         self._told: SimpleQueue[Event | BaseException] = SimpleQueue()
+        self._most_queued = most_queued
         self._queued = 0
         self._count = threading.Lock()
         self._paused: set[Session] = set()
@@ -73,7 +80,7 @@ class OverSsh:
             )
             while True:
                 found.append(self._event(self._told.get_nowait()))
-        if self._paused and self._loop and self._queued < MOST_QUEUED:
+        if self._paused and self._loop and self._queued <= self._most_queued:
             self._loop.call_soon_threadsafe(self._resume)
         return found
 
@@ -91,7 +98,7 @@ class OverSsh:
         if isinstance(event, Wrote):
             with self._count:
                 self._queued += len(event.output)
-            if self._queued > MOST_QUEUED and session:
+            if self._queued > self._most_queued and session:
                 session.pause(reading=True)
                 self._paused.add(session)
         self._told.put(event)
@@ -128,6 +135,7 @@ class OverSsh:
         for task in list(self._courses):
             task.cancel()
         await asyncio.gather(*self._courses, return_exceptions=True)
+        await self.ssh.close()
 
 
 @dataclass
