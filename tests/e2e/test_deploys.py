@@ -102,15 +102,15 @@ class Place:
 
 
 @contextmanager
-def place(folder: Path, *, gated: bool = False, **deploy: Any) -> Iterator[Place]:
-    """A group serves with NODES nodes, and somebody deploys to it with ~/.ssh/config and a key."""
+def place(folder: Path, *, nodes: int = NODES, gated: bool = False, **deploy: Any) -> Iterator[Place]:
+    """A group serves with so many nodes, and somebody deploys to it with ~/.ssh/config and a key."""
     soon: Any = dict.fromkeys(TAKE_TIME, SOON)
     with fleet(clock=RealClock(), **soon) as rig:
         entry = {
             "run_list": ["recipe[x]"],
             "source_ami": STOCK_IMAGE,
             "instance_type": "m1.large",
-            "autoscale": {"node_min": NODES, "node_max": NODES, "timeout": 0},
+            "autoscale": {"node_min": nodes, "node_max": nodes, "timeout": 0},
             "deploy": {"user": USER, **deploy},
         }
         files = {
@@ -130,7 +130,7 @@ def place(folder: Path, *, gated: bool = False, **deploy: Any) -> Iterator[Place
         program = Program(folder, environ, (sys.executable, "-m", "nodepkg"))
         program("autoscale:run", "bee", "--image", rig.world().image("bee", "bee 1"), "--poll", "0.1")
         found = instances.addresses(rig.client("ec2"), "bee")
-        assert len(found) == NODES
+        assert len(set(found.values())) == nodes
         with hosts(folder, list(found.values()), gated=[min(found.values())] if gated else (), noisy=True) as farm:
             environ["HOME"] = str(farm.home)
             yield Place(rig, farm, program, found)
@@ -192,6 +192,21 @@ def test_a_killed_deploy_is_gone_on_with(here: Place, meanwhile: str) -> None:
     assert states(told) == dict.fromkeys(here.addresses, "succeeded")
     assert here.codes() == {name: [None, 0] if name in failing else [0] for name in here.addresses}
     assert holders(here.rig.account, REGION, ["bee"]) == {}
+
+
+def test_each_of_fifty_nodes_converges_once_though_deploy_after_deploy_is_killed(tmp_path: Path) -> None:
+    with place(tmp_path, nodes=50) as here:
+        here.farm.behave(seconds=0.2)
+        for begun, again in ((5, []), (20, ["--retry"]), (35, ["--retry"])):
+            with here.deploy("-n", "10", *again) as deploying:
+                require(lambda: sum(map(len, here.codes().values())) >= begun, f"{begun} have begun")  # noqa: B023
+                deploying.send(signal.SIGKILL)
+                deploying.end(-signal.SIGKILL)
+        assert len([state for state in here.recorded().values() if state == "succeeded"]) < 50
+        with here.deploy("-n", "50%", "--retry") as last:
+            told = last.end(0)
+        assert set(states(told).values()) == {"succeeded"}
+        assert here.codes() == here.once()
 
 
 def test_ctrl_c_starts_nobody_else_and_the_running_finish(here: Place) -> None:
