@@ -310,6 +310,22 @@ def test_a_host_that_is_not_reached_again_is_unknown_and_its_converge_is_found_l
     assert again.again or output == b"head\ntail\n"
 
 
+def test_a_node_that_reboots_in_its_converge_converges_anew(farm: Hosts, operator: Operator) -> None:
+    address = GATED[8]
+    farm.behave(address, held=True, output="head\n")
+    seen = begin(operator, address)
+    gate = farm.gate(address)
+    gate.refuse()
+    assert gate.cut() == 1
+    farm.reboot(address)
+    farm.behave(address, output="after the boot\n")
+    gate.open()
+    (ended,) = operator.follow(seen).ended[operator.instance(address)]
+    assert (ended.result, ended.code) == (Result.SUCCEEDED, 0), ended
+    assert runs(farm, operator, address) == [None, 0]
+    assert seen.output[operator.instance(address)].endswith(b"after the boot\n")
+
+
 def test_another_host_key_after_a_cut_is_not_trusted(farm: Hosts, operator: Operator) -> None:
     address = GATED[4]
     farm.behave(address, held=True)
