@@ -104,6 +104,15 @@ class Ssh:
             raise _in_words(error, target, seen, self.patience.connect) from error
         return Connection(made)
 
+    async def close(self) -> None:
+        """Ends the connections that several share."""
+        for made in self._jumps.values():
+            made.cancel()
+            if made.done() and not made.cancelled() and not made.exception():
+                made.result().abort()
+        self._jumps.clear()
+        await _settled()
+
     def known_to_user(self, target: Target) -> list[HostKey]:
         """The keys that the user's known_hosts have for this address; none with `loopback_only`."""
         import asyncssh
@@ -344,6 +353,12 @@ def _load(path: Path, passphrase: Passphrase | None) -> Any:
         raise RefusedError(f"{path}: cannot be read: {error.strerror}") from error
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
         raise RefusedError(f"{path}: this private key cannot be used: {error}") from error
+
+
+async def _settled() -> None:
+    """A connection that was aborted is closed in the next turns of the loop."""
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def _nobody(_host: str, _addr: str, _port: int | None) -> tuple[list[Any], list[Any], list[Any]]:

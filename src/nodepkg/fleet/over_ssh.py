@@ -19,18 +19,20 @@ from nodepkg.fleet.transport import Began, Ended, Event, Job, Result, Wrote
 
 CHUNK = 64 * 1024
 MOST_QUEUED = 32 * 1024 * 1024
-# A node gives a command that is past its time 30 s to end, and has then to say so.
-GRACE = 60.0
 
 Console = Callable[[Host], str]
 
 
 @dataclass(frozen=True)
 class Waits:
-    """Seconds: before a connection is tried again, longer each time, and until a node's shell says a first word."""
+    """Seconds: before a connection is tried again, longer each time, and until a node's shell says a first word.
+
+    A node gives a command that is past its time 30 s to end; `grace` is how long it has until it has said so.
+    """
 
     again: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 15.0)
     shell: float = 60.0
+    grace: float = 60.0
     tries: int = 3
     """How often a connection is tried that was cut before anything was begun."""
 
@@ -42,13 +44,20 @@ class OverSsh:
     """
 
     def __init__(
-        self, ssh: Ssh, known: KnownHosts, *, console: Console | None = None, waits: Waits | None = None
+        self,
+        ssh: Ssh,
+        known: KnownHosts,
+        *,
+        console: Console | None = None,
+        waits: Waits | None = None,
+        most_queued: int = MOST_QUEUED,
     ) -> None:
         self.ssh = ssh
         self.known = known
         self.console: Console = console or _no_console
         self.waits = waits or Waits()
         self._told: SimpleQueue[Event | BaseException] = SimpleQueue()
+        self._most_queued = most_queued
         self._queued = 0
         self._count = threading.Lock()
         self._paused: set[Session] = set()
@@ -71,7 +80,7 @@ class OverSsh:
             )
             while True:
                 found.append(self._event(self._told.get_nowait()))
-        if self._paused and self._loop and self._queued < MOST_QUEUED:
+        if self._paused and self._loop and self._queued <= self._most_queued:
             self._loop.call_soon_threadsafe(self._resume)
         return found
 
@@ -89,7 +98,7 @@ class OverSsh:
         if isinstance(event, Wrote):
             with self._count:
                 self._queued += len(event.output)
-            if self._queued > MOST_QUEUED and session:
+            if self._queued > self._most_queued and session:
                 session.pause(reading=True)
                 self._paused.add(session)
         self._told.put(event)
@@ -126,6 +135,7 @@ class OverSsh:
         for task in list(self._courses):
             task.cancel()
         await asyncio.gather(*self._courses, return_exceptions=True)
+        await self.ssh.close()
 
 
 @dataclass
@@ -148,7 +158,7 @@ class _Course:
         if not self.job.host.address:
             return self._ended(Result.UNREACHABLE, why=self.job.host.unreachable or "it has no address")
         parcel, waits = self.job.parcel, _growing(self.over.waits.again)
-        self.due = _now() + parcel.timeout + GRACE
+        self.due = _now() + parcel.timeout + self.over.waits.grace
         tries, vouched = 0, False
         while True:
             tries += 1
@@ -234,7 +244,7 @@ class _Course:
     def begin(self) -> None:
         if not self.began:
             self.began = True
-            self.due = _now() + self.job.parcel.timeout + GRACE
+            self.due = _now() + self.job.parcel.timeout + self.over.waits.grace
             self.over.tell(Began(self.job.host.instance, self.sent))
 
     def _ended(self, result: Result, code: int | None = None, why: str = "") -> Ended:
