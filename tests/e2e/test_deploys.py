@@ -302,3 +302,77 @@ def test_a_node_that_has_the_bundle_is_not_sent_it_again(here: Place) -> None:
 
 def _inode(here: Place, name: str) -> int:
     return here.farm.path(here.addresses[name], f"/opt/nodepkg/{RECIPE}").stat().st_ino
+
+
+def test_a_retry_brings_what_its_deploy_began_with(here: Place) -> None:
+    here.farm.behave(held=True)
+    with here.deploy() as deploying:
+        here.await_running(3)
+        deploying.send(signal.SIGKILL)
+        deploying.end(-signal.SIGKILL)
+    here.release()
+    (here.program.folder / RECIPE).write_text("log 'y'\n")
+    with here.deploy("--retry") as again:
+        again.end(0)
+    assert {run.files[RECIPE] for address in here.farm.addresses for run in here.farm.runs(address)} == {b"log 'x'\n"}
+    assert here.codes() == here.once()
+
+
+def test_a_retry_whose_bundle_cannot_be_had_any_more_is_refused(here: Place) -> None:
+    here.farm.behave(code=1)
+    with here.deploy() as deploying:
+        deploying.end(6)
+    before = here.codes()
+    for archive in (here.program.folder / ".nodepkg/bundles").iterdir():
+        archive.unlink()
+    (here.program.folder / RECIPE).write_text("log 'y'\n")
+    with here.deploy("--retry") as again:
+        again.end(4)
+    assert here.codes() == before
+    assert holders(here.rig.account, REGION, ["bee"]) == {}
+    here.farm.behave()
+    (here.program.folder / RECIPE).write_text("log 'x'\n")
+    with here.deploy("--retry") as again:
+        assert set(states(again.end(0)).values()) == {"succeeded"}
+
+
+def test_an_instance_that_is_gone_is_no_failure_of_a_retry(here: Place) -> None:
+    here.farm.behave(code=1)
+    with here.deploy("--max-errors", "100%") as deploying:
+        assert set(states(deploying.end(6)).values()) == {"failed"}
+    gone = min(here.addresses)
+    here.rig.world().kill(gone)
+    here.farm.behave()
+    with here.deploy("--retry") as again:
+        told = states(again.end(0))
+    assert told == {name: "gone" if name == gone else "succeeded" for name in here.addresses}
+    assert here.codes() == {name: [1] if name == gone else [1, 0] for name in here.addresses}
+
+
+def test_host_keys_are_the_instances_own_and_ssh_reads_them(tmp_path: Path) -> None:
+    with place(tmp_path, gated=True) as here:
+        ((address, gate),) = here.farm.gates.items()
+        (impostor,) = [name for name, its in here.addresses.items() if its == address]
+        with here.deploy() as deploying:
+            deploying.end(0)
+        known = here.program.folder / ".nodepkg/known_hosts"
+        lines = {line.split()[0]: line.split()[1:3] for line in known.read_text().splitlines()}
+        assert lines == {name: here.farm.host_key.split() for name in here.addresses}
+        own = ("-o", f"UserKnownHostsFile={known}", "-o", f"HostKeyAlias={impostor}", "-o", "StrictHostKeyChecking=yes")
+        line = [
+            "ssh",
+            "-F",
+            str(here.farm.home / ".ssh/config"),
+            *own,
+            "-o",
+            "BatchMode=yes",
+            f"root@{address}",
+            "true",
+        ]
+        assert subprocess.run(line, capture_output=True, check=False).returncode == 0
+        gate.impostor()
+        assert subprocess.run(line, capture_output=True, check=False).returncode == 255
+        with here.deploy("--max-errors", "1") as deploying:
+            told = deploying.end(6)
+        assert states(told) == {name: "refused" if name == impostor else "succeeded" for name in here.addresses}
+        assert f"ssh-keygen -R {impostor} -f " in deploying.told
