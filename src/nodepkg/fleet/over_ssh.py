@@ -19,18 +19,20 @@ from nodepkg.fleet.transport import Began, Ended, Event, Job, Result, Wrote
 
 CHUNK = 64 * 1024
 MOST_QUEUED = 32 * 1024 * 1024
-# A node gives a command that is past its time 30 s to end, and has then to say so.
-GRACE = 60.0
 
 Console = Callable[[Host], str]
 
 
 @dataclass(frozen=True)
 class Waits:
-    """Seconds: before a connection is tried again, longer each time, and until a node's shell says a first word."""
+    """Seconds: before a connection is tried again, longer each time, and until a node's shell says a first word.
+
+    A node gives a command that is past its time 30 s to end; `grace` is how long it has until it has said so.
+    """
 
     again: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 15.0)
     shell: float = 60.0
+    grace: float = 60.0
     tries: int = 3
     """How often a connection is tried that was cut before anything was begun."""
 
@@ -157,7 +159,7 @@ class _Course:
         if not self.job.host.address:
             return self._ended(Result.UNREACHABLE, why=self.job.host.unreachable or "it has no address")
         parcel, waits = self.job.parcel, _growing(self.over.waits.again)
-        self.due = _now() + parcel.timeout + GRACE
+        self.due = _now() + parcel.timeout + self.over.waits.grace
         tries, vouched = 0, False
         while True:
             tries += 1
@@ -247,7 +249,7 @@ class _Course:
     def begin(self) -> None:
         if not self.began:
             self.began = True
-            self.due = _now() + self.job.parcel.timeout + GRACE
+            self.due = _now() + self.job.parcel.timeout + self.over.waits.grace
             self.over.tell(Began(self.job.host.instance, self.sent))
 
     def _ended(self, result: Result, code: int | None = None, why: str = "") -> Ended:
