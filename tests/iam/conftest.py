@@ -1,0 +1,84 @@
+"""Commands in this process, each held to its own policy."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodepkg.clients.aws.account import Account
+from nodepkg.permissions.commands import Facts, needed
+from nodepkg.permissions.statement import policy
+from nodepkg.sandbox.realistic import Realism, Realistic
+from tests.cli.conftest import Done, Run, run, world
+from tests.faults import aws
+from tests.iam import Authority
+from tests.projects import make_project
+from tests.worlds import World
+
+__all__ = ["run", "world"]
+REGION = "us-east-1"
+
+
+@pytest.fixture
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture
+def account(authority: Authority) -> Iterator[Account]:
+    realistic = Realistic(realism=Realism(*(0.02 for _ in fields(Realism))))
+    authority.realistic = realistic
+    with aws(authority, realistic=realistic) as account:
+        yield account
+
+
+@dataclass
+class Stage:
+    """Where commands are run, and what of AWS they find there."""
+
+    program: Run
+    world: World
+    account: Account
+    authority: Authority
+    folder: Path
+    facts: Facts = Facts()
+
+    def project(self, **groups: Any) -> None:
+        make_project(self.folder, groups)
+
+    def held(self, *arguments: str, code: int = 0) -> Done:
+        """The command line under the policy of its command, which has to be enough."""
+        done = self.under(policy(needed([arguments[0]], self.facts)), *arguments)
+        assert self.authority.denied == [], done.err
+        assert done.code == code, done.err
+        return done
+
+    def under(self, document: dict[str, Any], *arguments: str) -> Done:
+        with self.authority.holding(document):
+            return self.program(*arguments)
+
+    def free(self, *arguments: str) -> Done:
+        """The command line with every permission: what only sets the scene."""
+        done = self.program(*arguments)
+        assert done.code == 0, done.err
+        return done
+
+    def client(self, service: str) -> Any:
+        return self.account.client(service, REGION)
+
+    def unused(self, command: str) -> set[str]:
+        """Actions that the command's policy allows, and no call of it so far had to be allowed."""
+        allowed = {action for statement in needed([command], self.facts) for action in statement.actions}
+        return allowed - self.authority.actions
+
+
+@pytest.fixture
+def stage(
+    run: Callable[..., Done], world: World, account: Account, authority: Authority, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Stage:
+    monkeypatch.setenv("NODEPKG_CONSISTENCY_SECONDS", "0.05")
+    monkeypatch.setenv("NODEPKG_POLL_SECONDS", "0.01")
+    return Stage(run, world, account, authority, tmp_path)
