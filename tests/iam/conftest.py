@@ -1,7 +1,7 @@
 """Commands in this process, each held to its own policy."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ from nodepkg.clients.aws.account import Account
 from nodepkg.permissions.commands import Facts, needed
 from nodepkg.permissions.statement import policy
 from nodepkg.sandbox.realistic import Realism, Realistic
+from tests.answers import Answers, answers_of
 from tests.cli.conftest import Done, Run, run, world
+from tests.cli.test_start import Doing
 from tests.faults import aws
 from tests.iam import Authority
 from tests.projects import make_project
@@ -27,11 +29,25 @@ def authority() -> Authority:
 
 
 @pytest.fixture
-def account(authority: Authority) -> Iterator[Account]:
+def account(authority: Authority, doing: Doing) -> Iterator[Account]:
     realistic = Realistic(realism=Realism(*(0.02 for _ in fields(Realism))))
     authority.realistic = realistic
-    with aws(authority, realistic=realistic) as account:
+    with aws(doing, authority, realistic=realistic) as account:
         yield account
+
+
+@pytest.fixture
+def doing() -> Doing:
+    return Doing()
+
+
+@pytest.fixture
+def answers(account: Account, authority: Authority) -> Iterator[Answers]:
+    """Nodes that answer to HTTP."""
+    assert account
+    assert authority.realistic
+    with answers_of(authority.realistic) as answers:
+        yield answers
 
 
 @dataclass
@@ -43,7 +59,9 @@ class Stage:
     account: Account
     authority: Authority
     folder: Path
-    facts: Facts = Facts()
+    doing: Doing
+    answers: Answers
+    facts: Facts = field(default_factory=Facts)
 
     def project(self, **groups: Any) -> None:
         make_project(self.folder, groups)
@@ -76,9 +94,15 @@ class Stage:
 
 @pytest.fixture
 def stage(
-    run: Callable[..., Done], world: World, account: Account, authority: Authority, tmp_path: Path,
+    run: Run,
+    world: World,
+    account: Account,
+    authority: Authority,
+    doing: Doing,
+    answers: Answers,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Stage:
     monkeypatch.setenv("NODEPKG_CONSISTENCY_SECONDS", "0.05")
     monkeypatch.setenv("NODEPKG_POLL_SECONDS", "0.01")
-    return Stage(run, world, account, authority, tmp_path)
+    return Stage(run, world, account, authority, tmp_path, doing, answers)

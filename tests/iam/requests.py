@@ -197,11 +197,20 @@ def _of_s3(method: str, path: str) -> Request:
     return Request(f"s3:{action}", f"arn:aws:s3:::{bucket}/{key}")
 
 
-_OF_GROUPS = (
-    "UpdateAutoScalingGroup DeleteAutoScalingGroup CreateOrUpdateTags DeleteTags SuspendProcesses ResumeProcesses"
-    " AttachLoadBalancerTargetGroups DetachLoadBalancerTargetGroups PutScalingPolicy PutScheduledUpdateGroupAction"
-    " PutNotificationConfiguration SetDesiredCapacity"
-).split()
+_OF_GROUPS = [
+    "UpdateAutoScalingGroup",
+    "DeleteAutoScalingGroup",
+    "CreateOrUpdateTags",
+    "DeleteTags",
+    "SuspendProcesses",
+    "ResumeProcesses",
+    "AttachLoadBalancerTargetGroups",
+    "DetachLoadBalancerTargetGroups",
+    "PutScalingPolicy",
+    "PutScheduledUpdateGroupAction",
+    "PutNotificationConfiguration",
+    "SetDesiredCapacity",
+]
 _OF_PARAMETERS = ("PutParameter", "GetParameter", "GetParameters", "GetParametersByPath", "DeleteParameters")
 _OF_TEMPLATES = (
     "CreateLaunchTemplateVersion",

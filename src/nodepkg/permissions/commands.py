@@ -47,6 +47,7 @@ _LEFTOVERS = (
 # How a group's nodes are started.
 _LAUNCH = (
     scopes.look(
+        "elasticloadbalancing:DescribeTargetGroups",
         "ec2:DescribeImages",
         "ec2:DescribeInstanceTypeOfferings",
         "ec2:DescribeLaunchTemplates",
@@ -55,17 +56,10 @@ _LAUNCH = (
         "ec2:DescribeSubnets",
     ),
 )
-# What a group looks like, and its nodes.
-_VIEW = (
-    scopes.look(
-        "autoscaling:DescribeAutoScalingGroups",
-        "autoscaling:DescribeScalingActivities",
-        "ec2:DescribeInstances",
-        "ec2:DescribeInstanceStatus",
-        "elasticloadbalancing:DescribeTargetGroups",
-        "elasticloadbalancing:DescribeTargetHealth",
-    ),
-)
+_NODES = (scopes.look("ec2:DescribeInstanceStatus", "elasticloadbalancing:DescribeTargetHealth"),)
+# Whether nodes serve, and why they are missing.
+_READINESS = (*_NODES, scopes.look("autoscaling:DescribeScalingActivities", "ec2:DescribeInstances"))
+_GROUPS = (scopes.look("autoscaling:DescribeAutoScalingGroups"),)
 _CLAIM = (scopes.leases("group", *_LEASE, "ssm:GetParameters"),)
 _CREATE = (
     *_LAUNCH,
@@ -76,14 +70,17 @@ _CREATE = (
     scopes.role_of_first_group(),
     *scopes.started_from_own_templates(),
     scopes.passed_roles(_EC2),
+    scopes.served_images(),
 )
+# A default version, and no versions that nobody uses.
+_TIDY_TEMPLATE = scopes.own_templates("ec2:ModifyLaunchTemplate", "ec2:DeleteLaunchTemplateVersions")
 # What hangs on a group, and its rollout.
 _ROLLOUT = (
-    *_VIEW,
+    *_GROUPS,
+    *_READINESS,
     *_CLAIM,
     scopes.look(
         "autoscaling:DescribeInstanceRefreshes",
-        "autoscaling:DescribeLifecycleHooks",
         "autoscaling:DescribeNotificationConfigurations",
         "autoscaling:DescribePolicies",
         "autoscaling:DescribeScheduledActions",
@@ -105,11 +102,11 @@ _ROLLOUT = (
         "SuspendProcesses",
         "UpdateAutoScalingGroup",
     ),
-    scopes.own_templates("ec2:ModifyLaunchTemplate", "ec2:DeleteLaunchTemplateVersions"),
+    _TIDY_TEMPLATE,
     scopes.scaling_alarms(),
     scopes.served_images(),
 )
-_SIZES = (*_VIEW, *_CLAIM, scopes.own_groups("UpdateAutoScalingGroup"))
+_SIZES = (*_GROUPS, *_CLAIM, scopes.own_groups("UpdateAutoScalingGroup"))
 
 COMMANDS: Mapping[str, tuple[Statement, ...]] = {
     "group:status": (
@@ -142,34 +139,34 @@ COMMANDS: Mapping[str, tuple[Statement, ...]] = {
         scopes.own_security_groups("ec2:DeleteSecurityGroup"),
     ),
     "packer:adopt": (scopes.look("ec2:DescribeImages"), scopes.tagged_images()),
-    "autoscale:run": (*_VIEW, *_CLAIM, *_CREATE),
-    "autoscale:update": (*_ROLLOUT, *_CREATE, scopes.passed_roles("autoscaling.amazonaws.com")),
+    "autoscale:run": (
+        *_GROUPS,
+        *_READINESS,
+        *_CLAIM,
+        *_CREATE,
+        _TIDY_TEMPLATE,
+    ),
+    "autoscale:update": (
+        *_ROLLOUT,
+        *_CREATE,
+        scopes.look("autoscaling:DescribeLifecycleHooks"),
+        scopes.passed_roles("autoscaling.amazonaws.com"),
+    ),
     "autoscale:rollback": _ROLLOUT,
     "autoscale:status": (
-        *_VIEW,
-        scopes.look(
-            "autoscaling:DescribeScheduledActions",
-            "ec2:DescribeImages",
-            "ec2:DescribeLaunchTemplates",
-            "ec2:DescribeLaunchTemplateVersions",
-        ),
-        scopes.leases("group", "ssm:GetParametersByPath", "ssm:GetParameters"),
+        *_GROUPS,
+        *_NODES,
+        scopes.look("ec2:DescribeImages", "ec2:DescribeLaunchTemplateVersions"),
+        scopes.leases("group", "ssm:GetParametersByPath"),
     ),
     "autoscale:resize": _SIZES,
-    "autoscale:stop": (
-        *_SIZES,
-        scopes.own_groups("CreateOrUpdateTags", "DeleteTags", "ResumeProcesses", "SuspendProcesses"),
-    ),
-    "autoscale:start": (
-        *_SIZES,
-        scopes.own_groups("CreateOrUpdateTags", "DeleteTags", "ResumeProcesses", "SuspendProcesses"),
-    ),
+    "autoscale:stop": (*_SIZES, scopes.own_groups("CreateOrUpdateTags", "SuspendProcesses")),
+    "autoscale:start": (*_SIZES, *_READINESS, scopes.own_groups("DeleteTags", "ResumeProcesses")),
     "autoscale:delete": (
         *_SIZES,
+        *_NODES,
         scopes.look("ec2:DescribeLaunchTemplates"),
-        scopes.own_groups(
-            "CreateOrUpdateTags", "DeleteAutoScalingGroup", "DetachLoadBalancerTargetGroups", "SuspendProcesses"
-        ),
+        scopes.own_groups("DeleteAutoScalingGroup", "DetachLoadBalancerTargetGroups", "SuspendProcesses"),
         scopes.own_templates("ec2:DeleteLaunchTemplate"),
     ),
 }

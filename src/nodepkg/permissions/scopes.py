@@ -41,9 +41,7 @@ def own_images(*actions: str) -> Statement:
 
 def tagged_images() -> Statement:
     """An image that Packer made, or that is adopted."""
-    return Statement(
-        "TagAsOwn", frozenset({"ec2:CreateTags"}), ("ec2:image/*", "ec2:snapshot/*"), (TAGGED_OWN,)
-    )
+    return Statement("TagAsOwn", frozenset({"ec2:CreateTags"}), ("ec2:image/*", "ec2:snapshot/*"), (TAGGED_OWN,))
 
 
 def served_images() -> Statement:
@@ -143,9 +141,7 @@ def tagged_security_groups() -> Statement:
 
 def untagged_security_groups() -> Statement:
     """What Packer before 1.7 makes without tags, so that nothing tells its own groups from others."""
-    actions = frozenset(
-        {"ec2:AuthorizeSecurityGroupIngress", "ec2:CreateSecurityGroup", "ec2:DeleteSecurityGroup"}
-    )
+    actions = frozenset({"ec2:AuthorizeSecurityGroupIngress", "ec2:CreateSecurityGroup", "ec2:DeleteSecurityGroup"})
     return Statement("AnySecurityGroupForOldPacker", actions, ("ec2:security-group/*",))
 
 
