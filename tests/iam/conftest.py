@@ -94,15 +94,13 @@ class Stage:
 
 @pytest.fixture
 def stage(
-    run: Run,
-    world: World,
-    account: Account,
-    authority: Authority,
     doing: Doing,
+    authority: Authority,
     answers: Answers,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> Stage:
+    program, world, account, folder = map(request.getfixturevalue, ("run", "world", "account", "tmp_path"))
     monkeypatch.setenv("NODEPKG_CONSISTENCY_SECONDS", "0.05")
     monkeypatch.setenv("NODEPKG_POLL_SECONDS", "0.01")
-    return Stage(run, world, account, authority, tmp_path, doing, answers)
+    return Stage(program, world, account, authority, folder, doing, answers)

@@ -109,7 +109,7 @@ def _run_instances(told: Told, existing: Existing) -> Iterator[Request]:
     if template:
         id_ = existing.launch_template(template)
         more = {"ec2:LaunchTemplate": existing.ec2_arn(id_)}
-        told = existing.launch_template_data(template) | told
+        told = {**existing.launch_template_data(template), **told}
         yield _on("RunInstances", id_, existing, **more)
     for kind in ("instance", "network-interface", "volume"):
         yield from _new("RunInstances", kind, told, existing, **more)
