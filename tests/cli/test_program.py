@@ -29,8 +29,10 @@ CHANGES_AWS = {
     "autoscale:delete",
     "autoscale:update",
     "autoscale:rollback",
+    "instance:create",
+    "instance:delete",
 }
-READS_AWS = {"group:status", "packer:list", "autoscale:status"}
+READS_AWS = {"group:status", "packer:list", "autoscale:status", "instance:list", "instance:ssh"}
 
 
 def all_commands() -> dict[str, set[str]]:

@@ -33,6 +33,10 @@ _ON_AWS = {
     "autoscale:update",
     "autoscale:rollback",
     "group:status",
+    "instance:create",
+    "instance:list",
+    "instance:delete",
+    "instance:ssh",
 }
 
 # As clients.aws and Packer tell that IAM does not allow something.
@@ -261,3 +265,15 @@ def confirm(question: str, *, yes: bool, name: str | None = None) -> bool:
     if not agreed:
         raise RefusedError("not confirmed: nothing was changed")
     return True
+
+
+def prompt_secret(question: str) -> str | None:
+    """What is typed on the terminal without being shown; None if nobody is there."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    from getpass import getpass
+
+    try:
+        return getpass(question)
+    except EOFError:
+        return None
