@@ -87,7 +87,13 @@ def digest_page() -> str:
 
 The **bundle digest** is a SHA-256 over what a node of the group gets: `cookbooks` and `data_bags` whole, `solo.rb`, the
 group's role and those that it refers to, its dna. Of roles and dna counts what they say, not how it is laid out; of all
-other files every byte. File times, modes and owners do not count.
+other files every byte. File times, modes and owners do not count: in a deploy a file is executable if it begins with `#!` or
+is an ELF program.
+
+The key of encrypted data bags is in no bundle and counts for no digest: a file of `cookbooks` or `data_bags` that is called
+`encrypted_data_bag_secret`, `encrypted_data_bag_secret_key` or `data_bag_key`, or that the project's solo.rb or knife.rb
+names as `encrypted_data_bag_secret` (knife.rb also as `secret_file`). Packer uploads the folders whole, so it would be in an
+image: `packer:run` warns. Keep it elsewhere, and bring it to the nodes by other means.
 
 The **image digest** is a SHA-256 over the bundle digest, the provisioners of the rendered template, and its builders: the
 source image as it is declared, the block devices and every further key, but for those that only drive the build. It is the

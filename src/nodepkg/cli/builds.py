@@ -22,7 +22,7 @@ from nodepkg.images.staging import AwsRegistry, Stage, Templates
 from nodepkg.images.workbench import Build, Order, Result, Workbench
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
-from nodepkg.render.bundle import Project
+from nodepkg.render.bundle import Project, left_out
 from nodepkg.render.packer import PackerTemplates
 
 COLUMNS = ("group", "result", "image", "region", "digest", "time")
@@ -33,6 +33,8 @@ def run_builds(
 ) -> None:
     """Builds what is due, and ends the program with the highest code of what failed."""
     templates = PackerTemplates(Project(nodes))
+    for line in left_out(templates.project, image=True):
+        call.out.warning(line)
     place = cloud(call, nodes.root, groups)
     decided = needs(templates, groups, show(place.account, templates, groups), force=force)
     packer, decided = _with_packer(call, place, templates, decided)

@@ -33,6 +33,7 @@ _ON_AWS = {
     "autoscale:update",
     "autoscale:rollback",
     "group:status",
+    "instance:deploy",
     "instance:create",
     "instance:list",
     "instance:delete",

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files as package_files
@@ -18,7 +17,9 @@ from nodepkg.nodes.load import Nodes
 from nodepkg.nodes.names import role_of
 from nodepkg.render.dna import dna_document
 from nodepkg.render.jsontext import canonical, pretty
+from nodepkg.render.memory import Memory
 from nodepkg.render.role import role_document
+from nodepkg.render.tree import File, files_below, secrets_of
 
 NO_SUCH_ROLE = "no group has it, and no file of roles/"
 FOLDERS = ("cookbooks", "data_bags")
@@ -64,18 +65,30 @@ class Project:
         return (package_files("nodepkg") / "templates" / "solo.rb").read_text("utf-8")
 
     @cached_property
+    def _files(self) -> dict[str, File]:
+        """All files of cookbooks and data_bags, secrets as well."""
+        found = [item for folder in self.folders for item in files_below(self.root, folder).items()]
+        return dict(sorted(found))
+
+    @cached_property
+    def secrets(self) -> list[str]:
+        """The keys of encrypted data bags among them: no bundle has them."""
+        return secrets_of(self.root, self._files)
+
+    @cached_property
     def shared_files(self) -> dict[str, Path]:
-        """The files of cookbooks and data_bags: path in the bundle -> file."""
-        found = {}
-        for folder in self.folders:
-            for path in _files_below(self.root / folder):
-                found[path.relative_to(self.root).as_posix()] = path
-        return dict(sorted(found.items()))
+        """The files of cookbooks and data_bags that go to a node: path in the bundle -> file."""
+        left_out = frozenset(self.secrets)
+        return {path: Path(file.path) for path, file in self._files.items() if path not in left_out}
+
+    @cached_property
+    def memory(self) -> Memory:
+        return Memory(self.root)
 
     @cached_property
     def shared_digests(self) -> dict[str, str]:
         """SHA-256 of each shared file, in hex: worked out once for all groups."""
-        return {path: sha256(_read(file)) for path, file in self.shared_files.items()}
+        return self.memory.digests({path: self._files[path] for path in self.shared_files})
 
     def roles(self, group: Group) -> list[RoleFile]:
         """The group's own role and all that it refers to, also through others, each once; its own first.
@@ -180,6 +193,16 @@ def bundle(project: Project, group: Group) -> Bundle:
     return Bundle(group.name, project.shared_files, project.shared_digests, own)
 
 
+def left_out(project: Project, *, image: bool = False) -> list[str]:
+    """What to tell of the secrets that no bundle has; `image` is whether Packer uploads their folders, which it does
+    whole.
+    """
+    elsewhere = "bring it to the nodes by other means (Chef looks for /etc/chef/encrypted_data_bag_secret)"
+    told = "no bundle and no digest has it" + (", but Packer uploads its folder whole: images hold it" if image else "")
+    remedy = f"move it out of the folder and {elsewhere}" if image else elsewhere
+    return [f"{project.root / path} is the key of encrypted data bags: {told}; {remedy}" for path in project.secrets]
+
+
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -192,26 +215,6 @@ def digest_content(path: str, content: bytes) -> bytes:
         except (ValueError, RecursionError):
             return content
     return content
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Every file, through symbolic links as Packer's upload follows them; a broken one is an error."""
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
-        if Path(place).is_symlink() and Path(place).parent.resolve().is_relative_to(Path(place).resolve()):
-            raise RefusedError(f"{place}: a symbolic link that leads back to a folder above it")
-        folders.sort()
-        for name in sorted(names):
-            path = Path(place, name)
-            if not name.isprintable() and not any("\udc80" <= char <= "\udcff" for char in name):
-                raise RefusedError(f"{place}: the name {name!r} holds a control character, and cannot go to a node")
-            if not path.is_file():
-                kind = "a broken symbolic link" if path.is_symlink() else "no regular file"
-                raise RefusedError(f"{path}: is {kind}, and cannot go to a node")
-            yield path
-
-
-def _unreadable(error: OSError) -> None:
-    raise RefusedError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
 def _read(path: Path) -> bytes:

@@ -1,0 +1,117 @@
+"""The folders that go to a node whole, as they lie on disk, and which of their files never go: secrets."""
+
+import os
+import re
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nodepkg.errors import RefusedError
+
+# What Chef (/etc/chef/encrypted_data_bag_secret), Test Kitchen and knife-solo call the key of encrypted data bags.
+SECRET_NAMES = frozenset({"encrypted_data_bag_secret", "encrypted_data_bag_secret_key", "data_bag_key"})
+SECRET_SETTERS = ("solo.rb", "knife.rb", ".chef/knife.rb", ".chef/config.rb")
+_SECRET_SETTING = re.compile(
+    r"""^[^#\n]*\b(?:encrypted_data_bag_secret|secret_file)\b(?!["'](?!\])|/)(?:["']?\])?[ \t(=,:]*(.*)$""",
+    re.MULTILINE,
+)
+_LITERAL = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A regular file, by the path that leads to it, and what the system says of it."""
+
+    path: str
+    stat: os.stat_result
+
+
+def files_below(root: Path, folder: str) -> dict[str, File]:
+    """Every file: path relative to `root` -> file, through symbolic links as Packer's upload follows them.
+
+    Raises RefusedError for what cannot go to a node: broken links and loops, pipes and devices, control characters in
+    names, and what cannot be read.
+    """
+    found: dict[str, File] = {}
+    top = os.path.join(root, folder)  # noqa: PTH118 - with pathlib, 5,000 files take four times as long
+    if Path(top).is_symlink():
+        _refuse_loop(top)
+    waiting = [(top, folder)]
+    while waiting:  # the deepest first: links into each other end at the system's limit, and not after all ways to it
+        place, at = waiting.pop()
+        for entry in _entries(place):
+            name = os.fsencode(entry.name).decode("utf-8", errors="surrogateescape")  # the same in every locale
+            _refuse_name(place, name)
+            if _is_folder(entry):
+                if entry.is_symlink():
+                    _refuse_loop(entry.path)
+                waiting.append((entry.path, f"{at}/{name}"))
+            else:
+                found[f"{at}/{name}"] = File(entry.path, _regular(entry))
+    return found
+
+
+def secrets_of(root: Path, paths: Iterable[str]) -> list[str]:
+    """Those of the paths that are the key of encrypted data bags: by their name, or since the project's solo.rb or
+    knife.rb says so.
+    """
+    said = [text for name in SECRET_SETTERS for text in _secrets_named(root / name)]
+    return [path for path in paths if _is_secret(path, said)]
+
+
+def _is_secret(path: str, said: list[str]) -> bool:
+    return path[path.rfind("/") + 1 :] in SECRET_NAMES or any(text.endswith(f"/{path}") for text in said)
+
+
+def _secrets_named(configuration: Path) -> list[str]:
+    """The paths that a configuration of Chef gives to encrypted_data_bag_secret, each from a slash on: as far as they
+    are written as texts, for what Ruby makes of it only Ruby knows.
+    """
+    try:
+        text = configuration.read_bytes().decode("utf-8", errors="surrogateescape")
+    except OSError:
+        return []
+    found = []
+    for value in _SECRET_SETTING.findall(text):
+        parts = [one or other for one, other in _LITERAL.findall(value)]
+        if parts:
+            found.append(os.path.normpath("/" + "/".join(parts)))
+    return found
+
+
+def _entries(place: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(place) as entries:
+            return list(entries)
+    except OSError as error:
+        raise RefusedError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _regular(entry: os.DirEntry[str]) -> os.stat_result:
+    try:
+        seen = entry.stat()
+    except OSError as error:
+        if not entry.is_symlink():
+            raise RefusedError(f"{entry.path}: cannot be read: {error.strerror}") from error
+        raise RefusedError(f"{entry.path}: is a broken symbolic link, and cannot go to a node") from error
+    if not stat.S_ISREG(seen.st_mode):
+        raise RefusedError(f"{entry.path}: is no regular file, and cannot go to a node")
+    return seen
+
+
+def _refuse_name(place: str, name: str) -> None:
+    if not name.isprintable() and not all(char.isprintable() or "\udc80" <= char <= "\udcff" for char in name):
+        raise RefusedError(f"{place}: the name {name!r} holds a control character, and cannot go to a node")
+
+
+def _refuse_loop(link: str) -> None:
+    if Path(link).parent.resolve().is_relative_to(Path(link).resolve()):
+        raise RefusedError(f"{link}: a symbolic link that leads back to a folder above it")
