@@ -10,6 +10,7 @@ from nodepkg.sandbox.calls import Call, read
 from nodepkg.sandbox.realistic import (
     attachment_calls,
     balancing_calls,
+    command_calls,
     computing_calls,
     group_calls,
     node_calls,
@@ -42,6 +43,7 @@ _CALLS: dict[str, Mapping[str, Handler]] = {
     "autoscaling": _SCALING,
     "elasticloadbalancing": balancing_calls.CALLS,
     "ec2": computing_calls.CALLS,
+    "ssm": command_calls.CALLS,
 }
 # Of Auto Scaling these alone are still moto's: they know no time.
 _MOTOS = ("CreateLaunchConfiguration", "DescribeLaunchConfigurations", "DeleteLaunchConfiguration")
