@@ -71,6 +71,11 @@ def _create_tags(told: Told, existing: Existing) -> Iterator[Request]:
     return (_on("CreateTags", id_, existing, **_request_tags(told["Tags"])) for id_ in told["Resources"])
 
 
+def _delete_tags(told: Told, existing: Existing) -> Iterator[Request]:
+    keys = tuple(tag["Key"] for tag in told["Tags"])
+    return (_on("DeleteTags", id_, existing, **{"aws:TagKeys": keys}) for id_ in told["Resources"])
+
+
 def _deregister_image(told: Told, existing: Existing) -> Iterator[Request]:
     yield _on("DeregisterImage", told["ImageId"], existing)
     if told.get("DeleteAssociatedSnapshots"):  # AWS's pages do not say whether it asks; if it does, it is this
@@ -139,6 +144,11 @@ def _of_group(action: str) -> Callable[[Told, Existing], Iterator[Request]]:
             yield from _run_instances({"LaunchTemplate": told["LaunchTemplate"]}, existing)
 
     return found
+
+
+def _set_health(told: Told, existing: Existing) -> Iterator[Request]:
+    arn, tags = existing.group(existing.tags(told["InstanceId"])["aws:autoscaling:groupName"])
+    yield Request("autoscaling:SetInstanceHealth", arn, _resource_tags(tags))
 
 
 def _create_group(told: Told, existing: Existing) -> Iterator[Request]:
@@ -221,6 +231,7 @@ _OF_TEMPLATES = (
 _KNOWN: dict[str, Callable[[Told, Existing], Iterator[Request]]] = {
     **{f"autoscaling:{action}": _of_group(action) for action in _OF_GROUPS},
     "autoscaling:CreateAutoScalingGroup": _create_group,
+    "autoscaling:SetInstanceHealth": _set_health,
     **{f"ec2:{action}": _of_template(action) for action in _OF_TEMPLATES},
     "ec2:CreateLaunchTemplate": lambda told, existing: _new("CreateLaunchTemplate", "launch-template", told, existing),
     "ec2:TerminateInstances": _by_id("TerminateInstances", "InstanceIds"),
@@ -230,7 +241,7 @@ _KNOWN: dict[str, Callable[[Told, Existing], Iterator[Request]]] = {
     "ec2:DeleteSnapshot": _by_id("DeleteSnapshot", "SnapshotId"),
     "ec2:DeleteSecurityGroup": _by_id("DeleteSecurityGroup", "GroupId"),
     "ec2:AuthorizeSecurityGroupIngress": _by_id("AuthorizeSecurityGroupIngress", "GroupId"),
-    "ec2:DeleteTags": _by_id("DeleteTags", "Resources"),
+    "ec2:DeleteTags": _delete_tags,
     "ec2:DeregisterImage": _deregister_image,
     "ec2:CreateTags": _create_tags,
     "ec2:CreateImage": _create_image,
@@ -241,6 +252,7 @@ _KNOWN: dict[str, Callable[[Told, Existing], Iterator[Request]]] = {
     "ec2:RunInstances": _run_instances,
     **{f"ssm:{action}": _of_parameters(action) for action in _OF_PARAMETERS},
     "ssm:SendCommand": _send_command,
+    "ssm:CancelCommand": lambda told, existing: iter([Request("ssm:CancelCommand")]),
     "cloudwatch:PutMetricAlarm": _put_alarm("PutMetricAlarm"),
     "cloudwatch:PutCompositeAlarm": _put_alarm("PutCompositeAlarm"),
     "elasticloadbalancing:RegisterTargets": _of_target_group("RegisterTargets"),

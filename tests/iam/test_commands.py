@@ -3,6 +3,8 @@
 import inspect
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -14,8 +16,10 @@ import pytest
 from nodepkg.cli.app import app
 from nodepkg.clients.packer import FIRST_WITH_INIT, find
 from nodepkg.permissions.commands import COMMANDS, Facts, needed
+from nodepkg.permissions.statement import policy
 from tests.autoscale.rollouts import HOOK, TOPIC
 from tests.cli.test_start import digest
+from tests.clients.test_keys import keygen
 from tests.iam.conftest import Stage
 from tests.packers import each_packer
 from tests.rig.sshd import node
@@ -33,6 +37,8 @@ GROUP: dict[str, Any] = {
 
 # What is allowed although no call of these scenarios needs it, by command, each with the reason.
 UNSEEN = {
+    ("instance:*", "ssm:GetParameters"): "a claim that somebody puts at the same moment is read",
+    ("instance:deploy", "ec2:GetConsoleOutput"): "where deploy.host_keys is strict",
     ("autoscale:*", "ssm:GetParameters"): "a claim that somebody puts at the same moment is read",
     ("autoscale:*", "iam:CreateServiceLinkedRole"): "Auto Scaling asks for it with the first group of an account only",
     ("autoscale:run", "autoscaling:DescribeScalingActivities"): "asked when nodes are late",
@@ -230,6 +236,46 @@ def sweep(stage: Stage) -> None:
     assert builds.left() == []
 
 
+def one_off(stage: Stage) -> None:
+    stage.project(bee=GROUP)
+    keygen(stage.folder / "key", "-t", "ed25519")
+    stage.client("iam").create_instance_profile(InstanceProfileName="node")
+    stage.world.images("bee", 1)
+
+
+CREATE = ("instance:create", "bee", "--key", "key", "--name", "one-off")
+
+
+def instance_create(stage: Stage) -> None:
+    """Twice: what a claim has left is tidied up by the next."""
+    one_off(stage)
+    stage.held(*CREATE)
+    stage.free("instance:delete", "one-off", "--yes")
+    stage.held(*CREATE)
+
+
+def instance_list(stage: Stage) -> None:
+    running(stage)
+    stage.held("instance:list")
+
+
+def instance_delete(stage: Stage) -> None:
+    one_off(stage)
+    stage.free(*CREATE)
+    stage.held("instance:delete", "one-off", "--yes")
+
+
+def instance_ssh(stage: Stage) -> None:
+    """Nobody listens there: it ends as ssh does."""
+    one_off(stage)
+    stage.free(*CREATE)
+    command = [sys.executable, "-m", "nodepkg", "instance:ssh", "one-off", "--", "true"]
+    with stage.authority.holding(policy(needed(["instance:ssh"], Facts()))):
+        done = subprocess.run(command, cwd=stage.folder, capture_output=True, text=True, check=False, timeout=60)
+    assert stage.authority.denied == []
+    assert done.returncode == 255, done.stderr
+
+
 SCENARIOS: Mapping[str, Callable[[Stage], None]] = {
     "group:status": group_status,
     "packer:clean": clean,
@@ -245,6 +291,10 @@ SCENARIOS: Mapping[str, Callable[[Stage], None]] = {
     "autoscale:stop": stop,
     "autoscale:start": start,
     "autoscale:delete": delete,
+    "instance:create": instance_create,
+    "instance:list": instance_list,
+    "instance:delete": instance_delete,
+    "instance:ssh": instance_ssh,
 }
 
 
@@ -285,7 +335,7 @@ def test_every_command_that_talks_to_aws_says_what_it_needs() -> None:
     commands = {str(command.name): command.callback for command in app.registered_commands}
     known = {name for name, made in commands.items() if made and "profile" in inspect.signature(made).parameters}
     assert known == set(COMMANDS)
-    assert set(SCENARIOS) | {"packer:run"} == set(COMMANDS)
+    assert set(SCENARIOS) | {"packer:run", "instance:deploy"} == set(COMMANDS)
 
 
 def test_every_exception_is_one() -> None:

@@ -44,23 +44,23 @@ _DELETE_IMAGES = (
 _LEFTOVERS = (
     scopes.look("ec2:DescribeImages", "ec2:DescribeInstances", "ec2:DescribeKeyPairs", "ec2:DescribeSecurityGroups"),
 )
-# How a group's nodes are started.
+# Where a group's nodes are placed.
+_PLACES = (scopes.look("ec2:DescribeInstanceTypeOfferings", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets"),)
+# How they are started.
 _LAUNCH = (
+    *_PLACES,
     scopes.look(
-        "elasticloadbalancing:DescribeTargetGroups",
         "ec2:DescribeImages",
-        "ec2:DescribeInstanceTypeOfferings",
         "ec2:DescribeLaunchTemplates",
         "ec2:DescribeLaunchTemplateVersions",
-        "ec2:DescribeSecurityGroups",
-        "ec2:DescribeSubnets",
+        "elasticloadbalancing:DescribeTargetGroups",
     ),
 )
 _NODES = (scopes.look("ec2:DescribeInstanceStatus", "elasticloadbalancing:DescribeTargetHealth"),)
 # Whether nodes serve, and why they are missing.
 _READINESS = (*_NODES, scopes.look("autoscaling:DescribeScalingActivities", "ec2:DescribeInstances"))
 _GROUPS = (scopes.look("autoscaling:DescribeAutoScalingGroups"),)
-_CLAIM = (scopes.leases("group", *_LEASE, "ssm:GetParameters"),)
+_CLAIM = (scopes.leases(*_LEASE, "ssm:GetParameters"),)
 _CREATE = (
     *_LAUNCH,
     scopes.new_templates(),
@@ -70,7 +70,7 @@ _CREATE = (
     scopes.role_of_first_group(),
     *scopes.started_from_own_templates(),
     scopes.passed_roles(_EC2),
-    scopes.served_images(),
+    scopes.notes("image", {"nodepkg:served"}, "ec2:CreateTags"),
 )
 # A default version, and no versions that nobody uses.
 _TIDY_TEMPLATE = scopes.own_templates("ec2:ModifyLaunchTemplate", "ec2:DeleteLaunchTemplateVersions")
@@ -104,7 +104,7 @@ _ROLLOUT = (
     ),
     _TIDY_TEMPLATE,
     scopes.scaling_alarms(),
-    scopes.served_images(),
+    scopes.notes("image", {"nodepkg:served"}, "ec2:CreateTags"),
 )
 _SIZES = (*_GROUPS, *_CLAIM, scopes.own_groups("UpdateAutoScalingGroup"))
 
@@ -117,6 +117,7 @@ COMMANDS: Mapping[str, tuple[Statement, ...]] = {
     "packer:run": (
         *_LEFTOVERS,
         scopes.look("ec2:DescribeRegions", "ec2:DescribeSubnets", "ec2:DescribeVolumes", "ec2:DescribeVpcs"),
+        scopes.look("iam:GetInstanceProfile"),
         *scopes.started_tagged(),
         scopes.own_instances("ec2:StopInstances", "ec2:TerminateInstances"),
         *scopes.images_of_own_instances(),
@@ -126,7 +127,6 @@ COMMANDS: Mapping[str, tuple[Statement, ...]] = {
         scopes.own_security_groups("ec2:AuthorizeSecurityGroupIngress", "ec2:DeleteSecurityGroup"),
         scopes.tagged_at_creation("CreateImage", "CreateKeyPair", "CreateSecurityGroup"),
         scopes.passed_roles(_EC2),
-        scopes.profiles(),
     ),
     "packer:clean": _DELETE_IMAGES,
     "packer:delete": _DELETE_IMAGES,
@@ -157,7 +157,7 @@ COMMANDS: Mapping[str, tuple[Statement, ...]] = {
         *_GROUPS,
         *_NODES,
         scopes.look("ec2:DescribeImages", "ec2:DescribeLaunchTemplateVersions"),
-        scopes.leases("group", "ssm:GetParametersByPath"),
+        scopes.leases("ssm:GetParametersByPath"),
     ),
     "autoscale:resize": _SIZES,
     "autoscale:stop": (*_SIZES, scopes.own_groups("CreateOrUpdateTags", "SuspendProcesses")),
@@ -168,6 +168,44 @@ COMMANDS: Mapping[str, tuple[Statement, ...]] = {
         scopes.look("ec2:DescribeLaunchTemplates"),
         scopes.own_groups("DeleteAutoScalingGroup", "DetachLoadBalancerTargetGroups", "SuspendProcesses"),
         scopes.own_templates("ec2:DeleteLaunchTemplate"),
+    ),
+    "instance:create": (
+        *_PLACES,
+        scopes.look("ec2:DescribeImages", "ec2:DescribeInstances", "ec2:DescribeKeyPairs"),
+        scopes.leases(*_LEASE, "ssm:GetParameters"),
+        scopes.imported_key_pairs(),
+        *scopes.started_tagged(),
+        scopes.tagged_at_creation("ImportKeyPair"),
+        scopes.notes("instance", {"nodepkg:phase", "nodepkg:run"}, "ec2:DeleteTags"),
+        scopes.passed_roles(_EC2),
+    ),
+    "instance:list": (
+        *_GROUPS,
+        scopes.look("ec2:DescribeImages", "ec2:DescribeInstances", "ec2:DescribeInstanceStatus"),
+    ),
+    "instance:delete": (
+        scopes.look("ec2:DescribeInstances"),
+        scopes.leases(*_LEASE, "ssm:GetParameters"),
+        scopes.own_instances("ec2:TerminateInstances"),
+    ),
+    "instance:ssh": (scopes.look("ec2:DescribeInstances"),),
+    "instance:deploy": (
+        *_GROUPS,
+        *_NODES,
+        *_CLAIM,
+        scopes.look("ec2:DescribeInstances"),
+        scopes.own_instances("ec2:GetConsoleOutput"),
+        scopes.notes("instance", {"nodepkg:drained*"}, "ec2:CreateTags", "ec2:DeleteTags"),
+        scopes.targets("elasticloadbalancing:DeregisterTargets", "elasticloadbalancing:RegisterTargets"),
+        scopes.own_groups(
+            "CreateOrUpdateTags", "DeleteTags", "ResumeProcesses", "SetInstanceHealth", "SuspendProcesses"
+        ),
+        scopes.look(
+            "ssm:DescribeInstanceInformation",
+            "ssm:ListCommandInvocations",
+            "ssm:ListCommands",
+        ),
+        *scopes.commands_on_own_instances(),
     ),
 }
 
@@ -191,6 +229,8 @@ def needed(names: Sequence[str], facts: Facts) -> list[Statement]:
     statements = [statement for name in names for statement in COMMANDS[name]]
     if facts.old_packer and "packer:run" in names:
         statements.append(scopes.untagged_security_groups())
+    if "instance:deploy" in names:
+        statements.append(scopes.bundles(facts.buckets))
     return statements
 
 

@@ -26,10 +26,9 @@ def image_parameters() -> Statement:
     return Statement("ReadImageParameters", frozenset({"ssm:GetParameters"}), ("ssm:parameter/*",))
 
 
-def leases(kind: str, *actions: str) -> Statement:
-    """Of groups, or of the names of instances."""
-    path = f"ssm:parameter/nodepkg/lease/{kind}"
-    return Statement(f"Leases{kind.title()}", frozenset(actions), (path, f"{path}/*"))
+def leases(*actions: str) -> Statement:
+    """Who has a group, or the name of an instance."""
+    return Statement("Leases", frozenset(actions), ("ssm:parameter/nodepkg/lease/*",))
 
 
 # EC2.
@@ -44,10 +43,10 @@ def tagged_images() -> Statement:
     return Statement("TagAsOwn", frozenset({"ec2:CreateTags"}), ("ec2:image/*", "ec2:snapshot/*"), (TAGGED_OWN,))
 
 
-def served_images() -> Statement:
-    """The note that an image has served."""
-    only = Condition("ForAllValues:StringEquals", "aws:TagKeys", ("nodepkg:served",))
-    return Statement("NoteServedImages", frozenset({"ec2:CreateTags"}), ("ec2:image/*",), (OWN, only))
+def notes(kind: str, keys: Collection[str], *actions: str) -> Statement:
+    """Tags of our own on what is ours, but for the one that says so. `keys` may be patterns."""
+    only = Condition("ForAllValues:StringLike", "aws:TagKeys", tuple(sorted(keys)))
+    return Statement("NotesOnOwn", frozenset(actions), (f"ec2:{kind}/*",), (OWN, only))
 
 
 def new_templates() -> Statement:
@@ -65,7 +64,7 @@ def tagged_at_creation(*creations: str) -> Statement:
     return Statement("TagAtCreation", frozenset({"ec2:CreateTags"}), ("ec2:*/*",), (made_by,))
 
 
-_LAUNCHED_WITH = ("image", "key-pair", "network-interface", "security-group", "snapshot", "subnet", "volume")
+_LAUNCHED_WITH = ("image", "key-pair", "network-interface", "security-group", "subnet", "volume")
 
 
 def started_from_own_templates() -> tuple[Statement, ...]:
@@ -98,11 +97,6 @@ def passed_roles(*services: str) -> Statement:
     """The role of an instance profile (or of a lifecycle hook): nodes.json names the profile, not the role."""
     to = Condition("StringEquals", "iam:PassedToService", tuple(sorted(services)))
     return Statement("PassRoles", frozenset({"iam:PassRole"}), ("iam:role/*",), (to,))
-
-
-def profiles() -> Statement:
-    """Packer looks whether an instance profile that it is to use is there."""
-    return Statement("LookAtProfiles", frozenset({"iam:GetInstanceProfile"}), ("iam:instance-profile/*",))
 
 
 # What Packer makes for a build.
@@ -147,7 +141,7 @@ def untagged_security_groups() -> Statement:
 
 # Auto Scaling, CloudWatch.
 
-_GROUPS = ("autoscaling:autoScalingGroup:*:autoScalingGroupName/*",)
+_GROUPS = ("autoscaling:autoScalingGroup:*",)
 
 
 def new_groups() -> Statement:
@@ -157,7 +151,7 @@ def new_groups() -> Statement:
 def role_of_first_group() -> Statement:
     """Auto Scaling makes this role with the account's first group."""
     linked = Condition("StringEquals", "iam:AWSServiceName", ("autoscaling.amazonaws.com",))
-    role = "iam:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+    role = "iam:role/aws-service-role/autoscaling.amazonaws.com/*"
     return Statement("RoleOfFirstGroup", frozenset({"iam:CreateServiceLinkedRole"}), (role,), (linked,))
 
 
@@ -174,23 +168,32 @@ def scaling_alarms() -> Statement:
     )
 
 
-# Deploys.
+# Single instances, and deploys.
 
 
-def drained_targets(actions: Collection[str]) -> Statement:
+def imported_key_pairs() -> Statement:
+    imported = frozenset({"ec2:ImportKeyPair"})
+    return Statement("CreateAsOwn", imported, ("ec2:key-pair/nodepkg-*",), (TAGGED_OWN,))
+
+
+def targets(*actions: str) -> Statement:
     """Target groups are the user's, so they have no tag of ours."""
     return Statement("LeaveAndJoinTargetGroups", frozenset(actions), ("elasticloadbalancing:targetgroup/*",))
 
 
 def commands_on_own_instances() -> tuple[Statement, ...]:
+    """AWS narrows neither what is asked of commands nor their end."""
     send = frozenset({"ssm:SendCommand"})
     own = Condition("StringEquals", f"ssm:resourceTag/{_MANAGED}", ("true",))
     return (
         Statement("RunShellScripts", send, ("ssm:document/AWS-RunShellScript",)),
         Statement("RunOnOwnInstances", send, ("ec2:instance/*",), (own,)),
+        Statement("CancelCommands", frozenset({"ssm:CancelCommand"})),
     )
 
 
-def bundles(buckets: Collection[str], *actions: str) -> Statement:
-    """In the buckets that nodes.json names; in any, if it is not there to be read."""
-    return Statement("Bundles", frozenset(actions), tuple(f"s3:{name}/*" for name in sorted(buckets) or ["*"]))
+def bundles(buckets: Collection[str]) -> Statement:
+    """In the buckets that nodes.json names; in any, if it names none."""
+    names = sorted(buckets) or ["*"]
+    actions = frozenset({"s3:GetObject", "s3:ListBucket", "s3:PutObject"})
+    return Statement("Bundles", actions, tuple(f"s3:{name}{of}" for name in names for of in ("", "/nodepkg/*")))

@@ -13,8 +13,8 @@ MOST_CHARACTERS = 6144
 class Statement:
     """Allows `actions` on `resources` if all `conditions` hold; `sid` says what for.
 
-    Statements with one sid can be made one: those whose conditions are the same, if no action that is on one's
-    resources means anything dangerous on the other's; and those that differ in the values of their conditions alone.
+    Statements with one sid have conditions on the same keys, and are of one kind, so that what they allow together is
+    no danger beyond what each does (a test has what that is).
     """
 
     sid: str
@@ -46,7 +46,7 @@ def merged(statements: Iterable[Statement]) -> list[Statement]:
     found: dict[str, Statement] = {}
     for one in statements:
         found[one.sid] = _together(found[one.sid], one) if one.sid in found else one
-    return list(found.values())
+    return [one for one in (_without_needless(one, found.values()) for one in found.values()) if one.resources]
 
 
 def policy(statements: Iterable[Statement], *, partition: str = "aws") -> dict[str, Any]:
@@ -67,13 +67,23 @@ def partition_of(regions: Iterable[str]) -> str:
 
 
 def _together(one: Statement, other: Statement) -> Statement:
-    if one.conditions == other.conditions:
-        return replace(one, actions=one.actions | other.actions, resources=_united(one.resources, other.resources))
-    if (one.actions, one.resources) != (other.actions, other.resources):
-        raise AssertionError(f"{one.sid}: together they would allow more than each")
     pairs = zip(one.conditions, other.conditions, strict=True)
     conditions = [replace(first, values=_united(first.values, second.values)) for first, second in pairs]
-    return replace(one, conditions=tuple(conditions))
+    resources = _united(one.resources, other.resources)
+    return replace(one, actions=one.actions | other.actions, resources=resources, conditions=tuple(conditions))
+
+
+def _without_needless(one: Statement, statements: Iterable[Statement]) -> Statement:
+    """Without those resources on which other statements allow its actions without any condition."""
+    if not one.conditions:
+        return one
+    free = {
+        resource
+        for other in statements
+        if not other.conditions and one.actions <= other.actions
+        for resource in other.resources
+    }
+    return replace(one, resources=tuple(resource for resource in one.resources if resource not in free))
 
 
 def _united(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
