@@ -3,7 +3,7 @@
 from enum import IntEnum
 
 # The remedy where IAM does not allow a call; what shows it puts the command that was run for COMMAND.
-POLICY_HINT = "package iam:policy COMMAND prints the policy that this command needs"
+POLICY_HINT = "to see what it has to be allowed: package iam:policy COMMAND"
 
 
 class ExitCode(IntEnum):

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nodepkg.permissions import statement
 from tests.cli.conftest import Run
-from tests.packers import packers
 from tests.projects import make_project
 
 GROUP = {"run_list": ["recipe[x]"], "source_ami": "ami-1ebb2077"}
@@ -61,17 +59,23 @@ def test_a_nodes_json_that_is_named_has_to_be_there(run: Run) -> None:
     assert run("iam:policy", "--nodes", "none.json").code == 3
 
 
-def test_an_old_packer_needs_more_and_that_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_packer_needs_more_and_that_is_said(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packer = tmp_path / "packer"
+    packer.write_text("#!/bin/sh\necho Packer v1.6.6\n")
+    packer.chmod(0o755)
     assert "AnySecurityGroup" not in run("iam:policy", "packer:run").out
-    monkeypatch.setenv("NODEPKG_PACKER", packers()[0])
+    monkeypatch.setenv("NODEPKG_PACKER", str(packer))
     done = run("iam:policy", "packer:run")
     assert "AnySecurityGroupForOldPacker" in done.out
     assert "does not tag the security groups that it makes" in done.err
+    assert run("iam:policy", "packer:clean").err == ""
 
 
-def test_a_policy_that_is_too_large_for_iam_is_printed_with_a_note(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_policy_that_is_too_large_for_iam_is_printed_with_a_note(run: Run, tmp_path: Path) -> None:
     assert "IAM takes" not in run("iam:policy").err
-    monkeypatch.setattr(statement, "MOST_CHARACTERS", 3000)
+    names = [f"bee-{number}" for number in range(20)]
+    make_project(tmp_path, {name: {**GROUP, "deploy": {"bucket": f"example-{name}"}} for name in names})
     done = run("iam:policy")
     assert done.code == 0
-    assert "and IAM takes 3000 in one managed policy" in done.err
+    assert len(json.loads(done.out)["Statement"]) > 10
+    assert "and IAM takes 6144 in one managed policy" in done.err

@@ -51,9 +51,10 @@ def _facts(call: Call, names: list[str]) -> tuple[Facts, set[str]]:
     buckets, regions = set[str](), set[str]()
     try:
         nodes = call.load()
-        groups = nodes.sound(nodes.names)[0]
-        regions = {group.region for group in groups}
-        buckets = {group.settings.deploy.bucket for group in groups if group.settings.deploy.bucket}
+        regions = {nodes.region_of(name) for name in nodes.names}
+        if "instance:deploy" in names:
+            groups = nodes.sound(nodes.names)[0]
+            buckets = {group.settings.deploy.bucket for group in groups if group.settings.deploy.bucket}
     except ConfigError as error:
         if call.nodes:
             raise
