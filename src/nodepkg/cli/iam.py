@@ -1,12 +1,14 @@
 """iam:… what has to be allowed."""
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nodepkg.cli.options import NODES, Call, command
-from nodepkg.permissions.commands import Facts
+
+if TYPE_CHECKING:
+    from nodepkg.permissions.commands import Facts
 
 Commands = Annotated[
     list[str] | None,
@@ -44,9 +46,10 @@ def policy(call: Call, commands: Commands = None) -> None:
         )
 
 
-def _facts(call: Call, names: list[str]) -> tuple[Facts, set[str]]:
+def _facts(call: Call, names: list[str]) -> "tuple[Facts, set[str]]":
     """What the policy depends on, and the regions of nodes.json."""
     from nodepkg.errors import ConfigError
+    from nodepkg.permissions.commands import Facts
 
     buckets, regions = set[str](), set[str]()
     try:
