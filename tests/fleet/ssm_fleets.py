@@ -33,7 +33,10 @@ class Fleet:
     def nodes(self, count: int, group: str = GROUP, **tags: str) -> list[str]:
         """The ids of new instances, managed by us; none of them costs moto anything."""
         first = len(self.world.launched)
-        made = [SimpleNamespace(id=f"i-{number:017x}", state="running") for number in range(first, first + count)]
+        made = [
+            SimpleNamespace(id=f"i-{number:017x}", state="running", _state=None)
+            for number in range(first, first + count)
+        ]
         self.world.ec2.reservations[f"r-{first}"] = SimpleNamespace(id=f"r-{first}", instances=made)
         for one in made:
             self.world.launched[one.id] = one

@@ -82,11 +82,6 @@ class Machines(Regional):
         found = [one for part in parts for one in self._instances([{"Name": "tag:group", "Values": list(part)}])]
         return sorted(found, key=lambda machine: machine.id)
 
-    def existing(self, ids: Collection[str]) -> set[str]:
-        """Those of these instances that are not terminated; EC2 takes unknown ids, too."""
-        parts = in_parts(sorted(set(ids)), FILTER_VALUES)
-        return {one.id for part in parts for one in self._instances([{"Name": "instance-id", "Values": list(part)}])}
-
     def named(self, name: str) -> list[Machine]:
         """Those with this tag Name, whoever made them, by id; also what is terminated and still shown."""
         found = self._all([{"Name": "tag:Name", "Values": [name]}])
@@ -109,6 +104,23 @@ class Machines(Regional):
             told = self.client.describe_instances(InstanceIds=[instance])
             return str(told["Reservations"][0]["Instances"][0]["State"]["Name"]) if told["Reservations"] else ""
         return "terminated"
+
+    def living(self, ids: Collection[str]) -> set[str]:
+        """Those of the ids that EC2 knows as anything but terminated."""
+        parts = in_parts(sorted(set(ids)), FILTER_VALUES)
+        found = [one for part in parts for one in self._instances([{"Name": "instance-id", "Values": list(part)}])]
+        return {machine.id for machine in found}
+
+    def console(self, instance: str) -> str:
+        """What the instance wrote on its console; "" for one that is gone. The latest where its type can tell it."""
+        with unless(f"read the console of {instance}", "UnsupportedOperation", "InvalidParameterCombination"):
+            return self._console(instance, Latest=True)
+        with aws_errors(f"read the console of {instance}"):
+            return self._console(instance)
+        return ""
+
+    def _console(self, instance: str, **how: Any) -> str:
+        return str(self.client.get_console_output(InstanceId=instance, **how).get("Output") or "")
 
     def key_pairs(self, *, public: bool = False) -> list[KeyPair]:
         """All of the account, by name; with their `public` halves if asked for."""

@@ -22,18 +22,20 @@ ENDED = frozenset(
 )
 _ERRORS = ("Failed", "ExecutionTimedOut")
 AT_ONCE, DELIVERY_SECONDS, EXECUTION_SECONDS = "50", 3600, 3600
+_WELL = Agent()
 
 
 def agent(world: World, instance: str) -> Agent:
-    return world.agents.get(instance) or Agent()
+    return world.agents.get(instance, _WELL)
 
 
 def managed(world: World) -> Iterator[tuple[Any, dict[str, str]]]:
     """moto's instances whose agent was ever heard of, each with its tags."""
-    for reservation in world.ec2.reservations.values():
+    reservations, tags = world.ec2.reservations, world.ec2.tags
+    for reservation in reservations.values():
         for instance in reservation.instances:
             if instance.state in ("running", "stopped") and agent(world, instance.id).ping:
-                yield instance, world.ec2.tags.get(instance.id, {})
+                yield instance, tags.get(instance.id, {})
 
 
 def online(world: World, instance: Any) -> bool:

@@ -137,7 +137,7 @@ class Group:
         return (node for node in self.nodes.values() if node.lifecycle == lifecycle)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Agent:
     """How the agent of Systems Manager is on a node, and what becomes of the commands that it gets.
 
