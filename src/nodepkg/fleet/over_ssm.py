@@ -23,6 +23,7 @@ POLL_SECONDS = 5.0
 GRACE_SECONDS = 120.0
 _LEFT_BEHIND = 7 * 86400.0  # how far back commands of former deploys are looked for
 _SELDOM = 3  # so many times less often is asked for what has more than a page
+_SOON = 1.0  # the first look after a command
 _RERUNS = 2
 
 
@@ -215,7 +216,7 @@ class OverSsm:
                 self._news.extend(errand.lose(f"nobody knows whether it was begun: {error.message}"))
             return
         self._under_way.append(errand)
-        self._next_look = self._account.uptime() + self._poll
+        self._next_look = self._account.uptime() + min(self._poll, _SOON)
 
     def _halve(self, batch: _Batch) -> None:
         """One instance that cannot take commands has all of them refused."""

@@ -52,9 +52,8 @@ class Errand:
     def is_over(self) -> bool:
         return not self.jobs
 
-    @property
-    def has_one_page(self) -> bool:
-        return len(self.jobs) + len(self.offline) <= _ONE_PAGE
+    def __post_init__(self) -> None:
+        self.has_one_page = len(self.jobs) + len(self.offline) <= _ONE_PAGE
 
     def send(self, sleep: Callable[[float], None]) -> None:
         """Raises AwsError."""
