@@ -30,7 +30,7 @@ _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
 # What the user's configuration may say about who logs in; where it says none of it, keys are loaded once for all hosts.
 _OF_KEYS = ("IdentityFile", "IdentityAgent", "IdentitiesOnly", "CertificateFile", "PKCS11Provider")
 _OF_HOSTS = ("UserKnownHostsFile", "GlobalKnownHostsFile", "HostKeyAlias", "Hostname", "Port")
-_MOST_WAITING = 256 * 1024
+_PROXY_ENDS = 5.0  # seconds that a ProxyCommand has to end
 
 Passphrase = Callable[[Path], str | None]
 
@@ -99,11 +99,11 @@ class Ssh:
         try:
             options = await self._connection_options(target, seen)
             async with asyncio.timeout(self.patience.connect):
-                through = {"tunnel": await self._jump(options.tunnel)} if isinstance(options.tunnel, str) else {}
+                through = await self._through(options)
                 made = await asyncssh.connect(options.host, options.port, options=options, config=None, **through)
         except (OSError, asyncssh.Error, ValueError, TimeoutError) as error:
             raise _in_words(error, target, seen, self.patience.connect) from error
-        return Connection(made)
+        return Connection(made, proxied="proxy_command" in through)
 
     async def close(self) -> None:
         """Ends the connections that several share."""
@@ -127,6 +127,15 @@ class Ssh:
         except (OSError, ValueError) as error:
             raise RefusedError(f"{', '.join(files)}: cannot be read: {error}") from error
         return [_host_key(key) for key in keys if key not in revoked]
+
+    async def _through(self, options: "asyncssh.SSHClientConnectionOptions") -> dict[str, Any]:
+        """What the configuration puts between."""
+        if isinstance(options.tunnel, str):
+            return {"tunnel": await self._jump(options.tunnel)}
+        if options.proxy_command:
+            # asyncssh takes what the command says on standard error for the server's, and its end for the connection's.
+            return {"proxy_command": ["sh", "-c", '"$@" 2>/dev/null; exit', "sh", *options.proxy_command]}
+        return {}
 
     async def _jump(self, jump: str) -> Any:
         """The connection to the jump hosts (a ProxyJump), one for all who go through: a fleet would overrun them."""
@@ -244,8 +253,9 @@ class Ssh:
 class Connection:
     """A connection on which one command runs. It is closed by leaving `async with`."""
 
-    def __init__(self, made: "asyncssh.SSHClientConnection") -> None:
+    def __init__(self, made: "asyncssh.SSHClientConnection", *, proxied: bool = False) -> None:
         self._made = made
+        self._proxied = proxied
 
     @property
     def user(self) -> str:
@@ -258,6 +268,9 @@ class Connection:
     async def __aexit__(self, *_: object) -> None:
         # Not waiting for the other side, which may hang.
         self._made.abort()
+        if self._proxied:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._made.wait_closed(), _PROXY_ENDS)
 
     def abort(self) -> None:
         """Ends it at once."""

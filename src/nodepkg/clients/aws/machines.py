@@ -112,12 +112,12 @@ class Machines(Regional):
         return {machine.id for machine in found}
 
     def console(self, instance: str) -> str:
-        """What the instance wrote on its console; "" for one that is gone. The latest where its type can tell it."""
-        with unless(f"read the console of {instance}", "UnsupportedOperation", "InvalidParameterCombination"):
+        """What the instance wrote on its console, the latest where its type can tell it; "" for nothing yet."""
+        what = f"read the console of {instance}"
+        with unless(what, "UnsupportedOperation", "InvalidParameterCombination"):
             return self._console(instance, Latest=True)
-        with aws_errors(f"read the console of {instance}"):
+        with aws_errors(what):
             return self._console(instance)
-        return ""
 
     def _console(self, instance: str, **how: Any) -> str:
         return str(self.client.get_console_output(InstanceId=instance, **how).get("Output") or "")

@@ -199,6 +199,7 @@ np_fetch() {
 
 np_discard() {
     rm -rf -- "$np_staging"
+    set -- "${1#"$np_newline"}"
     case $1 in
         *"No space left"*) np_broken "the bundle could not be unpacked: no space left on the device of $np_path" ;;
     esac
