@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from nodepkg.cli.app import app
+from nodepkg.cli.output import Output
+from nodepkg.permissions.commands import COMMANDS
 from tests.cli.conftest import Run
 from tests.projects import make_project
 
@@ -79,3 +82,9 @@ def test_a_policy_that_is_too_large_for_iam_is_printed_with_a_note(run: Run, tmp
     assert done.code == 0
     assert len(json.loads(done.out)["Statement"]) > 10
     assert "and IAM takes 6144 in one managed policy" in done.err
+
+
+def test_the_commands_with_a_policy_are_those_that_are_suggested_with_the_options_of_an_account() -> None:
+    out = Output(given={"sandbox": " --sandbox"})
+    names = [str(command.name) for command in app.registered_commands]
+    assert {name for name in names if out.suggested(f"package {name}").endswith("--sandbox")} == set(COMMANDS)

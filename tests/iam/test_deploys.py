@@ -10,7 +10,8 @@ from tests.fleet.ssm_fleets import BUCKET, drained, results, ssm_fleet
 from tests.fleet.test_drain import DRAINS, behind
 from tests.fleets import fleet
 from tests.iam import Authority
-from tests.iam.test_commands import unseen
+from tests.iam.conftest import Stage
+from tests.iam.test_commands import running, unseen
 
 
 def deploys_over_ssh(authority: Authority, folder: Path, document: dict[str, Any]) -> None:
@@ -52,3 +53,10 @@ def test_a_deploy_does_its_work_with_its_own_policy_and_needs_all_of_it(authorit
     deploys_over_ssm(authority, tmp_path, document)
     allowed = {action for one in statements for action in one.actions}
     assert " ".join(sorted(allowed - authority.actions - unseen("instance:deploy"))) == ""
+
+
+def test_what_a_deploy_would_touch_is_looked_at_with_its_own_policy(stage: Stage) -> None:
+    running(stage)
+    stage.held("instance:deploy", "bee", "--list")
+    stage.held("instance:deploy", "bee", "--dry-run")
+    assert not [name for name in stage.authority.actions if "Describe" not in name and not name.startswith("ssm:Get")]
