@@ -42,6 +42,8 @@ UNSEEN = {
     ("autoscale:*", "ssm:GetParameters"): "a claim that somebody puts at the same moment is read",
     ("autoscale:*", "iam:CreateServiceLinkedRole"): "Auto Scaling asks for it with the first group of an account only",
     ("autoscale:run", "autoscaling:DescribeScalingActivities"): "asked when nodes are late",
+    ("autoscale:update", "autoscaling:DescribeScalingActivities"): "asked when nodes are late",
+    ("autoscale:rollback", "autoscaling:DescribeScalingActivities"): "asked when nodes are late",
     ("autoscale:start", "autoscaling:DescribeScalingActivities"): "asked when nodes are late",
     ("autoscale:update", "ec2:CreateLaunchTemplate"): "made anew when somebody has deleted it",
     ("packer:run", "ec2:DescribeKeyPairs"): "what a failed build has left is listed",
