@@ -53,7 +53,7 @@ def test_it_is_named_by_the_digest_and_holds_exactly_the_bundle(root: Path) -> N
     assert path == root / BUNDLES / f"{bundle_digest(its)}.tar.gz"
     with tarfile.open(path, encoding="utf-8", errors="surrogateescape") as tar:
         files = {one.name: tar.extractfile(one).read() for one in tar if one.isfile()}  # type: ignore[union-attr]
-    assert files == {**{name: file.read_bytes() for name, file in its.shared.items()}, **its.own}
+    assert files == {**{name: Path(file).read_bytes() for name, file in its.shared.items()}, **its.own}
 
 
 def test_another_tar_unpacks_it(root: Path, tmp_path: Path) -> None:

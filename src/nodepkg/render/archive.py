@@ -21,6 +21,7 @@ from nodepkg.render.bundle import FOLDERS, Bundle, Project, sha256
 from nodepkg.render.digest import bundle_digest
 from nodepkg.render.files import private_folder
 from nodepkg.render.gzipped import gzipped
+from nodepkg.render.tree import read
 
 BUNDLES = Path(".nodepkg", "bundles")
 SUFFIX = ".tar.gz"
@@ -97,9 +98,9 @@ def _pack(file: BinaryIO, bundle: Bundle) -> None:
     with gzipped(file) as packed:
         for folder in _folders(bundle):
             packed.write(_header(f"{folder}/", 0, 0o755, tarfile.DIRTYPE))
-        files: dict[str, Path | bytes] = {**bundle.shared, **bundle.own}
+        files: dict[str, str | bytes] = {**bundle.shared, **bundle.own}
         for path, content in sorted(files.items(), key=itemgetter(0)):
-            data = content if isinstance(content, bytes) else _read(content, bundle.shared_digests[path])
+            data = content if isinstance(content, bytes) else _unchanged(content, bundle.shared_digests[path])
             mode = 0o755 if data.startswith(_PROGRAMS) else 0o644
             packed.write(_header(path, len(data), mode, tarfile.REGTYPE))
             packed.write(data)
@@ -145,12 +146,8 @@ def _folders(bundle: Bundle) -> list[str]:
     return sorted(found)
 
 
-def _read(file: Path, digest: str) -> bytes:
-    try:
-        with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - in half the time
-            content = opened.read()
-    except OSError as error:
-        raise RefusedError(f"{file}: cannot be read: {error.strerror}") from error
+def _unchanged(file: str, digest: str) -> bytes:
+    content = read(file)[0]
     if sha256(content) != digest:
         raise RefusedError(f"{file}: has changed while the bundle was made", hint="run the command again")
     return content
