@@ -1,6 +1,6 @@
 """Measures the figures and prints them as a table: bench/README.md says what they mean.
 
-Usage: python bench/run.py [startup] [aws] [large] [peers] [ec2] [rollouts]
+Usage: python bench/run.py [startup] [aws] [large] [peers] [ec2] [bundle] [rollouts]
        python bench/run.py [overhead] [calls] [replacing]    parts of rollouts
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import aws
+import bundles
 import ec2
 import large
 import peers
@@ -22,7 +23,7 @@ from workplace import Workplace, prepare, prepare_peers
 
 GROUPS = 10_000
 WITH_PLAYBOOK = 1_000
-RATIOS = ("startup", "aws", "large", "peers", "ec2")
+RATIOS = ("startup", "aws", "large", "peers", "ec2", "bundle")
 
 
 def figures(place: Workplace, commands: int, wanted: list[str]) -> Iterator[Figure]:
@@ -32,6 +33,8 @@ def figures(place: Workplace, commands: int, wanted: list[str]) -> Iterator[Figu
         yield from aws.figures(place, times=25)
     if "ec2" in wanted:
         yield from ec2.figures(place)
+    if "bundle" in wanted:
+        yield from bundles.figures(place, times=15)
     if "large" in wanted:
         yield from large.figures(place, GROUPS, times=5)
     if "peers" in wanted:

@@ -40,8 +40,9 @@ def files_below(root: Path, folder: str) -> dict[str, File]:
     while waiting:  # the deepest first: links into each other end at the system's limit, and not after all ways to it
         place, at = waiting.pop()
         for entry in _entries(place):
-            name = os.fsencode(entry.name).decode("utf-8", errors="surrogateescape")  # the same in every locale
-            _refuse_name(place, name)
+            name = entry.name if entry.name.isascii() else _in_every_locale(entry.name)
+            if not name.isprintable():
+                _refuse_control_characters(place, name)
             if _is_folder(entry):
                 if entry.is_symlink():
                     _refuse_loop(entry.path)
@@ -121,8 +122,12 @@ def _regular(entry: os.DirEntry[str]) -> os.stat_result:
     return seen
 
 
-def _refuse_name(place: str, name: str) -> None:
-    if not name.isprintable() and not all(char.isprintable() or "\udc80" <= char <= "\udcff" for char in name):
+def _in_every_locale(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", errors="surrogateescape")
+
+
+def _refuse_control_characters(place: str, name: str) -> None:
+    if not all(char.isprintable() or "\udc80" <= char <= "\udcff" for char in name):
         raise RefusedError(f"{place}: the name {name!r} holds a control character, and cannot go to a node")
 
 
