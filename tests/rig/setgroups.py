@@ -43,10 +43,15 @@ def _prctl(option: int, *arguments: object) -> None:
         raise OSError(ctypes.get_errno(), f"prctl({option}): {os.strerror(ctypes.get_errno())}")
 
 
-def main() -> None:
+def refuse_nothing() -> None:
+    """From now on setgroups succeeds, in this process and in what it starts."""
     code = _filter()
     _prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(_Program(len(code) // 8, code)))
+
+
+def main() -> None:
+    refuse_nothing()
     os.execvp(sys.argv[1], sys.argv[1:])
 
 

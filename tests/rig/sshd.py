@@ -145,37 +145,37 @@ def node(
     call). chef_solo: a file of the host that stands in place of the recorder. shows: further folders of the host that
     the node sees at their own path, read-only. NodeError: a package is missing, or the system allows no namespaces.
     """
-    _require_packages()
-    privileged = _is_privileged()
+    require_packages()
+    privileged = is_privileged()
     scratch = Path(tempfile.mkdtemp(prefix="node-", dir=folder)).resolve()
-    host = _build(scratch, address=address, port=port or _free_port(address), privileged=privileged)
+    host = _build(scratch, address=address, port=port or free_port(address), privileged=privileged)
     (host.recorded / "exit").write_text(f"{chef_exit}\n")
     shown = [(path.resolve(), str(path.absolute())) for path in shows]
     if chef_solo:
         shown.append((chef_solo.resolve(), "/usr/local/bin/chef-solo"))
     else:
-        _install("chef-solo", host.path("/usr/local/bin/chef-solo"))
+        install(HERE / "node/chef-solo", host.path("/usr/local/bin/chef-solo"))
     with _running(host, scratch / "mount", shown=shown, privileged=privileged):
         yield host
 
 
-def _require_packages() -> None:
-    missing = {program: package for program, package in PACKAGES.items() if not _which(program)}
+def require_packages() -> None:
+    missing = {program: package for program, package in PACKAGES.items() if not which(program)}
     if missing:
         packages = " ".join(sorted(set(missing.values())))
         raise NodeError(f"missing on this machine: {', '.join(missing)} (Debian: apt-get install {packages})")
 
 
-def _which(program: str) -> str | None:
+def which(program: str) -> str | None:
     # An ordinary user's PATH does not hold sbin.
     return shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
-def _is_privileged() -> bool:
+def is_privileged() -> bool:
     """Whether namespaces go without a user namespace; NodeError where they do not go with one either."""
     # In a user namespace of its own even uid 0 has only itself.
     if os.geteuid() == 0 and Path("/proc/self/setgroups").read_text().strip() == "allow" and not _refusal():
@@ -191,11 +191,11 @@ def _is_privileged() -> bool:
 
 def _refusal(*user: str) -> str:
     line = ["unshare", *user, *NAMESPACES, "mount", "-t", "tmpfs", "none", "/tmp"]
-    tried = subprocess.run(line, env=_environment(), capture_output=True, text=True, check=False)
+    tried = subprocess.run(line, env=environment(), capture_output=True, text=True, check=False)
     return "" if tried.returncode == 0 else tried.stderr.strip() or f"unshare ended with {tried.returncode}"
 
 
-def _free_port(address: str) -> int:
+def free_port(address: str) -> int:
     # Below the kernel's range for outgoing connections, so that none of them takes it before sshd does.
     for port in random.sample(range(20000, 32000), 100):
         with socket.socket() as probe:
@@ -208,7 +208,16 @@ def _free_port(address: str) -> int:
 
 def _build(scratch: Path, *, address: str, port: int, privileged: bool) -> Node:
     root = scratch / "root"
+    build_root(root, privileged=privileged)
     (scratch / "mount").mkdir()
+    (root / "etc/ssh/sshd_config").write_text(SSHD_CONFIG.format(address=address, port=port, name=scratch.name))
+    install(HERE / "node/any-key", root / "etc/ssh/any-key")
+    make_keys(root / "etc/ssh/host_key", scratch / "key", privileged=privileged)
+    return Node(address, port, "root", root, scratch / "key", scratch / "sshd.log")
+
+
+def build_root(root: Path, *, privileged: bool) -> None:
+    """The folders, devices, accounts and public files of a node, in a new folder."""
     for name in FOLDERS:
         (root / name).mkdir(parents=True)
     for name in PUBLIC_FOLDERS:
@@ -221,21 +230,22 @@ def _build(scratch: Path, *, address: str, port: int, privileged: bool) -> Node:
         (root / name).symlink_to(target)
     _copy_public(Path("/etc"), root / "etc")
     _write_accounts(root / "etc", privileged=privileged)
-    (root / "etc/ssh/sshd_config").write_text(SSHD_CONFIG.format(address=address, port=port, name=scratch.name))
-    _install("any-key", root / "etc/ssh/any-key")
-    for key in (root / "etc/ssh/host_key", scratch / "key"):
-        # ssh-keygen refuses a uid without a name; in the namespace it is root's.
-        line = [] if privileged else ["unshare", *USER]
-        line += ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "node", "-f", str(key)]
-        subprocess.run(line, env=_environment(), stdin=subprocess.DEVNULL, check=True)
     # sshd wants its folders, the root among them, closed to others, whatever the umask.
     for path in (root, *(root / name for name in ("etc", "etc/ssh", "run", "run/sshd"))):
         path.chmod(0o755)
-    return Node(address, port, "root", root, scratch / "key", scratch / "sshd.log")
 
 
-def _install(name: str, target: Path) -> None:
-    shutil.copyfile(HERE / "node" / name, target)
+def make_keys(*keys: Path, privileged: bool) -> None:
+    """Private keys, and beside each its public half."""
+    for key in keys:
+        # ssh-keygen refuses a uid without a name; in the namespace it is root's.
+        line = [] if privileged else ["unshare", *USER]
+        line += ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "node", "-f", str(key)]
+        subprocess.run(line, env=environment(), stdin=subprocess.DEVNULL, check=True)
+
+
+def install(program: Path, target: Path) -> None:
+    shutil.copyfile(program, target)
     target.chmod(0o755)
 
 
@@ -269,7 +279,7 @@ def _write_accounts(etc: Path, *, privileged: bool) -> None:
     (etc / "shadow").chmod(0o600)
 
 
-def _system_folders(root: Path) -> list[tuple[Path, str]]:
+def system_folders(root: Path) -> list[tuple[Path, str]]:
     """What the node sees of the host beside /usr. Where /bin, /lib and so on are links, makes the same links."""
     folders = [(path, str(path)) for path in ETC_SHOWN if path.is_dir()]
     for path in sorted((Path("/bin"), Path("/sbin"), *Path("/").glob("lib*"))):
@@ -280,7 +290,7 @@ def _system_folders(root: Path) -> list[tuple[Path, str]]:
     return folders
 
 
-def _make_mountpoints(root: Path, shown: Sequence[tuple[Path, str]]) -> None:
+def make_mountpoints(root: Path, shown: Sequence[tuple[Path, str]]) -> None:
     for source, target in shown:
         place = root / target.lstrip("/")
         if source.is_dir():
@@ -294,39 +304,40 @@ def _make_mountpoints(root: Path, shown: Sequence[tuple[Path, str]]) -> None:
 
 @contextmanager
 def _running(host: Node, mountpoint: Path, *, shown: Sequence[tuple[Path, str]], privileged: bool) -> Iterator[None]:
-    mounts = [*_system_folders(host.root), *shown]
-    _make_mountpoints(host.root, mounts)
+    mounts = [*system_folders(host.root), *shown]
+    make_mountpoints(host.root, mounts)
     line = ["unshare", *NAMESPACES, "/bin/sh", str(HERE / "node" / "enter.sh"), str(host.root), str(mountpoint)]
     if not privileged:
         line = [sys.executable, str(HERE / "setgroups.py"), line[0], *USER, *line[1:]]
     for source, target in mounts:
         line += [str(source), target]
     # sshd starts itself again for each connection, so it wants absolute paths.
-    line += ["--", _which("sshd") or "", "-D", "-e", "-f", "/etc/ssh/sshd_config"]
+    line += ["--", which("sshd") or "", "-D", "-e", "-f", "/etc/ssh/sshd_config"]
     with host.log.open("wb") as log:
         process = subprocess.Popen(
-            line, stdin=subprocess.PIPE, stdout=log, stderr=log, env=_environment(), cwd="/", start_new_session=True
+            line, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment(), cwd="/", start_new_session=True
         )
     try:
-        _await_banner(host, process)
+        await_banner(host.log, host.address, host.port, host.root.parent.name, process)
         yield
     finally:
-        _stop(process)
+        stop(process)
 
 
-def _await_banner(host: Node, process: subprocess.Popen[bytes]) -> None:
+def await_banner(log: Path, address: str, port: int, name: str, process: subprocess.Popen[bytes]) -> None:
+    """Until the sshd of this name answers there; NodeError, with its log, if it does not, or the process ends."""
     deadline = time.monotonic() + SECONDS_TO_START
     while process.poll() is None and time.monotonic() < deadline:
-        with suppress(OSError), socket.create_connection((host.address, host.port), timeout=1) as connection:
+        with suppress(OSError), socket.create_connection((address, port), timeout=1) as connection:
             # Another server may have the port.
-            if connection.recv(256).rstrip().endswith(host.root.parent.name.encode()):
+            if connection.recv(256).rstrip().endswith(name.encode()):
                 return
         time.sleep(0.02)
     why = "did not answer" if process.poll() is None else f"ended with {process.returncode}"
-    raise NodeError(f"sshd on {host.address}:{host.port} {why}:\n{host.log.read_text(errors='replace')}")
+    raise NodeError(f"sshd on {address}:{port} {why}:\n{log.read_text(errors='replace')}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     """Ends process 1 of the node, and with it the kernel ends the others and drops the mounts before wait returns."""
     if process.stdin:
         process.stdin.close()
