@@ -19,7 +19,8 @@ import rolling
 from rolling import Counting
 from tests.fleets import Rig, fleet
 
-from nodepkg.autoscale.observe import Observation, Subject, web_of
+from nodepkg.asked import web_of
+from nodepkg.autoscale.observe import Observation, Subject
 from nodepkg.autoscale.prospect import look_ahead
 from nodepkg.autoscale.run import Choice
 from nodepkg.autoscale.runner import Runner

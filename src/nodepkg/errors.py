@@ -70,3 +70,20 @@ class ToolError(NodepkgError):
     """Another program or host failed: Packer, git, a node."""
 
     exit_code = ExitCode.TOOL
+
+
+class UnreachableError(ToolError):
+    """A host could not be reached, or the connection to it was lost. `passing`: it may go better the next time."""
+
+    def __init__(self, message: str, *, passing: bool = False, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.passing = passing
+
+
+class HostKeyError(RefusedError):
+    """A host shows a key that nothing vouches for. `algorithm` and `data` (base64) are the key."""
+
+    def __init__(self, message: str, *, algorithm: str, data: str) -> None:
+        super().__init__(message)
+        self.algorithm = algorithm
+        self.data = data

@@ -105,7 +105,9 @@ def next_up(needs: Needs, progress: Progress, pace: Pace, room: Room | None = No
     if places <= 0:
         return []
     never = skipped(needs, progress, pace)
-    waiting = [name for name in needs if name not in progress.begun and name not in never]
+    canaries = frozenset(islice(needs, pace.canary))
+    alone = canaries if canaries - progress.done else frozenset(needs)
+    waiting = [name for name in needs if name in alone and name not in progress.begun and name not in never]
     ready = (name for name in waiting if all(need in progress.done or need not in needs for need in needs[name]))
     return list(islice(_fitting(ready, room), places))
 

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from nodepkg.autoscale.observe import web_of
+from nodepkg.asked import web_of
 from nodepkg.autoscale.operations import OfGroup, Site
 from nodepkg.autoscale.outlook import by_group
 from nodepkg.autoscale.stop import Running

@@ -7,7 +7,8 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from nodepkg.autoscale.observe import readiness, web_of
+from nodepkg.asked import web_of
+from nodepkg.autoscale.observe import readiness
 from nodepkg.autoscale.view import Node
 from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.clients.aws.balancing import LoadBalancing

@@ -4,9 +4,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from nodepkg.asked import Web
 from nodepkg.autoscale.housekeeping import served
 from nodepkg.autoscale.journal import counted
-from nodepkg.autoscale.observe import Web, observed, readiness
+from nodepkg.autoscale.observe import observed, readiness
 from nodepkg.autoscale.view import Node, whole
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup

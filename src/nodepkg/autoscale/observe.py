@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Protocol
 
+from nodepkg.asked import Web, target_states, wrong_answers
 from nodepkg.autoscale.carry import invoking_alarms, plan_alarms, plan_carry
 from nodepkg.autoscale.claim import generation
 from nodepkg.autoscale.housekeeping import running_version, served, surplus, template_changes
@@ -14,27 +14,13 @@ from nodepkg.autoscale.view import Asg, Goal, Node, Terms, View
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.alarms import Alarm, Alarms
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, Member
-from nodepkg.clients.aws.balancing import LoadBalancing
 from nodepkg.clients.aws.ec2 import Ec2
 from nodepkg.clients.aws.images import Image, Images
 from nodepkg.clients.aws.scaling import Extras, Scaling
 from nodepkg.clients.aws.templates import LaunchTemplates, Template
 from nodepkg.errors import NodepkgError
 from nodepkg.launch import MANAGED
-from nodepkg.ready import Health, address, unready
-
-
-class Web(Protocol):
-    """Asks urls: each with "" if it answers with 2xx within `timeout` seconds, else why not (clients/web.py)."""
-
-    def __call__(self, urls: Collection[str], *, timeout: float) -> Mapping[str, str]: ...
-
-
-def web_of(account: Account) -> Web:
-    """What asks the nodes of this account; those of the embedded one are on loopback addresses."""
-    from nodepkg.clients.web import answering
-
-    return partial(answering, loopback_only=account.endpoint is not None)
+from nodepkg.ready import Health, unready
 
 
 def readiness(
@@ -62,9 +48,9 @@ def readiness(
         for member in asg.members
         if not _lacks(member, checks, "")
     }
-    wrong = _wrong_answers(ec2, to_ask, web)
+    wrong = wrong_answers(ec2, to_ask, web)
     targets = {asg.name: {*asg.target_groups, *also.get(asg.name, ())} for asg in asgs}
-    states = _states(LoadBalancing(account, region).target_health, targets.values())
+    states = target_states(account, region, targets.values())
     return {
         asg.name: tuple(
             _node(
@@ -77,32 +63,6 @@ def readiness(
             for member in asg.members
         )
         for asg in asgs
-    }
-
-
-def _states(
-    ask: Callable[[str], Mapping[str, str]], targets: Collection[Collection[str]]
-) -> dict[str, Mapping[str, str]]:
-    """Of each target group, once: instance -> state."""
-    return {arn: ask(arn) for arn in sorted({arn for arns in targets for arn in arns})}
-
-
-def _wrong_answers(ec2: Ec2, to_ask: Mapping[str, Health], web: Web) -> dict[str, str]:
-    """What is wrong with the answer of each of these instances, "" for nothing."""
-    addresses = ec2.addresses(to_ask)
-    urls = {
-        instance: address(asked.url, addresses[instance]) if instance in addresses else ""
-        for instance, asked in to_ask.items()
-    }
-    answers: dict[tuple[str, float], str] = {}
-    for timeout in {asked.timeout for asked in to_ask.values()}:
-        alike = {urls[instance] for instance, asked in to_ask.items() if asked.timeout == timeout and urls[instance]}
-        answers |= {(url, timeout): why for url, why in web(sorted(alike), timeout=timeout).items()}
-    return {
-        instance: answers[urls[instance], asked.timeout]
-        if urls[instance]
-        else f"EC2 does not tell of all that {asked.url} names"
-        for instance, asked in to_ask.items()
     }
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from nodepkg.asked import Web, web_of
 from nodepkg.autoscale.generations import rollout, serving
 from nodepkg.autoscale.listing import Generation, Standing
-from nodepkg.autoscale.observe import Observation, Subject, Web, observed, readiness, web_of
+from nodepkg.autoscale.observe import Observation, Subject, observed, readiness
 from nodepkg.autoscale.terms import terms_of
 from nodepkg.autoscale.view import Goal, Node, Terms, View
 from nodepkg.clients.aws.account import Account

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from nodepkg.asked import Web
 from nodepkg.autoscale.failures import is_undecided
-from nodepkg.autoscale.observe import Observation, Web, observe
+from nodepkg.autoscale.observe import Observation, observe
 from nodepkg.autoscale.task import Task
 from nodepkg.autoscale.update import Begin
 from nodepkg.clients.aws.account import Account

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nodepkg.autoscale.observe import Observation, Subject, Web, observe
+from nodepkg.asked import Web
+from nodepkg.autoscale.observe import Observation, Subject, observe
 from nodepkg.autoscale.outlook import look
 from nodepkg.autoscale.steps import Change
 from nodepkg.autoscale.task import Lease, Task

@@ -49,7 +49,7 @@ def carry_out_orders(call: Call, orders: Orders, account: "Account", show: Show)
 
 
 def _site(call: Call, account: "Account", command: str) -> "Site":
-    from nodepkg.autoscale.observe import web_of
+    from nodepkg.asked import web_of
     from nodepkg.autoscale.operations import Site
     from nodepkg.autoscale.world import AwsWorld
     from nodepkg.cli.account import window

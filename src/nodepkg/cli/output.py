@@ -33,6 +33,7 @@ _ON_AWS = {
     "autoscale:update",
     "autoscale:rollback",
     "group:status",
+    "instance:deploy",
 }
 
 _STYLES = {"bold": "1", "red": "31", "green": "32", "magenta": "35"}

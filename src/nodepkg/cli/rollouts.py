@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from nodepkg.autoscale.observe import web_of
+from nodepkg.asked import web_of
 from nodepkg.autoscale.prospect import Prospect, look_ahead, with_refusals
 from nodepkg.autoscale.rollback import Return
 from nodepkg.autoscale.run import Choice

@@ -75,8 +75,8 @@ def _start(
 def _wait(
     call: Call, account: "Account", groups: "Sequence[Group]", leases: "Mapping[str, Lease]", made: _Made
 ) -> None:
+    from nodepkg.asked import web_of
     from nodepkg.autoscale.awaiting import Waiting
-    from nodepkg.autoscale.observe import web_of
 
     made_of = {report["group"]: (report["asg"], report["image"]) for report in made.reports if "asg" in report}
     with watching(call.out) as watcher:

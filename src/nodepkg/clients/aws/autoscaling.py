@@ -238,6 +238,11 @@ class AutoScaling(Regional):
         with unless_busy(f"resume processes of {group}"):
             self.client.resume_processes(AutoScalingGroupName=group, ScalingProcesses=sorted(processes))
 
+    def set_instance_health(self, instance: str, health: str) -> None:
+        """`Healthy` or `Unhealthy`; one that is no member (any more) is passed over."""
+        with unless_said("not found"), unless_busy(f"set the health of {instance}"):
+            self.client.set_instance_health(InstanceId=instance, HealthStatus=health)
+
     def create_or_update_tags(self, group: str, tags: Tags) -> None:
         """In their order, not propagated to instances."""
         for part in in_parts(list(tags.items()), TAGS_OF_ONE):

@@ -1,6 +1,11 @@
-"""Elastic Load Balancing: the health of targets."""
+"""Elastic Load Balancing: the targets of target groups, and their health."""
 
-from nodepkg.clients.aws.regional import Regional, unless
+from collections.abc import Sequence
+
+from nodepkg.clients.aws.regional import Regional, in_parts, unless
+from nodepkg.errors import AwsError
+
+TARGETS_OF_ONE = 100  # targets that one call registers or deregisters
 
 
 class LoadBalancing(Regional):
@@ -23,3 +28,29 @@ class LoadBalancing(Regional):
                 if states.get(instance, "healthy") == "healthy":
                     states[instance] = state
         return states
+
+    def register_targets(self, target_group: str, instances: Sequence[str]) -> None:
+        """At the target group's own port. Those that are registered already stay as they are.
+
+        An instance that does not run (any more), and a target group that is gone, are passed over.
+        """
+        for part in in_parts(instances, TARGETS_OF_ONE):
+            try:
+                self._register(target_group, part)
+            except AwsError as error:
+                if error.code != "InvalidTarget":
+                    raise
+                # It refuses all of them for one.
+                for instance in part:
+                    with unless(f"register {instance} in {target_group}", "InvalidTarget"):
+                        self._register(target_group, [instance])
+
+    def _register(self, target_group: str, instances: Sequence[str]) -> None:
+        with unless(f"register targets in {target_group}", "TargetGroupNotFound"):
+            self.client.register_targets(TargetGroupArn=target_group, Targets=[{"Id": one} for one in instances])
+
+    def deregister_targets(self, target_group: str, instances: Sequence[str]) -> None:
+        """They drain. Those that are not registered are as good; a target group that is gone has none."""
+        for part in in_parts(instances, TARGETS_OF_ONE):
+            with unless(f"deregister targets of {target_group}", "TargetGroupNotFound", "InvalidTarget"):
+                self.client.deregister_targets(TargetGroupArn=target_group, Targets=[{"Id": one} for one in part])

@@ -1,6 +1,6 @@
 """EC2's instances as machines with tags and addresses; key pairs and security groups. Lists are read to their end."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -104,6 +104,15 @@ class Machines(Regional):
         """One that is gone already is as good."""
         with unless(f"terminate {instance}", "InvalidInstanceID.NotFound"):
             self.client.terminate_instances(InstanceIds=[instance])
+
+    def tag_instances(self, instances: Sequence[str], tags: Tags) -> None:
+        with aws_errors(f"tag {', '.join(instances)}"):
+            self.client.create_tags(Resources=list(instances), Tags=tag_list(tags))
+
+    def untag_instances(self, instances: Sequence[str], keys: Iterable[str]) -> None:
+        """One that is gone already is as good."""
+        with unless(f"remove tags of {', '.join(instances)}", "InvalidInstanceID.NotFound", "InvalidID"):
+            self.client.delete_tags(Resources=list(instances), Tags=[{"Key": key} for key in keys])
 
     def delete_security_group(self, group: str) -> bool:
         """False if something uses it still, and it stays; one that is gone already is as good as deleted."""

@@ -1,0 +1,419 @@
+"""instance:deploy on the command line: who is meant, the plan, the run, and what became of each host."""
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from nodepkg.asked import web_of
+from nodepkg.cli.account import cloud, window
+from nodepkg.cli.deploy_progress import watching
+from nodepkg.cli.layout import count
+from nodepkg.cli.options import Call
+from nodepkg.cli.progress import elapsed
+from nodepkg.clients.aws.account import Account
+from nodepkg.errors import ConfigError, ExitCode, NodepkgError, RefusedError, ToolError, UsageError
+from nodepkg.fleet.course import GONE, NO_FAILURE, NOT_STARTED, SUCCEEDED, Order, Terms
+from nodepkg.fleet.deploy import Runner
+from nodepkg.fleet.host import Host
+from nodepkg.fleet.parcels import archives, jobs, least, part
+from nodepkg.fleet.record import Entry, Part, Plan, Record, documents, is_deploy_id, new_deploy_id
+from nodepkg.fleet.record import find as find_record
+from nodepkg.fleet.targets import LeftOut, Narrowing, Targets, find, own_dnas
+from nodepkg.fleet.transport import Transport
+from nodepkg.fleet.world import AwsWorld, health_of
+from nodepkg.images.interrupts import Interrupts
+from nodepkg.lease.claim import Lease, LostLeaseError
+from nodepkg.lease.held import Claimant, held
+from nodepkg.nodes.group import Group
+from nodepkg.pace import Pace, Share, floor, share
+from nodepkg.render.archive import BUNDLES, archive
+from nodepkg.render.bundle import Bundle, Project
+
+COLUMNS = ("instance", "name", "group", "zone", "result", "code", "time")
+_LISTED = ("instance", "name", "group", "zone", "address", "asg")
+_MOST_ROWS = 50  # of a bigger deploy only those hosts are shown that did not succeed
+_LAST_LINES = 10
+_FAILED_SHOWN = 20
+SSM_WAVE = 50  # instance ids that one SendCommand takes
+TRANSPORTS = ("ssh", "ssm")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How a deploy goes: how many at a time, how many first and alone, how many may fail, seconds for one host, and
+    between waves; and to whom it is narrowed."""
+
+    at_once: Share
+    canary: int
+    max_errors: Share
+    timeout: float
+    pause: float
+    narrowing: Narrowing
+
+    def pace(self, hosts: int) -> Pace:
+        at_once = max(self.at_once.down(hosts), 1)
+        return Pace(at_once, self.canary, self.max_errors.down(hosts), waves=self.pause > 0)
+
+    def options(self) -> dict[str, Any]:
+        return {"n": str(self.at_once), "canary": self.canary, "max_errors": str(self.max_errors)} | {
+            "timeout": self.timeout,
+            "pause": self.pause,
+        }
+
+
+def some(option: str, text: str, *, least: int = 1) -> Share:
+    """The value of an option: a number, or a percentage; raises UsageError for anything else."""
+    try:
+        found = share(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from error
+    if found.number < least:
+        raise UsageError(f"{option} {text}: it has to be at least {least}")
+    return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """A deploy that is about to begin, or to be gone on with: `hosts` are those that are still to be run.
+
+    `sizes` is how many nodes each group has, also those that are not meant.
+    """
+
+    plan: Plan
+    hosts: tuple[Host, ...]
+    groups: tuple[Group, ...]
+    dna: Mapping[str, bytes]
+    record: Record
+    sizes: Mapping[str, int]
+    again: bool = False
+
+
+def deploy(call: Call, patterns: list[str], wish: Wish, *, listing: bool) -> None:
+    """Converges the running nodes of groups, and ends the program with the code of what failed."""
+    nodes = call.load()
+    groups = nodes.groups(call.names(nodes, patterns))
+    account = cloud(call, nodes.root, groups).account
+    targets = find(account, groups, wish.narrowing)
+    if listing:
+        _list(call, targets.hosts, targets.left_out)
+        return
+    _tell_left_out(call, targets)
+    meant = [group for group in groups if any(host.group == group.name for host in targets.hosts)]
+    for group in meant:
+        _require_bucket(group)
+    project = Project(nodes)
+    id_ = new_deploy_id(account.now(), secrets.token_bytes(3))
+    command = " ".join(["instance:deploy", *(group.name for group in meant)])
+    plan = Plan(
+        id_,
+        command,
+        account.now(),
+        tuple(part(project, group) for group in meant),
+        targets.hosts,
+        wish.options(),
+    )
+    run = Run(
+        plan, targets.hosts, tuple(meant), own_dnas(nodes.root, targets.hosts), Record(nodes.root, plan), targets.sizes
+    )
+    _go(call, account, project, run, wish)
+
+
+def retry(call: Call, words: list[str], wish: Wish, *, listing: bool) -> None:
+    """Goes on with a deploy: those of its hosts that were not seen to succeed."""
+    if len(words) > 1 or not all(map(is_deploy_id, words)) or wish.narrowing:
+        raise UsageError(
+            "--retry takes the id of one deploy, or none for the newest",
+            hint="its groups and hosts are those that it began with",
+        )
+    nodes = call.load()
+    record = find_record(nodes.root, words[0] if words else None)
+    missing = [one.group for one in record.plan.parts if one.group not in nodes.names]
+    if missing:
+        raise RefusedError(f"deploy {record.plan.id}: nodes.json has no group {', '.join(missing)} any more")
+    groups = nodes.groups([one.group for one in record.plan.parts])
+    account = cloud(call, nodes.root, groups).account
+    entries = record.entries()
+    left = [one for one in record.plan.hosts if _state(entries, one) not in (SUCCEEDED, GONE)]
+    meant = [group for group in groups if any(one.group == group.name for one in left)]
+    targets = find(account, meant, Narrowing())
+    there = {one.instance: one for one in targets.hosts}
+    hosts = tuple(there[one.instance] for one in left if one.instance in there)
+    if listing:
+        _list(call, hosts, ())
+        return
+    call.out.note(f"deploy {record.plan.id}: {count(len(left), 'host')} of {len(record.plan.hosts)} to go on with")
+    run = Run(record.plan, hosts, tuple(meant), own_dnas(nodes.root, hosts), record, targets.sizes, again=True)
+    _go(call, account, Project(nodes), run, wish, gone=[one for one in left if one.instance not in there])
+
+
+def _state(entries: Mapping[str, Entry], host: Host) -> str:
+    entry = entries.get(host.instance)
+    return entry.state if entry else NOT_STARTED
+
+
+def _require_bucket(group: Group) -> None:
+    deploy = group.settings.deploy
+    if deploy.transport == "ssm" and not deploy.bucket:
+        raise ConfigError(
+            f"{group.name}: deploy.transport is ssm, and there is no deploy.bucket",
+            hint="name an S3 bucket of yours, through which nodes get their bundles",
+        )
+
+
+def _list(call: Call, hosts: Sequence[Host], left_out: Sequence[LeftOut]) -> None:
+    document = {
+        "hosts": [
+            {
+                "instance": one.instance,
+                "name": one.name or None,
+                "group": one.group,
+                "region": one.region,
+                "zone": one.zone,
+                "address": one.address or None,
+                "asg": one.asg or None,
+                "unreachable": one.unreachable or None,
+            }
+            for one in hosts
+        ],
+        "left_out": [asdict(one) for one in left_out],
+    }
+    rows = [(one.instance, one.name, one.group, one.zone, one.address or one.unreachable, one.asg) for one in hosts]
+    call.out.table(document, _LISTED, rows)
+    for one in left_out:
+        call.out.note(f"{one.instance} of {one.group} is left out: {one.why}")
+
+
+def _tell_left_out(call: Call, targets: Targets) -> None:
+    by_reason: dict[tuple[str, str], int] = {}
+    for one in targets.left_out:
+        by_reason[one.group, one.why] = by_reason.get((one.group, one.why), 0) + 1
+    for (group, why), number in by_reason.items():
+        call.out.note(f"{group}: {count(number, 'instance')} left out: {why}")
+
+
+def _go(call: Call, account: Account, project: Project, run: Run, wish: Wish, *, gone: Sequence[Host] = ()) -> None:
+    call.out.note(f"deploy {run.plan.id}: {_sentence(run, wish)}")
+    for line in _plan(run):
+        call.out.note(line)
+    if call.dry_run:
+        _tell_plan(call, run, wish)
+        return
+    if not run.hosts and not run.again:
+        call.out.note("no running node is meant")
+        call.out.table({"deploy": None, "hosts": []}, COLUMNS, [])
+        return
+    who = Claimant(run.plan.command, run.plan.id, window(call), _sleep, call.out.warning, call.take_over)
+    ended: list[Runner] = []
+    with held(account, run.groups, who) as leases:
+        try:
+            _begin(run)
+            _note_gone(run, gone, account.now())
+            _converge(call, account, project, run, wish, leases=leases, ended=ended)
+        finally:
+            run.record.close()
+    _conclude(call, run, ended)
+
+
+def _sleep(seconds: float) -> None:
+    import time
+
+    time.sleep(seconds)
+
+
+def _begin(run: Run) -> None:
+    if run.again:
+        run.record.resume()
+    else:
+        run.record.begin()
+
+
+def _note_gone(run: Run, gone: Sequence[Host], now: float) -> None:
+    for one in gone:
+        run.record.note(Entry(one.instance, GONE, now, why="its instance does not run any more"))
+
+
+def _converge(
+    call: Call,
+    account: Account,
+    project: Project,
+    run: Run,
+    wish: Wish,
+    *,
+    leases: Mapping[str, Lease],
+    ended: list[Runner],
+) -> None:
+    """One transport after the other: those that are started begin only if the one before came to its end."""
+    groups = {group.name: group for group in run.groups}
+    interrupts = Interrupts()
+    world = AwsWorld(account, groups, leases, web_of(account), account.uptime)
+    parts = [one for one in run.plan.parts if one.group in groups]
+    folder = project.root / BUNDLES
+    keep = {one.digest for one in parts}
+
+    def pack(made: Bundle) -> Path:
+        return archive(project, made, folder, keep=keep)
+
+    paths = archives(project, groups, parts, pack, folder)
+    with watching(call.out) as watcher:
+        for name in TRANSPORTS:
+            hosts = [one for one in run.hosts if groups[one.group].settings.deploy.transport == name]
+            if not hosts or any(one.broke_off for one in ended):
+                continue
+            todo = jobs(run.plan.id, parts, paths, hosts, run.dna, timeout=wish.timeout)
+            order = _order(call, wish, todo, groups, name)
+            transport = _transport(name, call, account, project.root, order)
+            runner = Runner(world, transport, order, record=run.record, watcher=watcher, interrupts=interrupts)
+            ended.append(runner)
+            runner.run()
+
+
+def _order(call: Call, wish: Wish, todo: Sequence[Any], groups: Mapping[str, Group], transport: str) -> Order:
+    names = {job.host.group for job in todo}
+    terms = {
+        name: Terms(least(groups[name]), groups[name].settings.deploy.drain, health_of(groups[name])) for name in names
+    }
+    pace = wish.pace(len(todo))
+    in_waves = wish.canary or wish.pause or any(_is_awaited(groups[name]) for name in names)
+    if transport == "ssm" and in_waves:
+        pace = replace(pace, at_once=min(pace.at_once, SSM_WAVE), waves=True)
+    return Order(
+        tuple(todo),
+        terms,
+        pace,
+        pause=wish.pause,
+        patience=wish.timeout,
+        poll=call.poll,
+        window=window(call),
+        handed_over=transport == "ssm" and not in_waves,
+    )
+
+
+def _is_awaited(group: Group) -> bool:
+    """Whether a node of the group has to be healthy again before the next one starts."""
+    autoscale = group.settings.autoscale
+    return bool(group.settings.deploy.drain or (autoscale and (autoscale.target_groups or autoscale.health_url)))
+
+
+def _transport(name: str, call: Call, account: Account, root: Path, order: Order) -> Transport:
+    raise NotImplementedError(name)
+
+
+def _sentence(run: Run, wish: Wish) -> str:
+    pace = wish.pace(len(run.hosts))
+    told = [f"{count(len(run.hosts), 'host')}, {pace.at_once} at a time"]
+    if wish.canary:
+        told.append(f"{wish.canary} first")
+    if wish.pause:
+        told.append(f"in waves, {elapsed(wish.pause)} apart")
+    told.append("ending at the first failure" if not pace.max_errors else f"up to {pace.max_errors} may fail")
+    return ", ".join(told)
+
+
+def _plan(run: Run) -> list[str]:
+    """What is going to be done, a line for each group."""
+    parts = {one.group: one for one in run.plan.parts}
+    return [_of_group(group, parts[group.name], run) for group in run.groups]
+
+
+def _of_group(group: Group, one: Part, run: Run) -> str:
+    deploy = group.settings.deploy
+    here, size = sum(host.group == group.name for host in run.hosts), run.sizes.get(group.name, 0)
+    least_ = floor(least(group), size)
+    alone = "it has no floor: it is one node" if size == 1 else f"{least_} of {size} have to be healthy"
+    drains = ", each leaves its target groups first" if deploy.drain else ""
+    return f"{group.name}: {count(here, 'host')} over {deploy.transport}, bundle {one.digest[:12]}; {alone}{drains}"
+
+
+def _tell_plan(call: Call, run: Run, wish: Wish) -> None:
+    pace = wish.pace(len(run.hosts))
+    groups = [
+        {
+            "group": one.group,
+            "digest": one.digest,
+            "command": one.command,
+            "transport": next(group for group in run.groups if group.name == one.group).settings.deploy.transport,
+            "hosts": [host.instance for host in run.hosts if host.group == one.group],
+        }
+        for one in run.plan.parts
+        if any(group.name == one.group for group in run.groups)
+    ]
+    call.out.result({"plan": {**asdict(pace), "pause": wish.pause, "timeout": wish.timeout}, "groups": groups}, [])
+
+
+def _conclude(call: Call, run: Run, ended: Sequence[Runner]) -> None:
+    entries = run.record.entries()
+    told = documents(run.plan.hosts, entries, run.record)
+    shown = [one for one in told if len(told) <= _MOST_ROWS or one["state"] != SUCCEEDED]
+    try:
+        call.out.table({"deploy": run.plan.id, "hosts": told}, COLUMNS, [_row(one) for one in shown])
+    finally:  # also if nobody reads the result any more
+        if len(shown) < len(told):
+            call.out.note(f"{count(len(told) - len(shown), 'more host')} succeeded")
+        failed = [one for one in told if one["state"] not in NO_FAILURE]
+        for one in failed[:_FAILED_SHOWN]:
+            _tell_failure(call, run.record, one)
+        if len(failed) > _FAILED_SHOWN:
+            call.out.note(
+                f"and {len(failed) - _FAILED_SHOWN} more; their logs are in {os.path.relpath(run.record.folder)}"
+            )
+        _end(call, run, ended, told, failed)
+
+
+def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        one["instance"],
+        one["name"] or "",
+        one["group"],
+        one["zone"],
+        one["state"],
+        "" if one["exit_code"] is None else str(one["exit_code"]),
+        "" if one["seconds"] is None else elapsed(one["seconds"]),
+    )
+
+
+def _tell_failure(call: Call, record: Record, one: Mapping[str, Any]) -> None:
+    """Why, and the last lines of its log."""
+    code = "" if one["exit_code"] is None else f" (exit code {one['exit_code']})"
+    why = f": {one['why']}" if one["why"] else ""
+    log = f"; its log: {one['log']}" if one["log"] else ""
+    lines = [f"    {line}" for line in record.last_lines(one["instance"], _LAST_LINES)]
+    call.out.note("\n".join([f"{one['instance']} of {one['group']}: {one['state']}{code}{why}{log}", *lines]))
+
+
+def _end(
+    call: Call,
+    run: Run,
+    ended: Sequence[Runner],
+    told: Sequence[Mapping[str, Any]],
+    failed: Sequence[Mapping[str, Any]],
+) -> None:
+    """Ends the program, if anything is not as it should be: the highest code counts, but for Ctrl-C."""
+    left = [one for one in told if one["state"] not in (SUCCEEDED, GONE)]
+    way_on = f"package instance:deploy --retry {run.plan.id}"
+    errors = [runner.error for runner in ended if runner.error]
+    errors += [ToolError(runner.stuck, hint=_FLOOR) for runner in ended if runner.stuck]
+    if failed:
+        waiting = len(left) - len(failed)
+        others = f"; {waiting} not started" if waiting else ""
+        errors.append(ToolError(f"{len(failed)} of {count(len(told), 'host')} failed{others}", hint=way_on))
+    for error in errors:
+        call.out.error(error.message, error.hint, error.exit_code)
+    if left and not failed:
+        call.out.note(f"{count(len(left), 'host')} of {len(told)} not converged; to go on: {way_on}")
+    if any(runner.interrupted for runner in ended):
+        raise KeyboardInterrupt
+    if errors:
+        raise typer.Exit(_code(errors))
+
+
+_FLOOR = "mend what is not healthy, or lower deploy.min_healthy (0: no floor)"
+
+
+def _code(errors: Sequence[NodepkgError]) -> int:
+    lost = [error for error in errors if isinstance(error, LostLeaseError)]
+    return ExitCode.REFUSED if lost else max(error.exit_code for error in errors)

@@ -1,0 +1,394 @@
+"""instance:deploy as one loop without threads: it looks, decides who starts, and hears what the transport tells."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from nodepkg.errors import CredentialsError, NodepkgError
+from nodepkg.fleet import course as courses
+from nodepkg.fleet.course import FAILED, GONE, LEFT, NOT_STARTED, SUCCEEDED, Counts, Course, Order, Stage
+from nodepkg.fleet.drains import Drains
+from nodepkg.fleet.host import Host
+from nodepkg.fleet.record import Entry, Record
+from nodepkg.fleet.sight import Sight
+from nodepkg.fleet.transport import Began, Ended, Event, Result, Transport, Wrote
+from nodepkg.fleet.world import World
+from nodepkg.images.interrupts import Interrupts
+from nodepkg.lease.claim import LostLeaseError
+
+STEP_SECONDS = 1.0  # so often at least the display lives, and a heartbeat may be due
+CHECKS_SECONDS = 60.0  # EC2 looks at an instance once a minute
+BLIND_LOOKS = 10
+
+
+class Watcher(Protocol):
+    """Who is told of a deploy."""
+
+    def stands(self, host: Host, stage: str) -> None: ...
+
+    def wrote(self, host: Host, output: bytes) -> None: ...
+
+    def ended(self, host: Host, state: str, told: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def warning(self, text: str) -> None: ...
+
+    def tick(self, counts: Counts) -> None: ...
+
+
+class Runner:
+    """Carries out an order; `courses` has what became of each host, `error` what ended it early."""
+
+    def __init__(
+        self,
+        world: World,
+        transport: Transport,
+        order: Order,
+        *,
+        record: Record,
+        watcher: Watcher,
+        interrupts: Interrupts,
+    ) -> None:
+        self._world, self._transport, self._order = world, transport, order
+        self._record, self._watcher, self._interrupts = record, watcher, interrupts
+        self.courses = {job.host.instance: Course(job) for job in order.jobs}
+        self.error: NodepkgError | None = None
+        self.stuck = ""
+        self._drains = Drains(world, order, self._say_once)
+        self._sights: dict[str, Sight] = {}
+        self._looked: dict[str, float] = {}
+        self._next_look = float("-inf")
+        self._blind = 0
+        self._freed: float | None = None
+        self._stuck_since: float | None = None
+        self._told: set[str] = set()
+        self._closing = False
+
+    @property
+    def interrupted(self) -> bool:
+        return self._interrupts.count > 0
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether it ended before everybody had had a turn."""
+        return self._closing or courses.stopped(self._standing(), self._order.pace)
+
+    def run(self) -> None:
+        """Returns when nothing runs any more; the leases are the caller's."""
+        with self._interrupts.counted():
+            try:
+                while self._step():
+                    for event in self._transport.events(self._patience()):
+                        self._hear(event)
+            finally:
+                self._leave_the_rest()
+                self._transport.close()
+
+    def _step(self) -> bool:
+        """One round; whether there is another one."""
+        self._heed_interrupts()
+        if self._interrupts.count > 1:
+            return False
+        self._beat()
+        if self._is_look_due():
+            self._look()
+        for course in self._with_place():
+            self._advance(course)
+        if not self._closing:
+            self._start_some()
+        ending = not self._may_start_more()
+        self._drains.carry_out(self._with_place(), self._sights, ending=ending, failing=self._lose)
+        self._watcher.tick(Counts.of(list(self.courses.values())))
+        return bool(self._with_place()) or self._may_start_more() or self._drains.busy(self._with_place())
+
+    # Who is at what.
+
+    def _with_place(self) -> list[Course]:
+        return [one for one in self.courses.values() if one.has_place]
+
+    def _standing(self) -> courses.Standing:
+        return courses.standing(list(self.courses.values()), self._freed)
+
+    def _may_start_more(self) -> bool:
+        if self._closing or courses.stopped(self._standing(), self._order.pace):
+            return False
+        return any(one.stage is Stage.WAITING for one in self.courses.values())
+
+    def _patience(self) -> float:
+        now = self._world.now()
+        due = [self._next_look] if self._awaited() else []
+        if not self._with_place():
+            due.append(now + courses.pause_left(self._standing(), self._order, now))
+        return min(max(min((moment for moment in due if moment > now), default=now + STEP_SECONDS) - now, 0.0), 1.0)
+
+    # Ctrl-C, and leases.
+
+    def _heed_interrupts(self) -> None:
+        if not self.interrupted:
+            return
+        running = [one for one in self._with_place() if one.stage is Stage.CONVERGING]
+        if self._interrupts.count == 1 and not self._closing:
+            self._close(
+                f"interrupted: nobody starts any more; {_counted(running)} finishing (again Ctrl-C leaves them)"
+            )
+        for course in self._with_place():
+            if course.stage is Stage.LEAVING:
+                self._turn_back(course, NOT_STARTED, "interrupted before it began")
+
+    def _close(self, told: str) -> None:
+        """Nobody starts any more."""
+        self._closing = True
+        self._watcher.note(told)
+
+    def _beat(self) -> None:
+        try:
+            self._world.beat(self._state())
+        except LostLeaseError as error:
+            self._lose(error)
+        except NodepkgError as error:  # the fence refuses changes when it has lasted too long
+            self._say_once(f"the heartbeat cannot be written: {error.message}")
+
+    def _state(self) -> str:
+        over = sum(one.is_over for one in self.courses.values())
+        return f"deploy {self._record.plan.id}: {over} of {len(self.courses)} hosts"
+
+    def _lose(self, error: NodepkgError) -> None:
+        if self.error is None:
+            self.error = error
+            self._close(f"nobody starts any more: {error.message}")
+
+    # Looks.
+
+    def _awaited(self) -> set[str]:
+        """The groups that have to be looked at: somebody waits for what the next look shows."""
+        waits = {one.group for one in self._with_place() if one.stage in (Stage.LEAVING, Stage.RETURNING)}
+        now, standing = self._world.now(), self._standing()
+        if not self._closing:
+            names = {*courses.candidates(standing, self._order, now), *self._might_start(standing, now)}
+            waits |= {group for name in names if self._is_stale(group := standing.group_of[name], now)}
+        return waits
+
+    def _might_start(self, standing: courses.Standing, now: float) -> list[str]:
+        """Who starts as far as is known, be it old."""
+        room = courses.room(self._order.terms, self._sights, self._out(), standing.order)
+        return courses.starts(standing, self._order, room, now)
+
+    def _out(self) -> frozenset[str]:
+        """Who is out of its target groups by our doing."""
+        return self._drains.out | {one.name for one in self._with_place() if one.left}
+
+    def _is_stale(self, group: str, now: float) -> bool:
+        """Whether what is known of a group is too old for a start."""
+        looked = self._looked.get(group)
+        if looked is None:
+            return True
+        sight = self._sights[group]
+        slow = not self._order.terms[group].health.url and not any(one.targets for one in sight.nodes.values())
+        if slow and courses.below(self._order.terms, {group: sight}, ()):
+            slow = False
+        return now - looked > (max(CHECKS_SECONDS, self._order.poll) if slow else self._order.poll)
+
+    def _is_look_due(self) -> bool:
+        return self._world.now() >= self._next_look and bool(self._awaited())
+
+    def _look(self) -> None:
+        began, groups = self._world.now(), self._awaited()
+        try:
+            with self._interrupts.at_once(after=1):
+                seen = self._world.look(groups)
+        except KeyboardInterrupt:
+            return
+        except NodepkgError as error:
+            self._saw_nothing(error)
+            return
+        self._blind = 0
+        self._next_look = self._world.now() + self._order.poll
+        self._sights.update(seen)
+        self._looked |= dict.fromkeys(seen, began)
+        for group in seen:
+            self._drains.find_left_over(group, seen[group])
+        for course in self.courses.values():
+            if course.group in seen and not course.is_over:
+                self._note_presence(course, seen[course.group], began)
+
+    def _saw_nothing(self, error: NodepkgError) -> None:
+        self._blind += 1
+        self._next_look = self._world.now() + self._order.poll
+        self._say_once(f"AWS cannot be looked at: {error.message}")
+        if self._blind >= BLIND_LOOKS or isinstance(error, CredentialsError):
+            self._lose(error)
+            for course in self._with_place():
+                if course.stage is Stage.LEAVING:
+                    self._turn_back(course, NOT_STARTED, "AWS cannot be looked at")
+                elif course.stage is Stage.RETURNING:
+                    self._end(course, course.state, course.why or "AWS cannot be asked whether it is healthy")
+
+    def _note_presence(self, course: Course, sight: Sight, began: float) -> None:
+        """What is gone, is gone: at once if AWS says so, after a window if it does not tell of it any more."""
+        why = sight.departed.get(course.name, "")
+        if course.name in sight.nodes:
+            course.missing_since = None
+            return
+        if course.missing_since is None:
+            course.missing_since = began
+        if not why and began - course.missing_since < self._order.window:
+            return
+        if course.stage is not Stage.CONVERGING:
+            course.failed = False
+            self._end(course, GONE, f"its instance is {why or 'gone'}")
+
+    # Starts.
+
+    def _start_some(self) -> None:
+        now, standing = self._world.now(), self._standing()
+        might = self._might_start(standing, now)
+        chosen = [name for name in might if self._is_ready(self.courses[name], now)]
+        self._note_stuck(might, now)
+        if chosen:
+            self._start([self.courses[name] for name in chosen])
+
+    def _is_ready(self, course: Course, now: float) -> bool:
+        ready = course.missing_since is None and course.name not in self._drains.pending
+        return ready and not self._is_stale(course.group, now)
+
+    def _start(self, chosen: Sequence[Course]) -> None:
+        for course in chosen:
+            node = self._sights[course.group].nodes[course.name]
+            course.needs = node.served_in
+            if self._order.terms[course.group].drains and node.served_in:
+                course.left, course.asks = node.served_in, True
+                self._enter(course, Stage.LEAVING)
+        self._converge([one for one in chosen if one.stage is Stage.WAITING])
+
+    def _converge(self, chosen: Sequence[Course]) -> None:
+        for course in chosen:
+            course.began = self._world.now()
+            self._enter(course, Stage.CONVERGING)
+        if chosen:
+            self._transport.start([course.job for course in chosen])
+
+    def _note_stuck(self, might: Sequence[str], now: float) -> None:
+        """If nothing runs, and floors let nobody start for too long, it ends."""
+        waiting = {one.group for one in self.courses.values() if one.stage is Stage.WAITING}
+        sights = {group: sight for group, sight in self._sights.items() if group in waiting}
+        below = courses.below(self._order.terms, sights, self._out())
+        for group, why in below.items():
+            self._say_once(f"{group}: nobody else is started: {why}", key=f"{group} is below its floor")
+        if might or self._with_place() or not below:
+            self._stuck_since = None
+            return
+        self._stuck_since = now if self._stuck_since is None else self._stuck_since
+        if now - self._stuck_since >= self._order.patience:
+            self._closing = True
+            self.stuck = "\n".join(f"{group}: nobody else was started: {why}" for group, why in below.items())
+
+    # How hosts go on.
+
+    def _hear(self, event: Event) -> None:
+        course = self.courses.get(event.instance)
+        if course is None or course.stage is not Stage.CONVERGING:
+            return
+        match event:
+            case Began():
+                self._watcher.stands(course.job.host, "converging")
+            case Wrote():
+                try:
+                    self._record.wrote(event.instance, event.output)
+                except OSError as error:  # a disk may be full: the converge itself goes on
+                    self._say_once(f"{self._record.shown_log(event.instance)}: cannot be written: {error.strerror}")
+                self._watcher.wrote(course.job.host, event.output)
+            case Ended():
+                self._converged(course, event)
+
+    def _converged(self, course: Course, ended: Ended) -> None:
+        course.code, course.why = ended.code, ended.why
+        course.state = str(ended.result)
+        course.seconds = None if course.began is None else self._world.now() - course.began
+        if ended.again:
+            course.why = "this deploy had succeeded there before"
+        course.failed = course.state not in (SUCCEEDED, NOT_STARTED)
+        course.asks = bool(course.left)
+        waits = bool(course.needs) or bool(self._order.terms[course.group].health.url)
+        if course.failed or course.left or (waits and ended.result is Result.SUCCEEDED):
+            self._enter(course, Stage.RETURNING)
+        else:
+            self._end(course, course.state, course.why)
+
+    def _turn_back(self, course: Course, state: str, why: str) -> None:
+        """It does not converge after all, and gets back what it has left."""
+        course.state, course.why, course.failed = state, why, state not in courses.NO_FAILURE
+        course.asks = True
+        self._enter(course, Stage.RETURNING)
+
+    def _advance(self, course: Course) -> None:
+        now, looked = self._world.now(), self._looked.get(course.group, float("-inf"))
+        late = now - course.since > self._order.patience
+        sight = self._sights.get(course.group)
+        node = sight.nodes.get(course.name) if sight else None
+        if course.stage is Stage.LEAVING:
+            gone_from = node is not None and not any(node.targets.get(arn) for arn in course.left)
+            if not course.asks and gone_from and looked > course.since:
+                self._converge([course])
+            elif late:
+                self._turn_back(course, FAILED, f"it has not left its target groups within {now - course.since:.0f} s")
+        elif course.stage is Stage.RETURNING and (node or late):
+            believed = looked >= course.since + self._order.window and not course.asks
+            lack = courses.lacks(course, node) if node else "AWS does not show it"
+            if believed and (not lack or self._nobody_waits_for(course)):
+                self._end(course, course.state, course.why)
+            elif late:
+                self._end_late(course, lack)
+
+    def _nobody_waits_for(self, course: Course) -> bool:
+        """Whether its place goes to nobody: what has failed, or did not start, need not be awaited then."""
+        return course.state != SUCCEEDED and not self._may_start_more()
+
+    def _end_late(self, course: Course, lack: str) -> None:
+        if course.state == SUCCEEDED:
+            course.failed, course.state = True, FAILED
+            course.why = f"it converged, and is not healthy within {self._order.patience:g} s: {lack}"
+        self._end(course, course.state, course.why)
+
+    def _enter(self, course: Course, stage: Stage) -> None:
+        course.stage, course.since = stage, self._world.now()
+        self._watcher.stands(course.job.host, str(stage))
+        self._note(course, str(stage) if not course.state else f"{stage}: {course.state}")
+
+    def _end(self, course: Course, state: str, why: str) -> None:
+        had_place = course.has_place
+        course.stage, course.state, course.why = Stage.OVER, state, why
+        if had_place:
+            self._freed = self._world.now()
+        if had_place and course.left:
+            self._drains.back(course)
+        self._note(course, state)
+        self._watcher.ended(course.job.host, state, f"{state}: {why}" if why else state)
+
+    def _note(self, course: Course, state: str) -> None:
+        entry = Entry(course.name, state, self._world.epoch(), course.code, course.seconds, course.why)
+        try:
+            self._record.note(entry)
+        except NodepkgError as error:
+            self._say_once(error.message)
+
+    def _leave_the_rest(self) -> None:
+        """What still runs goes on on the nodes; what has not begun never did."""
+        for course in self.courses.values():
+            if course.stage is Stage.CONVERGING:
+                course.failed = True
+                self._end(course, LEFT, "it may still run there")
+            elif course.stage is Stage.RETURNING:
+                self._end(course, course.state, course.why or "it was not waited for until it is healthy")
+            elif not course.is_over:
+                course.stage, course.state = Stage.OVER, NOT_STARTED
+
+    def _say_once(self, text: str, *, key: str = "") -> None:
+        if (key or text) not in self._told:
+            self._told.add(key or text)
+            with suppress(OSError):
+                self._watcher.warning(text)
+
+
+def _counted(running: Sequence[Course]) -> str:
+    return "1 host is" if len(running) == 1 else f"{len(running)} hosts are"
