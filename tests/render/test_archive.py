@@ -202,6 +202,14 @@ def test_the_newest_stay_and_those_that_are_needed(root: Path) -> None:
     assert {one.stem for one in path.parent.glob("*.sha256")} == there
 
 
+def test_what_was_used_within_a_day_stays_however_many_there_are(root: Path) -> None:
+    digests = old_archives(root, KEPT + 10)
+    for one in (root / BUNDLES).glob("*.tar.gz"):
+        os.utime(one, (time.time() - 80_000,) * 2)
+    path = pack(root)
+    assert {one.name.removesuffix(".tar.gz") for one in path.parent.glob("*.tar.gz")} >= set(digests)
+
+
 def test_one_that_is_used_again_counts_as_new(root: Path) -> None:
     path = pack(root)
     os.utime(path, (1, 1))

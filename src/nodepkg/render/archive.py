@@ -27,13 +27,13 @@ BUNDLES = Path(".nodepkg", "bundles")
 SUFFIX = ".tar.gz"
 KEPT = 20
 _PROGRAMS = (b"#!", b"\x7fELF")
-_ABANDONED = 24 * 3600.0  # seconds after which nobody writes to a temporary file any more
+_DAY = 24 * 3600.0  # seconds: a deploy that uses an archive has begun with it, or has written down that it needs it
 
 
 def archive(project: Project, bundle: Bundle, folder: Path, *, keep: Collection[str] = ()) -> Path:
     """The file with the bundle, made if it is not there, or not whole: `folder`/<bundle digest>.tar.gz.
 
-    Older ones go, but for the newest and those whose digests `keep` names. Raises RefusedError if a file has changed
+    Older ones go, but for the newest, those of the last day, and those whose digests `keep` names. Raises RefusedError if a file has changed
     since its digest was taken, or the archive cannot be written.
     """
     digest = bundle_digest(bundle)
@@ -158,8 +158,10 @@ def _tidy(folder: Path, keep: Collection[str]) -> None:
     found = {path: seen for path in folder.iterdir() if (seen := _modified(path)) is not None}
     archives = sorted((path for path in found if path.name.endswith(SUFFIX)), key=found.__getitem__, reverse=True)
     going = [path for path in archives[KEPT:] if path.name.removesuffix(SUFFIX) not in keep]
-    going += [path for path in found if path.suffix == ".tmp" and found[path] < time.time() - _ABANDONED]
+    going += [path for path in found if path.suffix == ".tmp"]  # of processes that were killed
     for path in going:
+        if found[path] > time.time() - _DAY:
+            continue
         for gone in (path, _sum_file(path)):
             gone.unlink(missing_ok=True)
 
