@@ -33,8 +33,8 @@ _DAY = 24 * 3600.0  # seconds: a deploy that uses an archive has begun with it, 
 def archive(project: Project, bundle: Bundle, folder: Path, *, keep: Collection[str] = ()) -> Path:
     """The file with the bundle, made if it is not there, or not whole: `folder`/<bundle digest>.tar.gz.
 
-    Older ones go, but for the newest, those of the last day, and those whose digests `keep` names. Raises RefusedError if a file has changed
-    since its digest was taken, or the archive cannot be written.
+    Older ones go, but for the newest, those of the last day, and those whose digests `keep` names. Raises RefusedError
+    if a file has changed since its digest was taken, or the archive cannot be written.
     """
     digest = bundle_digest(bundle)
     path = folder / f"{digest}{SUFFIX}"
