@@ -29,6 +29,7 @@ CHANGES_AWS = {
     "autoscale:delete",
     "autoscale:update",
     "autoscale:rollback",
+    "instance:deploy",
 }
 READS_AWS = {"group:status", "packer:list", "autoscale:status"}
 

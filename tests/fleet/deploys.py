@@ -106,7 +106,7 @@ def deployed(
     heard: Heard | None = None,
     interrupts: Interrupts | None = None,
     again: Record | None = None,
-    dying: bool = False,
+    take_over: bool = False,
     behaves: Callable[..., Any] | None = None,
     watches: Callable[[str, str], None] | None = None,
     **order: Any,
@@ -135,7 +135,7 @@ def deployed(
         pace or Pace(10, max_errors=0),
         **settings,
     )
-    who = Claimant("instance:deploy", plan.id, WINDOW, rig.wait, heard.warning)
+    who = Claimant("instance:deploy", plan.id, WINDOW, rig.wait, heard.warning, take_over)
     with held(account, list(known.values()), who) as leases:
         record.resume() if again else record.begin()
         world = AwsWorld(account, known, leases, web_of(account), rig.clock.now)

@@ -85,7 +85,7 @@ def test_a_node_comes_back_also_when_its_converge_failed(tmp_path: Path) -> None
 
 def test_an_elb_group_replaces_nobody_who_has_left_its_target_groups(tmp_path: Path) -> None:
     with fleet(direct=True) as rig:
-        nodes, arn = behind(rig, 3, HealthCheckType="ELB", HealthCheckGracePeriod=0)
+        nodes, _ = behind(rig, 3, HealthCheckType="ELB", HealthCheckGracePeriod=0)
         suspended: list[frozenset[str]] = []
 
         def watches(what: str, name: str) -> None:
@@ -107,9 +107,9 @@ def test_an_elb_group_replaces_nobody_who_has_left_its_target_groups(tmp_path: P
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_what_a_killed_deploy_left_out_is_brought_back_by_the_next(tmp_path: Path, when: str) -> None:
     """Killed at each of its calls in turn, from the first change on."""
-    n, killed = 0, True
+    n, killed = 1, True
     while killed:
-        n += 2
+        n += 4
         with fleet(direct=True) as rig:
             nodes, arn = behind(rig, 2, HealthCheckType="ELB", HealthCheckGracePeriod=0)
             known = groups(tmp_path / str(n), bee=DRAINS)
@@ -120,8 +120,8 @@ def test_what_a_killed_deploy_left_out_is_brought_back_by_the_next(tmp_path: Pat
                 deployed(rig, tmp_path / str(n), known, account=account)
             except Killed:
                 killed = True
-            rig.wait(1200)
-            done = deployed(rig, tmp_path / f"{n} again", known)
+            rig.wait(1300)
+            done = deployed(rig, tmp_path / f"{n} again", known, take_over=True)
             rig.wait(300)
             after = AutoScaling(rig.account, REGION).group("bee-v001")
             assert after

@@ -16,7 +16,8 @@ from nodepkg.cli.layout import count
 from nodepkg.cli.options import Call
 from nodepkg.cli.progress import elapsed
 from nodepkg.clients.aws.account import Account
-from nodepkg.errors import ConfigError, ExitCode, NodepkgError, RefusedError, ToolError, UsageError
+from nodepkg.clients.aws.machines import Machines
+from nodepkg.errors import AwsError, ConfigError, ExitCode, NodepkgError, RefusedError, ToolError, UsageError
 from nodepkg.fleet.course import GONE, NO_FAILURE, NOT_STARTED, SUCCEEDED, Order, Terms
 from nodepkg.fleet.deploy import Runner
 from nodepkg.fleet.host import Host
@@ -41,6 +42,7 @@ _LAST_LINES = 10
 _FAILED_SHOWN = 20
 SSM_WAVE = 50  # instance ids that one SendCommand takes
 TRANSPORTS = ("ssh", "ssm")
+KNOWN_HOSTS = Path(".nodepkg", "known_hosts")
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def some(option: str, text: str, *, least: int = 1) -> Share:
 class Run:
     """A deploy that is about to begin, or to be gone on with: `hosts` are those that are still to be run.
 
-    `sizes` is how many nodes each group has, also those that are not meant.
+    `targets` has what else was seen of its groups.
     """
 
     plan: Plan
@@ -89,7 +91,7 @@ class Run:
     groups: tuple[Group, ...]
     dna: Mapping[str, bytes]
     record: Record
-    sizes: Mapping[str, int]
+    targets: Targets
     again: bool = False
 
 
@@ -117,9 +119,7 @@ def deploy(call: Call, patterns: list[str], wish: Wish, *, listing: bool) -> Non
         targets.hosts,
         wish.options(),
     )
-    run = Run(
-        plan, targets.hosts, tuple(meant), own_dnas(nodes.root, targets.hosts), Record(nodes.root, plan), targets.sizes
-    )
+    run = Run(plan, targets.hosts, tuple(meant), own_dnas(nodes.root, targets.hosts), Record(nodes.root, plan), targets)
     _go(call, account, project, run, wish)
 
 
@@ -147,7 +147,7 @@ def retry(call: Call, words: list[str], wish: Wish, *, listing: bool) -> None:
         _list(call, hosts, ())
         return
     call.out.note(f"deploy {record.plan.id}: {count(len(left), 'host')} of {len(record.plan.hosts)} to go on with")
-    run = Run(record.plan, hosts, tuple(meant), own_dnas(nodes.root, hosts), record, targets.sizes, again=True)
+    run = Run(record.plan, hosts, tuple(meant), own_dnas(nodes.root, hosts), record, targets, again=True)
     _go(call, account, Project(nodes), run, wish, gone=[one for one in left if one.instance not in there])
 
 
@@ -266,20 +266,20 @@ def _converge(
                 continue
             todo = jobs(run.plan.id, parts, paths, hosts, run.dna, timeout=wish.timeout)
             order = _order(call, wish, todo, groups, name)
-            transport = _transport(name, call, account, project.root, order)
-            runner = Runner(world, transport, order, record=run.record, watcher=watcher, interrupts=interrupts)
+            carrier = transport(name, call, account, project.root, run)
+            runner = Runner(world, carrier, order, record=run.record, watcher=watcher, interrupts=interrupts)
             ended.append(runner)
             runner.run()
 
 
-def _order(call: Call, wish: Wish, todo: Sequence[Any], groups: Mapping[str, Group], transport: str) -> Order:
+def _order(call: Call, wish: Wish, todo: Sequence[Any], groups: Mapping[str, Group], over: str) -> Order:
     names = {job.host.group for job in todo}
     terms = {
         name: Terms(least(groups[name]), groups[name].settings.deploy.drain, health_of(groups[name])) for name in names
     }
     pace = wish.pace(len(todo))
     in_waves = wish.canary or wish.pause or any(_is_awaited(groups[name]) for name in names)
-    if transport == "ssm" and in_waves:
+    if over == "ssm" and in_waves:
         pace = replace(pace, at_once=min(pace.at_once, SSM_WAVE), waves=True)
     return Order(
         tuple(todo),
@@ -289,7 +289,8 @@ def _order(call: Call, wish: Wish, todo: Sequence[Any], groups: Mapping[str, Gro
         patience=wish.timeout,
         poll=call.poll,
         window=window(call),
-        handed_over=transport == "ssm" and not in_waves,
+        handed_over=over == "ssm" and not in_waves,
+        by_address=over == "ssh",
     )
 
 
@@ -299,8 +300,22 @@ def _is_awaited(group: Group) -> bool:
     return bool(group.settings.deploy.drain or (autoscale and (autoscale.target_groups or autoscale.health_url)))
 
 
-def _transport(name: str, call: Call, account: Account, root: Path, order: Order) -> Transport:
-    raise NotImplementedError(name)
+def transport(name: str, call: Call, account: Account, root: Path, run: Run) -> Transport:
+    """What carries bundles and commands to the hosts of a deploy: over ssh from here, or over ssm."""
+    if name == "ssm":
+        raise RefusedError("deploy.transport ssm is not there yet")
+    from nodepkg.clients.ssh import Ssh
+    from nodepkg.fleet.known_hosts import KnownHosts
+    from nodepkg.fleet.over_ssh import OverSsh
+
+    known = KnownHosts(root / KNOWN_HOSTS)
+    for group in run.groups:
+        try:
+            exist = Machines(account, group.region).existing
+            known.drop_gone(group.name, group.region, run.targets.living[group.name], exist)
+        except AwsError as error:
+            call.out.warning(f"{group.name}: host keys of gone instances are not dropped: {error.message}")
+    return OverSsh(Ssh(loopback_only=account.endpoint is not None), known)
 
 
 def _sentence(run: Run, wish: Wish) -> str:
@@ -322,7 +337,7 @@ def _plan(run: Run) -> list[str]:
 
 def _of_group(group: Group, one: Part, run: Run) -> str:
     deploy = group.settings.deploy
-    here, size = sum(host.group == group.name for host in run.hosts), run.sizes.get(group.name, 0)
+    here, size = sum(host.group == group.name for host in run.hosts), run.targets.sizes.get(group.name, 0)
     least_ = floor(least(group), size)
     alone = "it has no floor: it is one node" if size == 1 else f"{least_} of {size} have to be healthy"
     drains = ", each leaves its target groups first" if deploy.drain else ""

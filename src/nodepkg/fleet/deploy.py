@@ -265,8 +265,12 @@ class Runner:
         for course in chosen:
             course.began = self._world.now()
             self._enter(course, Stage.CONVERGING)
-        if chosen:
-            self._transport.start([course.job for course in chosen])
+        unreachable = [one for one in chosen if self._order.by_address and not one.job.host.address]
+        if reachable := [one.job for one in chosen if one not in unreachable]:
+            self._transport.start(reachable)
+        for course in unreachable:
+            why = course.job.host.unreachable
+            self._converged(course, Ended(course.name, Result.UNREACHABLE, why=why))
 
     def _note_stuck(self, might: Sequence[str], now: float) -> None:
         """If nothing runs, and floors let nobody start for too long, it ends."""

@@ -46,11 +46,12 @@ class LeftOut:
 class Targets:
     """The hosts in the order of their turns: the groups' order, and within one by zones in turn.
 
-    `sizes` is how many nodes each group has, narrowed or not.
+    `living` are all instances of each group that were listed, `sizes` how many of them are its nodes, narrowed or not.
     """
 
     hosts: tuple[Host, ...]
     sizes: Mapping[str, int]
+    living: Mapping[str, frozenset[str]]
     left_out: tuple[LeftOut, ...] = ()
 
 
@@ -62,10 +63,12 @@ def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Tar
     found: dict[str, list[Host]] = {group.name: [] for group in groups}
     left_out: list[LeftOut] = []
     sizes = dict.fromkeys(found, 0)
+    living: dict[str, set[str]] = {name: set() for name in found}
     for region, here in by_region.items():
         there = presence(account, region, {group.name for group in here})
         address = {group.name: group.settings.deploy.address for group in here}
         for machine in there.machines:
+            living[machine.group].add(machine.id)
             if why := _excluded(there, machine):
                 left_out.append(LeftOut(machine.id, machine.group, why))
                 continue
@@ -75,7 +78,7 @@ def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Tar
     if any(sizes.values()) and not any(found.values()):
         raise UsageError(f"{narrowing}: no node of {len(groups)} groups is meant", hint="who there is: --list")
     hosts = tuple(one for group in groups for one in _zones_in_turn(found[group.name]))
-    return Targets(hosts, sizes, tuple(left_out))
+    return Targets(hosts, sizes, {name: frozenset(ids) for name, ids in living.items()}, tuple(left_out))
 
 
 def _excluded(there: Presence, machine: Machine) -> str:

@@ -77,6 +77,11 @@ class Machines(Regional):
         found = [one for part in parts for one in self._instances([{"Name": "tag:group", "Values": list(part)}])]
         return sorted(found, key=lambda machine: machine.id)
 
+    def existing(self, ids: Collection[str]) -> set[str]:
+        """Those of these instances that are not terminated; EC2 takes unknown ids, too."""
+        parts = in_parts(sorted(set(ids)), FILTER_VALUES)
+        return {one.id for part in parts for one in self._instances([{"Name": "instance-id", "Values": list(part)}])}
+
     def _instances(self, wanted: list[dict[str, Any]]) -> list[Machine]:
         pages = self.pages("describe_instances", "Reservations", Filters=wanted, PaginationConfig=PAGE)
         found = [_machine(raw) for page in pages for raw in page["Instances"]]
