@@ -1,6 +1,6 @@
 """Measures the figures and prints them as a table: bench/README.md says what they mean.
 
-Usage: python bench/run.py [startup] [aws] [large] [peers] [ec2] [bundle] [rollouts]
+Usage: python bench/run.py [startup] [aws] [large] [peers] [ec2] [bundle] [ssh] [rollouts]
        python bench/run.py [overhead] [calls] [replacing]    parts of rollouts
 """
 
@@ -17,6 +17,7 @@ import ec2
 import large
 import peers
 import rollouts
+import ssh_fleets
 import startup
 from measure import HEAD, Figure
 from workplace import Workplace, prepare, prepare_peers
@@ -44,7 +45,7 @@ def figures(place: Workplace, commands: int, wanted: list[str]) -> Iterator[Figu
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or [*RATIOS, "rollouts"]
+    wanted = sys.argv[1:] or [*RATIOS, "ssh", "rollouts"]
     parts = rollouts.PARTS if "rollouts" in wanted else [part for part in rollouts.PARTS if part in wanted]
     for name in [name for name in os.environ if name.startswith(("AWS_", "NODEPKG_", "PYTHON"))]:
         del os.environ[name]
@@ -56,6 +57,9 @@ def main() -> None:
             print(f"\n{HEAD}", flush=True)
         for figure in figures(place, commands, wanted):
             print(figure.row(), flush=True)
+        if "ssh" in wanted:
+            for line in ssh_fleets.tables(place):
+                print(line, flush=True)
         if parts:
             for line in rollouts.tables(place, parts):
                 print(line, flush=True)
