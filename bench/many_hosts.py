@@ -31,17 +31,16 @@ def addresses(count: int) -> list[str]:
 def start_instances(endpoint: str, wanted: list[str]) -> None:
     """An instance of the group for each address, which is its tag."""
     client = Account(endpoint=endpoint).client("ec2", REGION)
-    for address in wanted:
-        tags = {"group": GROUP, "nodepkg:managed": "true", "address": address}
-        client.run_instances(
-            ImageId=IMAGE,
-            InstanceType="m1.large",
-            MinCount=1,
-            MaxCount=1,
-            TagSpecifications=[
-                {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
-            ],
-        )
+    tags = [{"Key": "group", "Value": GROUP}, {"Key": "nodepkg:managed", "Value": "true"}]
+    made = client.run_instances(
+        ImageId=IMAGE,
+        InstanceType="m1.large",
+        MinCount=len(wanted),
+        MaxCount=len(wanted),
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+    )
+    for instance, address in zip(made["Instances"], wanted, strict=True):
+        client.create_tags(Resources=[instance["InstanceId"]], Tags=[{"Key": "address", "Value": address}])
 
 
 def main() -> None:

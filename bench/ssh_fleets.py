@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -118,8 +119,15 @@ def folder_of(place: Workplace, name: str) -> Path:
     return folder
 
 
-def environ_of(about: dict[str, Any]) -> dict[str, str]:
-    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": about["home"], "LC_ALL": "C.UTF-8"}
+def environ_of(folder: Path, about: dict[str, Any]) -> dict[str, str]:
+    """With a home of its own, in which the key lies where all look for it, and no configuration."""
+    (folder / "home" / ".ssh").mkdir(mode=0o700, parents=True)
+    shutil.copy(about["key"], folder / "home" / ".ssh" / "id_ed25519")
+    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder / "home"), "LC_ALL": "C.UTF-8"}
+
+
+def ssh_options(about: dict[str, Any]) -> list[str]:
+    return ["-F", "none", "-i", about["key"], *(f"-o{name}={value}" for name, value in SETTINGS.items())]
 
 
 def ours(place: Workplace, about: dict[str, Any]) -> Call:
@@ -130,7 +138,7 @@ def ours(place: Workplace, about: dict[str, Any]) -> Call:
     deploy = {"address": "{tag:address}", "port": about["port"], "user": "root", "command": "true"}
     group = {"run_list": ["recipe[base]"], "source_ami": "ami-1ebb2077", "region": "us-east-1", "deploy": deploy}
     (folder / "nodes.json").write_text(json.dumps({"bee": group}))
-    environ = environ_of(about) | {
+    environ = environ_of(folder, about) | {
         **{"AWS_ENDPOINT_URL": about["endpoint"], "AWS_EC2_METADATA_DISABLED": "true"},
         **{"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"},
         **{"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"},
@@ -140,19 +148,19 @@ def ours(place: Workplace, about: dict[str, Any]) -> Call:
 
 
 def xargs(place: Workplace, about: dict[str, Any]) -> Call:
-    options = [f"-o{name}={value}" for name, value in SETTINGS.items()]
-    ssh = ["ssh", "-F", f"{about['home']}/.ssh/config", *options, "root@{}", "true"]
+    folder = folder_of(place, "xargs")
+    ssh = ["ssh", *ssh_options(about), "-p", str(about["port"]), "root@{}", "true"]
     given = "\n".join(about["addresses"])
-    return Call(["xargs", "-P", str(AT_ONCE), "-I{}", *ssh], environ_of(about), folder_of(place, "xargs"), given)
+    return Call(["xargs", "-P", str(AT_ONCE), "-I{}", *ssh], environ_of(folder, about), folder, given)
 
 
 def ansible(place: Workplace, about: dict[str, Any]) -> Call:
     """Without ControlPersist: its masters stay behind, so that their CPU would not be counted, nor a second login."""
     folder = folder_of(place, "ansible")
     (folder / "hosts").write_text("\n".join(["[all]", *about["addresses"]]) + "\n")
-    options = " ".join(f"-o {name}={value}" for name, value in SETTINGS.items())
-    environ = environ_of(about) | {
-        "ANSIBLE_SSH_ARGS": f"-F {about['home']}/.ssh/config {options} -o ControlMaster=no -o ControlPersist=no",
+    environ = environ_of(folder, about) | {
+        "ANSIBLE_SSH_ARGS": shlex.join([*ssh_options(about), "-oControlMaster=no", "-oControlPersist=no"]),
+        "ANSIBLE_REMOTE_PORT": str(about["port"]),
         "ANSIBLE_HOST_KEY_CHECKING": "False",
     }
     arguments = [
@@ -181,4 +189,4 @@ def pyinfra(place: Workplace, about: dict[str, Any]) -> Call:
     inventory = f"hosts = ({about['addresses']!r}, {data!r})\n"
     (folder / "inventory.py").write_text(inventory)
     arguments = [peer(place, "pyinfra"), "-y", "--parallel", str(AT_ONCE), "inventory.py", "exec", "--", "true"]
-    return Call(arguments, environ_of(about), folder)
+    return Call(arguments, environ_of(folder, about), folder)
