@@ -81,13 +81,16 @@ def skipped(needs: Needs, progress: Progress, pace: Pace) -> dict[str, str]:
     A name is skipped if something that it needs, directly or not, has failed; or anything, if nothing begins any more.
     What a name needs and that has no entry of its own counts as done.
     """
+    if not progress.failed:
+        return {}
     because: dict[str, str] = {name: name for name in progress.failed}
-    waiting = [name for name in needs if name not in progress.begun]
+    begun = progress.begun
+    waiting = [name for name in needs if name not in begun]
     left = waiting
     while found := {name: because[need] for name in left for need in needs[name] if need in because}:
         because |= found
         left = [name for name in left if name not in found]
-    if progress.failed and is_stopped(needs, progress, pace):
+    if is_stopped(needs, progress, pace):
         first = next(iter(name for name in needs if name in progress.failed), min(progress.failed))
         because |= dict.fromkeys(left, first)
     return {name: because[name] for name in waiting if name in because}
@@ -104,10 +107,10 @@ def next_up(needs: Needs, progress: Progress, pace: Pace, room: Room | None = No
     places = _places(needs, progress, pace)
     if places <= 0:
         return []
-    never = skipped(needs, progress, pace)
-    canaries = frozenset(islice(needs, pace.canary))
-    alone = canaries if canaries - progress.done else frozenset(needs)
-    waiting = [name for name in needs if name in alone and name not in progress.begun and name not in never]
+    never, begun = skipped(needs, progress, pace), progress.begun
+    canaries = list(islice(needs, pace.canary))
+    alone = canaries if set(canaries) - progress.done else needs
+    waiting = (name for name in alone if name not in begun and name not in never)
     ready = (name for name in waiting if all(need in progress.done or need not in needs for need in needs[name]))
     return list(islice(_fitting(ready, room), places))
 

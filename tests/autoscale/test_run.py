@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from nodepkg.autoscale.run import refusals, unusable
+from nodepkg.autoscale.run import refusals
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScalingGroup
 from nodepkg.clients.aws.ec2 import Ec2
 from nodepkg.clients.aws.images import UNDATED, Image
 from nodepkg.errors import AwsError, RefusedError
+from nodepkg.images.newest import unusable
 from nodepkg.launch import CreateTemplateVersion, launch, placement, version_token
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes

@@ -30,8 +30,10 @@ CHANGES_AWS = {
     "autoscale:update",
     "autoscale:rollback",
     "instance:deploy",
+    "instance:create",
+    "instance:delete",
 }
-READS_AWS = {"group:status", "packer:list", "autoscale:status"}
+READS_AWS = {"group:status", "packer:list", "autoscale:status", "instance:list", "instance:ssh"}
 
 
 def all_commands() -> dict[str, set[str]]:

@@ -9,7 +9,7 @@ from tests.faults.pages import cut_page, empty_page, short_pages
 from tests.faults.replies import Recorder, dated, deny, fail, kill_at, lose_replies, refuse, throttle
 from tests.faults.server import aws
 from tests.faults.stale import stale
-from tests.faults.states import pending_images, slow_termination
+from tests.faults.states import no_room, pending_images, slow_start, slow_termination
 
 __all__ = [
     "Recorder",
@@ -21,9 +21,11 @@ __all__ = [
     "fail",
     "kill_at",
     "lose_replies",
+    "no_room",
     "pending_images",
     "refuse",
     "short_pages",
+    "slow_start",
     "slow_termination",
     "stale",
     "throttle",

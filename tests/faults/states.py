@@ -13,6 +13,7 @@ from nodepkg.sandbox.front import Layer
 from tests.faults.layers import Onward, layer
 
 _IMAGE = re.compile(r"<imageId>(ami-\w+)</imageId>")
+_INSTANCE = re.compile(r"<instanceId>(i-\w+)</instanceId>")
 
 
 def pending_images(until: threading.Event | int, *, becomes: str = "available") -> Layer:
@@ -81,3 +82,37 @@ class _Waiting:
 
 def _ec2(call: Call) -> Any:
     return ec2_backends[DEFAULT_ACCOUNT_ID][call.region]
+
+
+def slow_start(describes: int) -> Layer:
+    """Started instances are `pending` until so many DescribeInstances were answered."""
+    waiting = _Waiting(describes)
+
+    def answer(call: Call, onward: Onward) -> Response:
+        if call.action == "DescribeInstances":
+            for state in waiting.over():
+                if state.name == "pending":
+                    state.name, state.code = "running", 16
+        reply = onward()
+        if call.action == "RunInstances" and reply.status_code == 200:
+            named = _INSTANCE.findall(reply.get_data(as_text=True))
+            for instance in _ec2(call).get_multi_instances_by_id(named):
+                instance._state.name, instance._state.code = "pending", 0
+                waiting.add(instance._state)
+        return reply
+
+    return layer(answer)
+
+
+def no_room(*zones: str, code: str = "InsufficientInstanceCapacity", status: int = 500) -> Layer:
+    """In these zones (none: everywhere) RunInstances is refused, with the status that EC2 gives to it."""
+
+    def answer(call: Call, onward: Onward) -> Response:
+        if call.action != "RunInstances":
+            return onward()
+        zone = _ec2(call).get_subnet(call.parameters["SubnetId"]).availability_zone
+        if zones and zone not in zones:
+            return onward()
+        return call.error(code, f"We currently do not have sufficient capacity in {zone}.", status)
+
+    return layer(answer)

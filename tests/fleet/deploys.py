@@ -46,7 +46,7 @@ class Heard:
     def warning(self, text: str) -> None:
         self._hear(f"warning: {text}")
 
-    def tick(self, counts: Counts) -> None:
+    def tick(self, counts: Callable[[], Counts]) -> None:
         pass
 
     def _hear(self, line: str) -> None:

@@ -21,15 +21,15 @@ class Gate:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, address: str, port: int, behind: int, elsewhere: int) -> None:
         self.address, self.taken = address, 0
-        self._loop, self._port, self._behind, self._elsewhere = loop, port, behind, elsewhere
+        self._loop, self._port, self.behind, self._elsewhere = loop, port, behind, elsewhere
         self._server: asyncio.Server | None = None
         self._silent, self._target = False, behind
         self._cuts: list[tuple[int | None, int | None]] = []
         self._links: set[_Link] = set()
 
     def open(self) -> None:
-        """New connections reach the host: so it is at first."""
-        self._do(self._listen(target=self._behind))
+        """New connections reach the host, and none is cut: so it is at first."""
+        self._do(self._listen(target=self.behind))
 
     def impostor(self) -> None:
         """New connections reach another sshd, with another host key, and then the same host."""
@@ -41,7 +41,7 @@ class Gate:
 
     def hang(self) -> None:
         """New connections are accepted, and nobody says a word."""
-        self._do(self._listen(target=self._behind, silent=True))
+        self._do(self._listen(target=self.behind, silent=True))
 
     def cut(self) -> int:
         """Resets the connections that are open, and says how many."""
@@ -59,7 +59,7 @@ class Gate:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
 
     async def _listen(self, target: int, *, silent: bool = False) -> None:
-        self._target, self._silent = target, silent
+        self._target, self._silent, self._cuts = target, silent, []
         if self._server is None:
             self._server = await asyncio.start_server(self._accept, self.address, self._port, backlog=128)
 

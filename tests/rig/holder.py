@@ -55,6 +55,7 @@ def hold(address: str, folders: list[str], base: int) -> None:
     call("unshare", NEWNS)
     for folder in folders:
         mount(f"/hosts/{address}/{folder}", f"/{folder}", BIND)
+    mount(f"/hosts/{address}/boot_id", "/proc/sys/kernel/random/boot_id", BIND)
     mount("/nothing", "/hosts", BIND)
     for shared in ("/usr/local", "/"):
         mount("none", shared, BIND | REMOUNT | RDONLY)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,14 @@ FOLDERS = ("home", "opt", "root", "run", "srv", "tmp", "var")
 INSIDE = ("home/ubuntu", "run/lock", "var/cache", "var/lib/recorded", "var/log", "var/tmp")
 SSHD_LISTENS = 16  # sshd.c: MAX_LISTEN_SOCKS
 USER = "ubuntu"
+# All that is in the mount namespace of this shell, but for the shell itself.
+KILL_ALL = """\
+own=$(readlink /proc/$$/ns/mnt)
+for process in /proc/[0-9]*; do
+    if [ "${process#/proc/}" != $$ ] && [ "$(readlink $process/ns/mnt)" = "$own" ]; then kill -9 ${process#/proc/}; fi
+done 2>/dev/null
+echo killed
+"""
 NOISE = """\
 echo "Welcome to Ubuntu 12.04 LTS (GNU/Linux)"
 printf '\\033[32m%s\\033[0m\\r\\n' "No mail."
@@ -184,12 +193,20 @@ class Hosts:
         wanted = addresses or self.addresses
         require(lambda: all(len(self.runs(one)) >= count for one in wanted), f"{count} runs on {wanted}", seconds)
 
+    def reboot(self, address: str) -> None:
+        """All that runs there is killed at once, but connections stay; the kernel has another boot id."""
+        port = self.gates[address].behind if address in self.gates else self.port
+        done = self.ssh(address, KILL_ALL, port=port)
+        assert done.stdout.endswith(b"killed\n"), done
+        (self.root / "hosts" / address / "boot_id").write_text(f"{uuid.uuid4()}\n")
+
     def ssh(
-        self, address: str, command: str, *, user: str = USER, given: bytes = b""
+        self, address: str, command: str, *, user: str = USER, given: bytes = b"", port: int | None = None
     ) -> subprocess.CompletedProcess[bytes]:
         """Through OpenSSH's client, which takes any host key."""
         line = ["ssh", "-F", str(self.home / ".ssh/config"), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]
-        line += ["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", f"{user}@{address}", command]
+        line += ["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", f"Port={port or self.port}"]
+        line += [f"{user}@{address}", command]
         return subprocess.run(line, input=given, capture_output=True, check=False)
 
     def _recorded(self, address: str) -> Path:
@@ -272,6 +289,7 @@ def _add_accounts(etc: Path) -> None:
 def _make_host(top: Path, *, noisy: bool) -> None:
     for name in (*FOLDERS, *INSIDE):
         (top / name).mkdir(parents=True, exist_ok=True)
+    (top / "boot_id").write_text(f"{uuid.uuid4()}\n")
     (top / "tmp").chmod(0o1777)
     (top / "var/tmp").chmod(0o1777)
     (top / "var/run").symlink_to("../run")

@@ -153,6 +153,22 @@ def test_one_that_was_killed_is_seen_and_counts_no_more(farm: Hosts) -> None:
     assert [(run.code, run.beside) for run in farm.runs(ONE)] == [(None, False), (0, False)]
 
 
+def test_a_reboot_ends_what_runs_there_and_nothing_elsewhere(farm: Hosts) -> None:
+    farm.behave(ONE, held=True)
+    farm.behave(MANY[9], held=True)
+    boot = "cat /proc/sys/kernel/random/boot_id"
+    before, other = say(farm, ONE, boot), say(farm, MANY[9], boot)
+    assert before != other
+    with starts(farm, ONE) as session, starts(farm, MANY[9]) as elsewhere:
+        farm.await_runs(1, ONE, MANY[9])
+        farm.reboot(ONE)
+        assert session.wait(20) != 0
+        farm.release()
+        assert elsewhere.wait(20) == 0
+    assert (say(farm, ONE, boot) != before, say(farm, MANY[9], boot)) == (True, other)
+    assert [run.code for run in farm.runs(ONE)] == [None]
+
+
 def test_a_daemon_stays_behind(farm: Hosts) -> None:
     farm.behave(ONE, daemon=True)
     say(farm, ONE, "chef-solo >/opt/output 2>&1")

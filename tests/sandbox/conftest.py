@@ -23,6 +23,7 @@ SEED = Seed(
             instance_profiles=("web", "arn:aws:iam::111122223333:instance-profile/path/db"),
             instance_types=("m1.large",),
             subnets=("subnet-0aaaaaaaaaaaaaaaa", "subnet-0bbbbbbbbbbbbbbbb"),
+            buckets=("example-deploys",),
         )
     }
 )

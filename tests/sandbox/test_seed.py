@@ -44,6 +44,7 @@ def test_what_is_seeded_exists(client: Client) -> None:
         "arn:aws:iam::123456789012:instance-profile/web",
         "arn:aws:iam::111122223333:instance-profile/path/db",
     ]
+    assert [bucket["Name"] for bucket in client("s3").list_buckets()["Buckets"]] == ["example-deploys"]
 
 
 def test_images_are_as_told(client: Client) -> None:
@@ -76,7 +77,7 @@ def test_reset_keeps_the_seed_and_nothing_else(seeded: Sandbox, client: Client) 
     process.reset(seeded)
     assert [key["KeyName"] for key in ec2.describe_key_pairs()["KeyPairs"]] == ["ops"]
     assert len(ec2.describe_images()["Images"]) == 2
-    assert client("s3").list_buckets()["Buckets"] == []
+    assert [bucket["Name"] for bucket in client("s3").list_buckets()["Buckets"]] == ["example-deploys"]
 
 
 def test_an_unknown_region_is_a_tool_error(sandbox: Sandbox) -> None:

@@ -12,7 +12,7 @@ from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, NewGr
 from nodepkg.clients.aws.images import Image, Images
 from nodepkg.clients.aws.templates import LaunchTemplates
 from nodepkg.errors import AwsError, NotYetError, RefusedError
-from nodepkg.images.newest import managed_images, newest_available
+from nodepkg.images.newest import managed_images, newest_available, unusable
 from nodepkg.launch import MANAGED, CreateTemplateVersion, Launch, launch, version_of, version_token
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
@@ -224,16 +224,6 @@ def _named_image(account: Account, group: Group, image: str) -> tuple[dict[str, 
     if found is None or why:
         return {}, {group.name: f"{image} {why} in {group.region}"}
     return {group.name: found}, {}
-
-
-def unusable(image: Image | None, group: str) -> str:
-    """Why an image that was named cannot be started as this group; "" if it can."""
-    if image is None:
-        return "is no image that this account can see"
-    if image.state != "available":
-        return f"is {image.state}, not available"
-    owner = image.tags.get("group", group)
-    return "" if owner == group else f"is an image of {owner}"
 
 
 def refusals(

@@ -36,7 +36,7 @@ class Lines:
     def warning(self, text: str) -> None:
         self._out.warning(text)
 
-    def tick(self, counts: Counts) -> None:
+    def tick(self, counts: Callable[[], Counts]) -> None:
         pass
 
 
@@ -86,12 +86,12 @@ class LiveTable:
     def warning(self, text: str) -> None:
         self.out.warning(text)
 
-    def tick(self, counts: Counts) -> None:
+    def tick(self, counts: Callable[[], Counts]) -> None:
         now = self.clock()
         if now >= self._next:
             self._next = now + REFRESH_SECONDS
             with suppress(OSError):  # the terminal is gone: that ends no deploy
-                self.screen.draw(self.drawn(counts))
+                self.screen.draw(self.drawn(counts()))
 
     def drawn(self, counts: Counts) -> str:
         width, now = max(self.screen.width() - 1, NARROW), self.clock()

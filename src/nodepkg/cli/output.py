@@ -34,6 +34,10 @@ _ON_AWS = {
     "autoscale:rollback",
     "group:status",
     "instance:deploy",
+    "instance:create",
+    "instance:list",
+    "instance:delete",
+    "instance:ssh",
 }
 
 _STYLES = {"bold": "1", "red": "31", "green": "32", "magenta": "35"}
@@ -255,3 +259,15 @@ def confirm(question: str, *, yes: bool, name: str | None = None) -> bool:
     if not agreed:
         raise RefusedError("not confirmed: nothing was changed")
     return True
+
+
+def prompt_secret(question: str) -> str | None:
+    """What is typed on the terminal without being shown; None if nobody is there."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    from getpass import getpass
+
+    try:
+        return getpass(question)
+    except EOFError:
+        return None

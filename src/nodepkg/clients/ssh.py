@@ -85,8 +85,8 @@ class Ssh:
         self.patience = patience or Patience()
         self._key = _load(key, passphrase) if key else None
         self._loopback_only = loopback_only
-        self._options: dict[Any, Any] = {}
         self._keys: asyncio.Future[list[Any]] | None = None
+        self._jumps: dict[str, asyncio.Future[Any]] = {}
 
     async def connect(self, target: Target) -> "Connection":
         """Raises UnreachableError, and HostKeyError for a key that is not trusted."""
@@ -98,10 +98,20 @@ class Ssh:
         try:
             options = await self._connection_options(target, seen)
             async with asyncio.timeout(self.patience.connect):
-                made = await asyncssh.connect(options.host, options.port, options=options, config=None)
+                through = {"tunnel": await self._jump(options.tunnel)} if isinstance(options.tunnel, str) else {}
+                made = await asyncssh.connect(options.host, options.port, options=options, config=None, **through)
         except (OSError, asyncssh.Error, ValueError, TimeoutError) as error:
             raise _in_words(error, target, seen, self.patience.connect) from error
         return Connection(made)
+
+    async def close(self) -> None:
+        """Ends the connections that several share."""
+        for made in self._jumps.values():
+            made.cancel()
+            if made.done() and not made.cancelled() and not made.exception():
+                made.result().abort()
+        self._jumps.clear()
+        await _settled()
 
     def known_to_user(self, target: Target) -> list[HostKey]:
         """The keys that the user's known_hosts have for this address; none with `loopback_only`."""
@@ -116,6 +126,26 @@ class Ssh:
         except (OSError, ValueError) as error:
             raise RefusedError(f"{', '.join(files)}: cannot be read: {error}") from error
         return [_host_key(key) for key in keys if key not in revoked]
+
+    async def _jump(self, jump: str) -> Any:
+        """The connection to the jump hosts (a ProxyJump), one for all who go through: a fleet would overrun them."""
+        import asyncssh
+
+        made = self._jumps.get(jump)
+        if not made or (made.done() and (made.cancelled() or made.exception() or made.result().is_closed())):
+            made = self._jumps[jump] = asyncio.ensure_future(self._connect_jump(jump, asyncssh))
+        return await asyncio.shield(made)
+
+    async def _connect_jump(self, jump: str, asyncssh: Any) -> Any:
+        through: Any = None
+        for one in jump.split(","):
+            user, _, where = one.rpartition("@")
+            host, _, port = where.rpartition(":") if where.rpartition(":")[2].isdigit() else (where, "", "")
+            told = {**({"username": user} if user else {}), **({"port": int(port)} if port else {})}
+            config = [self._config] if self._config else None
+            alive = {"keepalive_interval": self.patience.alive, "keepalive_count_max": self.patience.missed}
+            through = await asyncssh.connect(host.strip("[]"), config=config, tunnel=through, **told, **alive)
+        return through
 
     async def _connection_options(self, target: Target, seen: list[HostKey]) -> "asyncssh.SSHClientConnectionOptions":
         import asyncssh
@@ -323,6 +353,12 @@ def _load(path: Path, passphrase: Passphrase | None) -> Any:
         raise RefusedError(f"{path}: cannot be read: {error.strerror}") from error
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
         raise RefusedError(f"{path}: this private key cannot be used: {error}") from error
+
+
+async def _settled() -> None:
+    """A connection that was aborted is closed in the next turns of the loop."""
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def _nobody(_host: str, _addr: str, _port: int | None) -> tuple[list[Any], list[Any], list[Any]]:

@@ -1,12 +1,12 @@
 """How far each host of a deploy is, and who may start now. Pure: values in, values out."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nodepkg.fleet.sight import Node, Sight
 from nodepkg.fleet.transport import Job, Result
-from nodepkg.pace import Pace, Progress, Room, Share, floor, is_stopped, next_up, room_above
+from nodepkg.pace import Needs, Pace, Progress, Room, Share, floor, is_stopped, next_up, room_above
 from nodepkg.ready import Health, unhealthy_in
 
 
@@ -16,7 +16,7 @@ class Stage(StrEnum):
     WAITING = "waiting"
     LEAVING = "leaving its target groups"
     CONVERGING = "converging"
-    RETURNING = "waiting until it is healthy"
+    RETURNING = "looked at until it is healthy"
     OVER = "over"
 
 
@@ -102,29 +102,69 @@ class Course:
 
 @dataclass(frozen=True)
 class Standing:
-    """All hosts at one moment. `freed` is when the last place was given back."""
+    """All hosts at one moment, in the order of their turns. `freed` is when the last place was given back.
 
-    order: tuple[str, ...]
+    Those that are gone, or never start, have no part in it: the next one is the canary.
+    """
+
+    needs: Needs
     group_of: Mapping[str, str]
-    progress: Progress
+    progress: Progress = Progress()  # noqa: RUF009 - frozen
     freed: float | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether anybody has not begun."""
+        return len(self.progress.begun) < len(self.needs)
 
-def standing(courses: Sequence[Course], freed: float | None) -> Standing:
-    """Those that are gone, or were never started and never will be, have no part in it: the next one is the canary."""
-    counted = [one for one in courses if one.state not in (GONE, NOT_STARTED)]
-    progress = Progress(
-        running=frozenset(one.name for one in counted if one.has_place),
-        done=frozenset(one.name for one in counted if one.is_over and not one.failed),
-        failed=frozenset(one.name for one in counted if one.failed),
-    )
-    return Standing(tuple(one.name for one in counted), {one.name: one.group for one in counted}, progress, freed)
+
+@dataclass
+class Ledger:
+    """Who is at what, kept up with each change: a deploy of hundreds asks for it after each of their events."""
+
+    courses: Mapping[str, Course]
+    freed: float | None = None
+    placed: dict[str, Course] = field(default_factory=dict)
+    _done: set[str] = field(default_factory=set)
+    _failed: set[str] = field(default_factory=set)
+    _needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _group_of: dict[str, str] = field(default_factory=dict)
+    _standing: Standing | None = None
+
+    def __post_init__(self) -> None:
+        self._needs = dict.fromkeys(self.courses, ())
+        self._group_of = {name: one.group for name, one in self.courses.items()}
+
+    def changed(self, course: Course) -> None:
+        """To be called after each change of a course."""
+        name = course.name
+        counts = course.state not in (GONE, NOT_STARTED)
+        if not counts:
+            self._needs.pop(name, None)
+        for held, holds in (
+            (self._done, counts and course.is_over and not course.failed),
+            (self._failed, counts and course.failed),
+        ):
+            (held.add if holds else held.discard)(name)
+        if course.has_place:
+            self.placed[name] = course
+        else:
+            self.placed.pop(name, None)
+        self._standing = None
+
+    @property
+    def standing(self) -> Standing:
+        if self._standing is None:
+            running = frozenset(name for name in self.placed if name in self._needs)
+            progress = Progress(running, frozenset(self._done), frozenset(self._failed))
+            self._standing = Standing(dict(self._needs), self._group_of, progress, self.freed)
+        return self._standing
 
 
 def stopped(standing: Standing, pace: Pace) -> bool:
     """Whether so much has failed that nobody starts any more."""
     progress = standing.progress
-    return bool(progress.failed) and is_stopped(dict.fromkeys(standing.order, ()), progress, pace)
+    return bool(progress.failed) and is_stopped(standing.needs, progress, pace)
 
 
 def room(terms: Mapping[str, Terms], sights: Mapping[str, Sight], out: Collection[str], names: Collection[str]) -> Room:
@@ -154,7 +194,7 @@ def candidates(standing: Standing, order: Order, now: float) -> list[str]:
         return []
     if order.handed_over:
         return _whole_group(standing, order)
-    return next_up(dict.fromkeys(standing.order, ()), standing.progress, order.pace)
+    return next_up(standing.needs, standing.progress, order.pace)
 
 
 def starts(standing: Standing, order: Order, room: Room, now: float) -> list[str]:
@@ -163,14 +203,15 @@ def starts(standing: Standing, order: Order, room: Room, now: float) -> list[str
         return []
     if order.handed_over:
         return [name for name in _whole_group(standing, order) if room.left.get(room.part_of[name], 1) > 0]
-    return next_up(dict.fromkeys(standing.order, ()), standing.progress, order.pace, room)
+    return next_up(standing.needs, standing.progress, order.pace, room)
 
 
 def _whole_group(standing: Standing, order: Order) -> list[str]:
     progress = standing.progress
     if progress.running or stopped(standing, order.pace):
         return []
-    waiting = [name for name in standing.order if name not in progress.begun]
+    begun = progress.begun
+    waiting = [name for name in standing.needs if name not in begun]
     return [name for name in waiting if standing.group_of[name] == standing.group_of[waiting[0]]]
 
 
@@ -206,7 +247,7 @@ class Counts:
     by: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, courses: Sequence[Course]) -> "Counts":
+    def of(cls, courses: Iterable[Course]) -> "Counts":
         found: dict[str, int] = {}
         for one in courses:
             key = one.state if one.is_over else str(one.stage)

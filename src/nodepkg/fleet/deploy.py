@@ -2,39 +2,22 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Protocol
 
 from nodepkg.errors import CredentialsError, NodepkgError
 from nodepkg.fleet import course as courses
-from nodepkg.fleet.course import FAILED, GONE, LEFT, NOT_STARTED, SUCCEEDED, Counts, Course, Order, Stage
+from nodepkg.fleet.course import FAILED, GONE, LEFT, NOT_STARTED, SUCCEEDED, Counts, Course, Ledger, Order, Stage
 from nodepkg.fleet.drains import Drains
-from nodepkg.fleet.host import Host
 from nodepkg.fleet.record import Entry, Record
 from nodepkg.fleet.sight import Sight
 from nodepkg.fleet.transport import Began, Ended, Event, Result, Transport, Wrote
-from nodepkg.fleet.world import World
+from nodepkg.fleet.world import Watcher, World
 from nodepkg.images.interrupts import Interrupts
 from nodepkg.lease.claim import LostLeaseError
+from nodepkg.pace import Room
 
 STEP_SECONDS = 1.0  # so often at least the display lives, and a heartbeat may be due
 CHECKS_SECONDS = 60.0  # EC2 looks at an instance once a minute
 BLIND_LOOKS = 10
-
-
-class Watcher(Protocol):
-    """Who is told of a deploy."""
-
-    def stands(self, host: Host, stage: str) -> None: ...
-
-    def wrote(self, host: Host, output: bytes) -> None: ...
-
-    def ended(self, host: Host, state: str, told: str) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def warning(self, text: str) -> None: ...
-
-    def tick(self, counts: Counts) -> None: ...
 
 
 class Runner:
@@ -55,12 +38,17 @@ class Runner:
         self.courses = {job.host.instance: Course(job) for job in order.jobs}
         self.error: NodepkgError | None = None
         self.stuck = ""
+        self._ledger = Ledger(self.courses)
+        self._room: tuple[object, Room] | None = None
+        self._looks = 0
+        self._lasts: dict[str, float] = {}
+        self._wants_look = False
+        self._judged = -1
         self._drains = Drains(world, order, self._say_once)
         self._sights: dict[str, Sight] = {}
         self._looked: dict[str, float] = {}
         self._next_look = float("-inf")
         self._blind = 0
-        self._freed: float | None = None
         self._stuck_since: float | None = None
         self._told: set[str] = set()
         self._closing = False
@@ -72,7 +60,7 @@ class Runner:
     @property
     def broke_off(self) -> bool:
         """Whether it ended before everybody had had a turn."""
-        return self._closing or courses.stopped(self._standing(), self._order.pace)
+        return self._closing or courses.stopped(self._ledger.standing, self._order.pace)
 
     def run(self) -> None:
         """Returns when nothing runs any more; the leases are the caller's."""
@@ -99,27 +87,24 @@ class Runner:
             self._start_some()
         ending = not self._may_start_more()
         self._drains.carry_out(self._with_place(), self._sights, ending=ending, failing=self._lose)
-        self._watcher.tick(Counts.of(list(self.courses.values())))
+        self._watcher.tick(lambda: Counts.of(self.courses.values()))
         return bool(self._with_place()) or self._may_start_more() or self._drains.busy(self._with_place())
 
     # Who is at what.
 
     def _with_place(self) -> list[Course]:
-        return [one for one in self.courses.values() if one.has_place]
-
-    def _standing(self) -> courses.Standing:
-        return courses.standing(list(self.courses.values()), self._freed)
+        return list(self._ledger.placed.values())
 
     def _may_start_more(self) -> bool:
-        if self._closing or courses.stopped(self._standing(), self._order.pace):
-            return False
-        return any(one.stage is Stage.WAITING for one in self.courses.values())
+        standing = self._ledger.standing
+        return not self._closing and standing.waits and not courses.stopped(standing, self._order.pace)
 
     def _patience(self) -> float:
         now = self._world.now()
-        due = [self._next_look] if self._awaited() else []
+        waits = self._wants_look or any(one.stage is not Stage.CONVERGING for one in self._with_place())
+        due = [self._next_look] if waits else []
         if not self._with_place():
-            due.append(now + courses.pause_left(self._standing(), self._order, now))
+            due.append(now + courses.pause_left(self._ledger.standing, self._order, now))
         return min(max(min((moment for moment in due if moment > now), default=now + STEP_SECONDS) - now, 0.0), 1.0)
 
     # Ctrl-C, and leases.
@@ -150,7 +135,8 @@ class Runner:
             self._say_once(f"the heartbeat cannot be written: {error.message}")
 
     def _state(self) -> str:
-        over = sum(one.is_over for one in self.courses.values())
+        progress = self._ledger.standing.progress
+        over = len((progress.done | progress.failed) - progress.running)
         return f"deploy {self._record.plan.id}: {over} of {len(self.courses)} hosts"
 
     def _lose(self, error: NodepkgError) -> None:
@@ -163,16 +149,19 @@ class Runner:
     def _awaited(self) -> set[str]:
         """The groups that have to be looked at: somebody waits for what the next look shows."""
         waits = {one.group for one in self._with_place() if one.stage in (Stage.LEAVING, Stage.RETURNING)}
-        now, standing = self._world.now(), self._standing()
+        now, standing = self._world.now(), self._ledger.standing
         if not self._closing:
-            names = {*courses.candidates(standing, self._order, now), *self._might_start(standing, now)}
+            names = {*courses.candidates(standing, self._order, now), *self._might_start(now)}
             waits |= {group for name in names if self._is_stale(group := standing.group_of[name], now)}
         return waits
 
-    def _might_start(self, standing: courses.Standing, now: float) -> list[str]:
+    def _might_start(self, now: float) -> list[str]:
         """Who starts as far as is known, be it old."""
-        room = courses.room(self._order.terms, self._sights, self._out(), standing.order)
-        return courses.starts(standing, self._order, room, now)
+        out = self._out()
+        key = (self._looks, out)
+        if self._room is None or self._room[0] != key:
+            self._room = key, courses.room(self._order.terms, self._sights, out, self.courses)
+        return courses.starts(self._ledger.standing, self._order, self._room[1], now)
 
     def _out(self) -> frozenset[str]:
         """Who is out of its target groups by our doing."""
@@ -183,11 +172,14 @@ class Runner:
         looked = self._looked.get(group)
         if looked is None:
             return True
-        sight = self._sights[group]
-        slow = not self._order.terms[group].health.url and not any(one.targets for one in sight.nodes.values())
-        if slow and courses.below(self._order.terms, {group: sight}, ()):
-            slow = False
-        return now - looked > (max(CHECKS_SECONDS, self._order.poll) if slow else self._order.poll)
+        return now - looked > self._lasts[group]
+
+    def _freshness(self, group: str, sight: Sight) -> float:
+        """For how many seconds a look decides: status checks alone are seldom made, and seldom change."""
+        slow = not self._order.terms[group].health.url and not sight.targets
+        if slow and not courses.below(self._order.terms, {group: sight}, ()):
+            return max(CHECKS_SECONDS, self._order.poll)
+        return self._order.poll
 
     def _is_look_due(self) -> bool:
         return self._world.now() >= self._next_look and bool(self._awaited())
@@ -206,6 +198,8 @@ class Runner:
         self._next_look = self._world.now() + self._order.poll
         self._sights.update(seen)
         self._looked |= dict.fromkeys(seen, began)
+        self._lasts |= {group: self._freshness(group, sight) for group, sight in seen.items()}
+        self._looks += 1
         for group in seen:
             self._drains.find_left_over(group, seen[group])
         for course in self.courses.values():
@@ -241,9 +235,10 @@ class Runner:
     # Starts.
 
     def _start_some(self) -> None:
-        now, standing = self._world.now(), self._standing()
-        might = self._might_start(standing, now)
+        now = self._world.now()
+        might = self._might_start(now)
         chosen = [name for name in might if self._is_ready(self.courses[name], now)]
+        self._wants_look = len(chosen) < len(might)
         self._note_stuck(might, now)
         if chosen:
             self._start([self.courses[name] for name in chosen])
@@ -266,20 +261,32 @@ class Runner:
             course.began = self._world.now()
             self._enter(course, Stage.CONVERGING)
         unreachable = [one for one in chosen if self._order.by_address and not one.job.host.address]
-        if reachable := [one.job for one in chosen if one not in unreachable]:
-            self._transport.start(reachable)
+        reachable = [one for one in chosen if one not in unreachable]
+        try:
+            if reachable:
+                self._transport.start([one.job for one in reachable])
+        except NodepkgError as error:  # none of them has begun
+            self._lose(error)
+            for course in reachable:
+                self._turn_back(course, NOT_STARTED, error.message)
         for course in unreachable:
             why = course.job.host.unreachable
             self._converged(course, Ended(course.name, Result.UNREACHABLE, why=why))
 
     def _note_stuck(self, might: Sequence[str], now: float) -> None:
         """If nothing runs, and floors let nobody start for too long, it ends."""
+        if might or not self._may_start_more():
+            self._stuck_since = None
+            return
+        if self._ledger.placed and self._judged == self._looks:
+            return
+        self._judged = self._looks
         waiting = {one.group for one in self.courses.values() if one.stage is Stage.WAITING}
         sights = {group: sight for group, sight in self._sights.items() if group in waiting}
         below = courses.below(self._order.terms, sights, self._out())
         for group, why in below.items():
             self._say_once(f"{group}: nobody else is started: {why}", key=f"{group} is below its floor")
-        if might or self._with_place() or not below:
+        if self._ledger.placed or not below:
             self._stuck_since = None
             return
         self._stuck_since = now if self._stuck_since is None else self._stuck_since
@@ -332,7 +339,11 @@ class Runner:
         node = sight.nodes.get(course.name) if sight else None
         if course.stage is Stage.LEAVING:
             gone_from = node is not None and not any(node.targets.get(arn) for arn in course.left)
-            if not course.asks and gone_from and looked > course.since:
+            if courses.stopped(self._ledger.standing, self._order.pace):
+                # What has failed may turn out to be gone, and then does not count.
+                if not any(one.failed for one in self._with_place()):
+                    self._turn_back(course, NOT_STARTED, "")
+            elif not course.asks and gone_from and looked > course.since:
                 self._converge([course])
             elif late:
                 self._turn_back(course, FAILED, f"it has not left its target groups within {now - course.since:.0f} s")
@@ -356,21 +367,25 @@ class Runner:
 
     def _enter(self, course: Course, stage: Stage) -> None:
         course.stage, course.since = stage, self._world.now()
-        self._watcher.stands(course.job.host, str(stage))
-        self._note(course, str(stage) if not course.state else f"{stage}: {course.state}")
+        self._ledger.changed(course)
+        told = f"{course.state}, {stage}" if course.state else str(stage)
+        self._watcher.stands(course.job.host, told)
+        self._note(course, told)
 
     def _end(self, course: Course, state: str, why: str) -> None:
         had_place = course.has_place
         course.stage, course.state, course.why = Stage.OVER, state, why
         if had_place:
-            self._freed = self._world.now()
+            self._ledger.freed = self._world.now()
+        self._ledger.changed(course)
         if had_place and course.left:
             self._drains.back(course)
         self._note(course, state)
         self._watcher.ended(course.job.host, state, f"{state}: {why}" if why else state)
 
     def _note(self, course: Course, state: str) -> None:
-        entry = Entry(course.name, state, self._world.epoch(), course.code, course.seconds, course.why)
+        at, over = self._world.epoch(), course.is_over
+        entry = Entry(course.name, state, at, course.code, course.seconds, course.why, over)
         try:
             self._record.note(entry)
         except NodepkgError as error:
@@ -386,6 +401,7 @@ class Runner:
                 self._end(course, course.state, course.why or "it was not waited for until it is healthy")
             elif not course.is_over:
                 course.stage, course.state = Stage.OVER, NOT_STARTED
+                self._ledger.changed(course)
 
     def _say_once(self, text: str, *, key: str = "") -> None:
         if (key or text) not in self._told:

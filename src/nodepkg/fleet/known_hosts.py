@@ -142,6 +142,25 @@ def fingerprint(key: HostKey) -> str:
     return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
+def shows(console: str, key: HostKey) -> bool:
+    """Whether an instance's console output shows the key, or its fingerprint, in the blocks that cloud-init prints."""
+    keys = {word for line in _block(console, "KEYS") for word in line.split()}
+    fingerprints = {word for line in _block(console, "FINGERPRINTS") for word in line.split()}
+    return key.data in keys or fingerprint(key) in fingerprints
+
+
+def _block(console: str, what: str) -> Iterator[str]:
+    """The lines between its marks; each may have a prefix (`ec2: `, `[   12.3] cloud-init[1]: `)."""
+    inside = False
+    for line in console.splitlines():
+        if f"-----BEGIN SSH HOST KEY {what}-----" in line:
+            inside = True
+        elif "-----END SSH HOST KEY" in line:
+            inside = False
+        elif inside:
+            yield line
+
+
 def _parse(text: str) -> dict[str, list[Known]]:
     """A line that is none, such as the torn last one of a crash, counts for nothing."""
     known: dict[str, list[Known]] = {}

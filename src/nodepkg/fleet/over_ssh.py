@@ -3,51 +3,61 @@
 import asyncio
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import BinaryIO
 
 from nodepkg.clients.ssh import Connection, HostKey, Session, Ssh, Target
-from nodepkg.errors import HostKeyError, NodepkgError, UnreachableError
+from nodepkg.errors import HostKeyError, NodepkgError, ToolError, UnreachableError
 from nodepkg.fleet import node
-from nodepkg.fleet.known_hosts import Known, KnownHosts, fingerprint
+from nodepkg.fleet.host import Host
+from nodepkg.fleet.known_hosts import Known, KnownHosts, fingerprint, shows
 from nodepkg.fleet.transport import Began, Ended, Event, Job, Result, Wrote
 
 CHUNK = 64 * 1024
 MOST_QUEUED = 32 * 1024 * 1024
-# A node gives a command that is past its time 30 s to end, and has then to say so.
-GRACE = 60.0
 
-Vouched = Callable[[Job], Sequence[HostKey]]
+Console = Callable[[Host], str]
 
 
 @dataclass(frozen=True)
 class Waits:
-    """Seconds: before a connection is tried again, longer each time, and until a node's shell says a first word."""
+    """Seconds: before a connection is tried again, longer each time, and until a node's shell says a first word.
+
+    A node gives a command that is past its time 30 s to end; `grace` is how long it has until it has said so.
+    """
 
     again: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 15.0)
     shell: float = 60.0
+    grace: float = 60.0
     tries: int = 3
     """How often a connection is tried that was cut before anything was begun."""
 
 
 class OverSsh:
-    """The Transport. `vouched` gives the host keys that an instance's console shows; it may take its time.
+    """The Transport. `console` gives what a host's console shows, for strict host keys; it may take its time.
 
     Host keys are kept in `known`. What is foreseen ends the job that it happens to; anything else is raised by events.
     """
 
     def __init__(
-        self, ssh: Ssh, known: KnownHosts, *, vouched: Vouched | None = None, waits: Waits | None = None
+        self,
+        ssh: Ssh,
+        known: KnownHosts,
+        *,
+        console: Console | None = None,
+        waits: Waits | None = None,
+        most_queued: int = MOST_QUEUED,
     ) -> None:
         self.ssh = ssh
         self.known = known
-        self.vouched: Vouched = vouched or _nobody
+        self.console: Console = console or _no_console
         self.waits = waits or Waits()
         self._told: SimpleQueue[Event | BaseException] = SimpleQueue()
+        self._most_queued = most_queued
         self._queued = 0
         self._count = threading.Lock()
         self._paused: set[Session] = set()
@@ -70,7 +80,7 @@ class OverSsh:
             )
             while True:
                 found.append(self._event(self._told.get_nowait()))
-        if self._paused and self._loop and self._queued < MOST_QUEUED:
+        if self._paused and self._loop and self._queued <= self._most_queued:
             self._loop.call_soon_threadsafe(self._resume)
         return found
 
@@ -88,7 +98,7 @@ class OverSsh:
         if isinstance(event, Wrote):
             with self._count:
                 self._queued += len(event.output)
-            if self._queued > MOST_QUEUED and session:
+            if self._queued > self._most_queued and session:
                 session.pause(reading=True)
                 self._paused.add(session)
         self._told.put(event)
@@ -125,23 +135,30 @@ class OverSsh:
         for task in list(self._courses):
             task.cancel()
         await asyncio.gather(*self._courses, return_exceptions=True)
+        await self.ssh.close()
 
 
 @dataclass
 class _Course:
-    """One job. `offset`: how much of the output has come; `due`: until when a lost connection is followed up."""
+    """One job. `offset`: how much of the output has come; `due`: until when a lost connection is followed up.
+
+    `asked`: the node was sent its script, so from then on it may have begun whatever becomes of the connection.
+    """
 
     over: OverSsh
     job: Job
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     began: bool = False
+    asked: bool = False
     offset: int = 0
     sent: int = 0
     due: float = 0.0
 
     async def run(self) -> Ended:
+        if not self.job.host.address:
+            return self._ended(Result.UNREACHABLE, why=self.job.host.unreachable or "it has no address")
         parcel, waits = self.job.parcel, _growing(self.over.waits.again)
-        self.due = time.monotonic() + parcel.timeout + GRACE
+        self.due = _now() + parcel.timeout + self.over.waits.grace
         tries, vouched = 0, False
         while True:
             tries += 1
@@ -157,11 +174,11 @@ class _Course:
                 if parcel.strict and not vouched and await self._vouch(shown):
                     vouched = True
                     continue
-                return self._ended(Result.UNKNOWN if self.began else Result.REFUSED, why=self._refusal(error))
-            if not self.began and not (lost.passing and tries < self.over.waits.tries):
+                return self._ended(Result.UNKNOWN if self.asked else Result.REFUSED, why=self._refusal(error))
+            if not self.asked and not (lost.passing and tries < self.over.waits.tries):
                 return self._ended(Result.UNREACHABLE, why=lost.message)
             wait = next(waits)
-            if time.monotonic() + wait > self.due:
+            if _now() + wait > self.due:
                 return self._ended(Result.UNKNOWN, why=f"the connection was lost, and not made again: {lost.message}")
             await asyncio.sleep(wait)
 
@@ -199,17 +216,14 @@ class _Course:
         return self.over.known.accept(Known(host.instance, key, host.group, host.region, by))
 
     async def _vouch(self, shown: HostKey) -> bool:
-        """Remembers the keys that the user's known_hosts or else the console vouch for, if this is one of them."""
+        """Remembers the key if the user's known_hosts or else the console vouch for it."""
         there = self.over.known.of(self.job.host.instance)
         if there and not any(one.key == shown for one in there):
             return False
-        keys, by = self.over.ssh.known_to_user(self._target()), "known_hosts"
-        if shown not in keys:
-            keys = list(await asyncio.get_running_loop().run_in_executor(None, self.over.vouched, self.job))
-            by = "console"
-        for key in keys if shown in keys else ():
-            self._remember(key, by)
-        return shown in keys
+        if shown in self.over.ssh.known_to_user(self._target()):
+            return self._remember(shown, "known_hosts")
+        text = await asyncio.get_running_loop().run_in_executor(None, self.over.console, self.job.host)
+        return shows(text, shown) and self._remember(shown, "console")
 
     def _refusal(self, error: HostKeyError) -> str:
         instance = self.job.host.instance
@@ -230,7 +244,7 @@ class _Course:
     def begin(self) -> None:
         if not self.began:
             self.began = True
-            self.due = time.monotonic() + self.job.parcel.timeout + GRACE
+            self.due = _now() + self.job.parcel.timeout + self.over.waits.grace
             self.over.tell(Began(self.job.host.instance, self.sent))
 
     def _ended(self, result: Result, code: int | None = None, why: str = "") -> Ended:
@@ -250,26 +264,29 @@ class _Visit:
         self._sending: asyncio.Task[None] | None = None
         self._silent: asyncio.TimerHandle | None = None
         self._mute = False
+        self._unsent = ""
 
     async def follow(self, connection: Connection) -> Ended | None:
         course = self._course
         command = node.command(self._text, root=connection.user == "root")
-        session = self._session = await connection.run(command, self._received)
+        session = self._session = await connection.run(command, partial(self._received, connection))
         loop = asyncio.get_running_loop()
         self._silent = loop.call_later(course.over.waits.shell, self._is_silent, connection)
         try:
-            await session.write(self._text)
-            async with asyncio.timeout(max(course.due - time.monotonic(), 0) if course.began else None) as self._limit:
+            async with asyncio.timeout_at(course.due) as self._limit:
+                course.asked = True
+                await session.write(self._text)
                 code = await session.ended()
         except TimeoutError:
-            why = "the node has not said that it ended, long after its time was over"
-            return Ended(course.job.host.instance, Result.UNKNOWN, why=why)
+            return self._unknown("the node has not said that it ended, long after its time was over")
         finally:
             self._silent.cancel()
             if self._sending:
                 self._sending.cancel()
         if self._mute:
-            raise UnreachableError(f"logged in, but its shell has said nothing for {course.over.waits.shell:g} s")
+            return self._unknown(f"logged in, but its shell has said nothing for {course.over.waits.shell:g} s")
+        if self._unsent:
+            raise ToolError(self._unsent)
         return self._result(code)
 
     def _result(self, code: int | None) -> Ended | None:
@@ -286,14 +303,17 @@ class _Visit:
             return None
         return Ended(instance, self._end.result, self._end.code, self._end.why, self._end.again)
 
+    def _unknown(self, why: str) -> Ended:
+        return Ended(self._course.job.host.instance, Result.UNKNOWN, why=why)
+
     def _is_silent(self, connection: Connection) -> None:
         self._mute = True
         connection.abort()
 
-    def _received(self, data: bytes, is_error: bool) -> None:
+    def _received(self, connection: Connection, data: bytes, is_error: bool) -> None:
         if is_error:
             for line in self._lines.read(data):
-                self._heard(line)
+                self._heard(line, connection)
             return
         known = self._output.offset is not None
         output = self._output.read(data)
@@ -303,29 +323,39 @@ class _Visit:
             self._course.offset += len(output)
             self._course.over.tell(Wrote(self._course.job.host.instance, output), self._session)
 
-    def _heard(self, line: node.Line) -> None:
+    def _heard(self, line: node.Line, connection: Connection) -> None:
         if self._silent:
             self._silent.cancel()
         if line.word == node.SEND and not self._sending:
-            self._sending = asyncio.ensure_future(self._send())
+            self._sending = asyncio.ensure_future(self._send(connection))
         elif line.word == node.BEGAN:
             self._course.begin()
-            self._limit.reschedule(asyncio.get_running_loop().time() + max(self._course.due - time.monotonic(), 0))
+            self._limit.reschedule(self._course.due)
         elif line.word == node.ENDED:
             self._end = node.end(line)
 
-    async def _send(self) -> None:
-        session = self._session
-        if session:
-            with self._course.job.parcel.archive.open("rb") as archive:
+    async def _send(self, connection: Connection) -> None:
+        session, path = self._session, self._course.job.parcel.archive
+        if not session:
+            return
+        self._course.sent = 0
+        try:
+            with path.open("rb") as archive:
                 for chunk in _chunks(archive):
                     await session.write(chunk)
                     self._course.sent += len(chunk)
             session.eof()
+        except OSError as error:
+            self._unsent = f"{path}: cannot be read: {error.strerror}"
+            connection.abort()
 
 
-def _nobody(_job: Job) -> Sequence[HostKey]:
-    return ()
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _no_console(_host: Host) -> str:
+    return ""
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from nodepkg.asked import Web, target_states, wrong_answers
 from nodepkg.clients.aws.account import Account
@@ -30,7 +31,7 @@ class Node:
     tags: Tags = field(default_factory=dict)
     asg: str = ""
 
-    @property
+    @cached_property
     def lacks(self) -> str:
         """Also what its target groups say; "" if it is healthy. One that no load balancer uses has no say."""
         return self.why or unhealthy_in({arn: state for arn, state in self.targets.items() if state != "unused"})
@@ -52,7 +53,12 @@ class Sight:
     asgs: Mapping[str, AutoScalingGroup] = field(default_factory=dict)
     departed: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
+    def targets(self) -> frozenset[str]:
+        """The target groups in which they are looked for."""
+        return frozenset(arn for node in self.nodes.values() for arn in node.targets)
+
+    @cached_property
     def healthy(self) -> frozenset[str]:
         return frozenset(name for name, node in self.nodes.items() if not node.lacks)
 

@@ -30,3 +30,13 @@ def belongs(image: Image, group: str) -> bool:
 def newest_available(images: Iterable[Image]) -> Image | None:
     """The newest image that can be used: a pending or failed one does not count."""
     return max((image for image in images if image.state == "available"), key=lambda image: image.order, default=None)
+
+
+def unusable(image: Image | None, group: str) -> str:
+    """Why an image that was named cannot be started as this group; "" if it can."""
+    if image is None:
+        return "is no image that this account can see"
+    if image.state != "available":
+        return f"is {image.state}, not available"
+    owner = image.tags.get("group", group)
+    return "" if owner == group else f"is an image of {owner}"

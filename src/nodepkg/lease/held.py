@@ -47,6 +47,27 @@ def held(account: Account, groups: Sequence[Group], who: Claimant) -> Iterator[M
         yield leases
 
 
+@contextmanager
+def held_name(account: Account, region: str, name: str, who: Claimant) -> Iterator[Lease]:
+    """The lease of the name of a one-off instance, as `held` has those of groups."""
+    lease = claim(
+        account,
+        region,
+        name,
+        command=who.command,
+        run=who.run_id,
+        take_over=who.take_over,
+        window=who.window,
+        sleep=who.sleep,
+        kind="instance",
+    )
+    try:
+        who.sleep(who.window)
+        yield lease
+    finally:
+        _release(lease, who.warn)
+
+
 def _release(lease: Lease, warn: Callable[[str], None]) -> None:
     """That it cannot be released is no failure of what was done: it is free as soon as this process has ended."""
     try:

@@ -46,6 +46,8 @@ def _apply_region(ec2: Any, region: SeedRegion) -> None:
         _add_subnet(ec2, subnet)
     for target_group in region.target_groups:
         _add_target_group(ec2, target_group)
+    for bucket in region.buckets:
+        _add_bucket(ec2.region_name, bucket)
 
 
 def _offer(ec2: Any, instance_type: str) -> None:
@@ -111,6 +113,15 @@ def _add_target_group(ec2: Any, name: str) -> None:
         return
     vpc = ec2.get_default_vpc().id
     balancing.create_target_group(name, protocol="HTTP", port="80", vpc_id=vpc, target_type="instance")
+
+
+def _add_bucket(region: str, name: str) -> None:
+    """The name of a bucket is unique in all regions."""
+    from moto.s3.models import s3_backends  # a large one, and few sandboxes have buckets
+
+    buckets = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    if name not in buckets.buckets:
+        buckets.create_bucket(name, region)
 
 
 def _add_instance_profile(profile: str) -> None:

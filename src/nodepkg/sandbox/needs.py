@@ -7,7 +7,7 @@ from nodepkg.sandbox.seed import Seed, SeedImage, SeedRegion
 
 
 def needs(groups: Iterable[Group]) -> Seed:
-    """The source images, security groups, key pairs, profiles, types and subnets that the groups name, by region."""
+    """The source images, security groups, key pairs, profiles, types, subnets … that the groups name, by region."""
     by_region: dict[str, list[Group]] = {}
     for group in groups:
         by_region.setdefault(group.region, []).append(group)
@@ -25,6 +25,7 @@ def _region(groups: list[Group]) -> SeedRegion:
         instance_types=_unique([*(one.instance_type for one in settings), *builders]),
         subnets=_unique(name for group in groups for name in group.subnets),
         target_groups=_unique(name for one in settings if one.autoscale for name in one.autoscale.target_groups),
+        buckets=_unique(one.deploy.bucket for one in settings),
     )
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,15 +33,17 @@ def at_most(items: int) -> Iterator[None]:
 
 
 def page(
-    items: Sequence[Item], key: Key[Item], *, token: str | None, size: int | None
+    items: Sequence[Item], key: Key[Item], *, token: str | None, size: int | None, ordered: bool = False
 ) -> tuple[list[Item], str | None]:
     """The next `size` items (None: all that are left) by `key`, and the token for those after them, if there are any.
 
     The token holds the key of the last item (JSON: a string, a number or a tuple of them), so items that go between
-    two pages neither repeat others nor hide them.
+    two pages neither repeat others nor hide them. `ordered` items are in the order of their keys already.
     """
     last, blanks = _place_in(token) if token else (_START, 0)
-    following = [item for item in sorted(items, key=key) if last == _START or _as_json(key(item)) > last]
+    every = items if ordered else sorted(items, key=key)
+    first = 0 if last == _START else bisect_right(every, last, key=lambda item: _as_json(key(item)))
+    following = list(every[first:])
     ceiling = _ceiling.get()
     if ceiling is not None:
         size = ceiling if size is None else min(size, ceiling)

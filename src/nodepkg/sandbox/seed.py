@@ -29,6 +29,7 @@ class SeedRegion:
     instance_types: tuple[str, ...] = ()
     subnets: tuple[str, ...] = ()
     target_groups: tuple[str, ...] = ()
+    buckets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,13 @@ CONSISTENCY_SECONDS = 10.0
 
 _MANAGED = "IncludeManagedResources"
 
+# Presigned URLs that every region takes, and that any HTTP client can read from.
+_S3 = {
+    "signature_version": "s3v4",
+    "request_checksum_calculation": "when_required",
+    "response_checksum_validation": "when_required",
+}
+
 # The codes with which AWS's services say that they do not know the caller.
 _CREDENTIAL_CODES = frozenset(
     {
@@ -147,6 +154,8 @@ class Account:
                 "aws_access_key_id": "sandbox",
                 "aws_secret_access_key": "sandbox",
             }
+        if service == "s3":
+            options |= _S3 | ({"s3": {"addressing_style": "path"}} if self.endpoint else {})
         client = self._boto().create_client(service, region_name=region, config=Config(**options), **settings)
         if self.endpoint:
             client.meta.events.register_first("before-send", self._only_the_sandbox)

@@ -1,6 +1,6 @@
 """EC2's instances as machines with tags and addresses; key pairs and security groups. Lists are read to their end."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,8 @@ STILL_IN_USE = ("DependencyViolation", "InvalidGroup.InUse")
 class Machine:
     """An instance. `state` in EC2's words, `launched` is aware (UTC), `security_groups` are ids.
 
-    `reason` is why it is in its state, in EC2's words. What it has not (yet) is "".
+    `reason` is why it is in its state, in EC2's words. What it has not (yet) is "". `staying` are its volumes that
+    EC2 keeps when it is terminated, as `vol-… (/dev/sdb)`.
     """
 
     id: str
@@ -32,6 +33,8 @@ class Machine:
     public_ip: str = ""
     private_dns: str = ""
     reason: str = ""
+    key_name: str = ""
+    staying: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -49,11 +52,13 @@ class Machine:
 
 @dataclass(frozen=True)
 class KeyPair:
-    """`created` is aware (UTC); None where EC2 does not tell it."""
+    """`created` is aware (UTC); None where EC2 does not tell it. `public` is "" unless it was asked for."""
 
     name: str
     tags: Tags
     created: datetime | None
+    fingerprint: str = ""
+    public: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,15 +82,21 @@ class Machines(Regional):
         found = [one for part in parts for one in self._instances([{"Name": "tag:group", "Values": list(part)}])]
         return sorted(found, key=lambda machine: machine.id)
 
-    def existing(self, ids: Collection[str]) -> set[str]:
-        """Those of these instances that are not terminated; EC2 takes unknown ids, too."""
-        parts = in_parts(sorted(set(ids)), FILTER_VALUES)
-        return {one.id for part in parts for one in self._instances([{"Name": "instance-id", "Values": list(part)}])}
+    def named(self, name: str) -> list[Machine]:
+        """Those with this tag Name, whoever made them, by id; also what is terminated and still shown."""
+        found = self._all([{"Name": "tag:Name", "Values": [name]}])
+        return [one for one in found if one.name == name]  # in a filter `*` stands for others
+
+    def machine(self, instance: str) -> Machine | None:
+        """One by its id, also if it is terminated and still shown; None for one that EC2 does not know (yet)."""
+        return next(iter(self._all([{"Name": "instance-id", "Values": [instance]}])), None)
 
     def _instances(self, wanted: list[dict[str, Any]]) -> list[Machine]:
+        return [one for one in self._all(wanted) if one.state != "terminated"]
+
+    def _all(self, wanted: list[dict[str, Any]]) -> list[Machine]:
         pages = self.pages("describe_instances", "Reservations", Filters=wanted, PaginationConfig=PAGE)
-        found = [_machine(raw) for page in pages for raw in page["Instances"]]
-        return sorted((one for one in found if one.state != "terminated"), key=lambda machine: machine.id)
+        return sorted((machine_of(raw) for page in pages for raw in page["Instances"]), key=lambda machine: machine.id)
 
     def state(self, instance: str) -> str:
         """The state of an instance; one that EC2 knows no more is `terminated`."""
@@ -94,10 +105,28 @@ class Machines(Regional):
             return str(told["Reservations"][0]["Instances"][0]["State"]["Name"]) if told["Reservations"] else ""
         return "terminated"
 
-    def key_pairs(self) -> list[KeyPair]:
-        """All of the account, by name."""
+    def living(self, ids: Collection[str]) -> set[str]:
+        """Those of the ids that EC2 knows as anything but terminated."""
+        parts = in_parts(sorted(set(ids)), FILTER_VALUES)
+        found = [one for part in parts for one in self._instances([{"Name": "instance-id", "Values": list(part)}])]
+        return {machine.id for machine in found}
+
+    def console(self, instance: str) -> str:
+        """What the instance wrote on its console; "" for one that is gone. The latest where its type can tell it."""
+        with unless(f"read the console of {instance}", "UnsupportedOperation", "InvalidParameterCombination"):
+            return self._console(instance, Latest=True)
+        with aws_errors(f"read the console of {instance}"):
+            return self._console(instance)
+        return ""
+
+    def _console(self, instance: str, **how: Any) -> str:
+        return str(self.client.get_console_output(InstanceId=instance, **how).get("Output") or "")
+
+    def key_pairs(self, *, public: bool = False) -> list[KeyPair]:
+        """All of the account, by name; with their `public` halves if asked for."""
         with aws_errors(f"describe key pairs in {self.region}"):
-            found = self.client.describe_key_pairs()["KeyPairs"]  # EC2 gives all at once
+            asked = {"IncludePublicKey": True} if public else {}
+            found = self.client.describe_key_pairs(**asked)["KeyPairs"]  # EC2 gives all at once
         return sorted((_key_pair(raw) for raw in found), key=lambda pair: pair.name)
 
     def security_groups(self) -> list[SecurityGroup]:
@@ -138,7 +167,7 @@ class Machines(Regional):
             self.client.delete_key_pair(KeyName=name)
 
 
-def _machine(raw: Mapping[str, Any]) -> Machine:
+def machine_of(raw: Mapping[str, Any]) -> Machine:
     return Machine(
         id=raw["InstanceId"],
         state=raw["State"]["Name"],
@@ -147,15 +176,25 @@ def _machine(raw: Mapping[str, Any]) -> Machine:
         security_groups=tuple(group["GroupId"] for group in raw.get("SecurityGroups", [])),
         image=raw.get("ImageId") or "",
         zone=raw.get("Placement", {}).get("AvailabilityZone") or "",
+        key_name=raw.get("KeyName") or "",
+        staying=tuple(_staying(raw)),
         private_ip=raw.get("PrivateIpAddress") or "",
         public_ip=raw.get("PublicIpAddress") or "",
         private_dns=raw.get("PrivateDnsName") or "",
-        reason=raw.get("StateReason", {}).get("Message") or "",
+        reason=raw.get("StateReason", {}).get("Message") or raw.get("StateTransitionReason") or "",
     )
 
 
+def _staying(raw: Mapping[str, Any]) -> Iterator[str]:
+    for device in raw.get("BlockDeviceMappings", []):
+        volume = device.get("Ebs", {})
+        if not volume.get("DeleteOnTermination", True):
+            yield f"{volume.get('VolumeId', '?')} ({device.get('DeviceName', '?')})"
+
+
 def _key_pair(raw: Mapping[str, Any]) -> KeyPair:
-    return KeyPair(raw["KeyName"], tags_of(raw), raw.get("CreateTime"))
+    told = raw.get("KeyFingerprint") or "", raw.get("PublicKey") or ""
+    return KeyPair(raw["KeyName"], tags_of(raw), raw.get("CreateTime"), *told)
 
 
 def _security_group(raw: Mapping[str, Any]) -> SecurityGroup:

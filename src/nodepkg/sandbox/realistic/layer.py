@@ -10,6 +10,7 @@ from nodepkg.sandbox.calls import Call, read
 from nodepkg.sandbox.realistic import (
     attachment_calls,
     balancing_calls,
+    command_calls,
     computing_calls,
     group_calls,
     node_calls,
@@ -42,6 +43,7 @@ _CALLS: dict[str, Mapping[str, Handler]] = {
     "autoscaling": _SCALING,
     "elasticloadbalancing": balancing_calls.CALLS,
     "ec2": computing_calls.CALLS,
+    "ssm": command_calls.CALLS,
 }
 # Of Auto Scaling these alone are still moto's: they know no time.
 _MOTOS = ("CreateLaunchConfiguration", "DescribeLaunchConfigurations", "DeleteLaunchConfiguration")
@@ -110,6 +112,9 @@ class Realistic:
     def __call__(self, app: "WSGIApplication") -> "WSGIApplication":
         def respond(environ: "WSGIEnvironment", start_response: "StartResponse") -> "Iterable[bytes]":
             call = read(environ)
+            if not call.action and environ["REQUEST_METHOD"] == "GET":
+                # Of S3: a script of Run Command, which runs within another request, fetches something.
+                return app(environ, start_response)
             with self.lock:
                 response = self._answer(call, lambda: Response.from_app(app, environ), environ.get(AGO, 0))
                 response.get_data()

@@ -102,7 +102,8 @@ class Past:
         self._world.altered.clear()
         registered = {arn: _each(targets) for arn, targets in state.targets.items()}
         activities = [copy.copy(activity) for activity in state.activities]
-        return _Moment(self._world.now, State(groups, registered, activities), parts)
+        commands = copy.deepcopy(state.commands)
+        return _Moment(self._world.now, State(groups, registered, activities, commands), parts)
 
     def _copy(self, group: Group) -> Group:
         """One that has not been altered since it was copied need not be copied again."""

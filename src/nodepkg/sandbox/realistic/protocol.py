@@ -1,5 +1,6 @@
-"""Requests and replies of AWS's query protocol, read and written by the services' own models."""
+"""Requests and replies of AWS's query protocol, read and written by the services' own models; and those in JSON."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
@@ -24,6 +25,8 @@ def _operation(service: str, action: str) -> Any:
 
 def arguments(call: Call) -> dict[str, Any]:
     """What the request gives, under the model's names and with its types; what it leaves out is not there."""
+    if call.speaks_json:
+        return dict(call.parameters)
     parser = PROTOCOL_PARSERS[_PROTOCOLS[call.service]](_operation(call.service, call.action), map_type=dict)
     request: Any = {"headers": {}, "body": b"", "query_string": "", "url_path": "/", "values": dict(call.parameters)}
     return dict(parser.parse(request))
@@ -31,6 +34,9 @@ def arguments(call: Call) -> dict[str, Any]:
 
 def reply(call: Call, result: dict[str, Any]) -> Response:
     """The reply with this result; what is None is left out."""
+    if call.speaks_json:
+        told = {key: value for key, value in result.items() if value is not None}
+        return Response(json.dumps(told, default=datetime.timestamp), 200, mimetype="application/x-amz-json-1.1")
     shape = _operation(call.service, call.action).output_shape
     parts: list[str] = []
     if call.service == "ec2":

@@ -137,11 +137,59 @@ class Group:
         return (node for node in self.nodes.values() if node.lifecycle == lifecycle)
 
 
+@dataclass(frozen=True)
+class Agent:
+    """How the agent of Systems Manager is on a node, and what becomes of the commands that it gets.
+
+    `ping` is Online, ConnectionLost, or "" for one that was never heard of. A command takes `seconds` (None: what the
+    sandbox's Realism says; infinite: it never ends, nor is anything heard of it), and ends with this code.
+    """
+
+    ping: str = "Online"
+    seconds: float | None = None
+    code: int = 0
+    output: str = ""
+    errors: str = ""
+
+
+@dataclass(eq=False)
+class Invocation:
+    """A command on one node; `status` is what StatusDetails tells, `code` -1 until it has ended."""
+
+    instance: str
+    status: str = "Pending"
+    code: int = -1
+    output: str = ""
+    errors: str = ""
+    began: float | None = None
+    ended: float | None = None
+
+
+@dataclass(eq=False)
+class Command:
+    """A command of Run Command: `given` are the arguments of SendCommand; `status` is what StatusDetails tells.
+
+    Of its invocations `next` have had their turn, or never get it; so many are `running`, `completed`, and `failed`.
+    """
+
+    id: str
+    given: dict[str, Any]
+    requested: float
+    expires: float
+    invocations: dict[str, Invocation] = field(default_factory=dict)
+    status: str = "Pending"
+    next: int = 0
+    running: int = 0
+    completed: int = 0
+    failed: int = 0
+
+
 @dataclass(eq=False)
 class State:
-    """All of a region that Auto Scaling and target health show."""
+    """All of a region that Auto Scaling, target health and Run Command show."""
 
     groups: dict[str, Group] = field(default_factory=dict)
     targets: dict[str, dict[str, Target]] = field(default_factory=dict)
     """Target group's ARN -> instance -> target."""
     activities: list[Activity] = field(default_factory=list)
+    commands: dict[str, Command] = field(default_factory=dict)

@@ -23,6 +23,8 @@ class Realism:
     """After a launch that failed, until the next one is tried."""
     delete_seconds: float = 3.0
     """From the request to delete a group until its name is free."""
+    command_seconds: float = 3.0
+    """From the moment at which a node gets a command until it has ended."""
 
 
 AT_ONCE = Realism(
@@ -33,5 +35,6 @@ AT_ONCE = Realism(
     termination_seconds=0,
     notice_seconds=0,
     delete_seconds=0,
+    command_seconds=0,
 )
 """Nothing takes time but the next try after a launch that failed."""

@@ -11,8 +11,11 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 from moto.elbv2.models import elbv2_backends
 
-from nodepkg.sandbox.realistic.records import Activity, Group, Node, State
+from nodepkg.sandbox.realistic.records import Activity, Agent, Group, Node, State
 from nodepkg.sandbox.realistic.settings import Realism
+
+Executor = Callable[[str, str], tuple[int, str, str]]
+"""Runs a shell script on a node (its id, the script): exit code, stdout, stderr."""
 
 IMPAIRED, UNHEALTHY, FAILING = "impaired", "unhealthy", "failing"
 """How nodes are sick: status checks impaired; targets never healthy; they end before they run."""
@@ -22,7 +25,8 @@ class World:
     """A region. `advance` carries out what is due; whoever calls anything else holds the lock of the whole sandbox.
 
     `listeners` are called with (world, group) after anything about a group's nodes or targets has changed; `altered`
-    are the names of those groups, until somebody clears it.
+    are the names of those groups, until somebody clears it. `agents` are those of nodes that are not as others are;
+    with an `executor` the scripts of Run Command really run.
     """
 
     def __init__(self, region: str, realism: Realism, now: float) -> None:
@@ -35,6 +39,8 @@ class World:
         self.short_zones: set[str] = set()
         self.quota: int | None = None
         self.unused_target_groups: set[str] = set()
+        self.agents: dict[str, Agent] = {}
+        self.executor: Executor | None = None
         self.changes = 0
         self.before_time_passes: Callable[[], None] = lambda: None
         self.altered: set[str] = set()

@@ -199,7 +199,10 @@ np_fetch() {
 
 np_discard() {
     rm -rf -- "$np_staging"
-    np_broken "the bundle could not be unpacked: ${1##*"$np_newline"}"
+    case $1 in
+        *"No space left"*) np_broken "the bundle could not be unpacked: no space left on the device of $np_path" ;;
+    esac
+    np_broken "the bundle could not be unpacked: ${1%%"$np_newline"*}"
 }
 
 np_own_dna() {

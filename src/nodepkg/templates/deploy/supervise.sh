@@ -17,7 +17,7 @@ np_runs=$!
 wait "$np_runs"
 np_code=$?
 # Whoever ends timeout itself leaves behind what it ran.
-[ "$np_code" -le 128 ] || kill -9 -- "-$np_runs"
+[ "$np_code" -le 128 ] || kill -9 "-$np_runs"
 read -r np_ended np_idle </proc/uptime
 np_result=failed
 case $np_code in

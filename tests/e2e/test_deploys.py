@@ -1,0 +1,304 @@
+"""instance:deploy as a process of its own, over SSH to loopback hosts: it is killed, or interrupted, or others come."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodepkg.lease.claim import holders
+from nodepkg.sandbox.realistic import RealClock
+from tests.e2e.program import CLEAN, Program
+from tests.fleets import REGION, STOCK_IMAGE, Rig, fleet
+from tests.projects import make_project
+from tests.rig import instances
+from tests.rig.hosts import USER, Hosts, hosts, require
+
+SOON = 0.1  # seconds, of whatever takes time in AWS
+NODES = 8
+RECIPE = "cookbooks/x/recipes/default.rb"
+SECRET = "key-of-encrypted-data-bags"
+TAKE_TIME = ("pending", "checks", "healthy", "drain", "termination", "notice", "retry", "delete")
+READY = ("--chef-license", "accept-silent", "-c", "/opt/nodepkg/solo.rb", "-j", "/opt/nodepkg/dna.json")
+
+
+@dataclass
+class Deploying:
+    """An instance:deploy that runs; leaving it waits for its end."""
+
+    process: "subprocess.Popen[str]"
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def end(self, code: int) -> dict[str, Any]:
+        """Waits for its end, which has to have that exit code; its JSON document."""
+        stdout, stderr = self.process.communicate(timeout=120)
+        assert self.process.returncode == code, f"exit {self.process.returncode}\n{stdout}\n{stderr}"
+        self.told = stderr
+        return json.loads(stdout) if stdout else {}
+
+
+@dataclass
+class Place:
+    """A group whose nodes are hosts of the rig."""
+
+    rig: Rig
+    farm: Hosts
+    program: Program
+    addresses: dict[str, str]
+
+    @contextmanager
+    def deploy(self, *arguments: str) -> Iterator[Deploying]:
+        """Of all its nodes, three at a time unless told otherwise."""
+        line = [*self.program.command, "instance:deploy", "-n", "3", *arguments, "--poll", "0.1", "--json"]
+        with subprocess.Popen(
+            line,
+            cwd=self.program.folder,
+            env=self.program.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as running:
+            try:
+                yield Deploying(running)
+            finally:
+                running.kill()
+
+    def codes(self) -> dict[str, list[int | None]]:
+        """The exit code of each converge of each instance; no two of them ran at the same time on one."""
+        runs = {instance: self.farm.runs(address) for instance, address in self.addresses.items()}
+        assert not [one for many in runs.values() for one in many if one.beside]
+        return {instance: [one.code for one in many] for instance, many in runs.items()}
+
+    def once(self) -> dict[str, list[int]]:
+        """What `codes` gives where each instance has converged once."""
+        return {instance: [0] for instance in self.addresses}
+
+    def running(self) -> list[str]:
+        return [instance for instance, codes in self.codes().items() if None in codes]
+
+    def await_running(self, count: int) -> list[str]:
+        require(lambda: len(self.running()) == count, f"{count} converges run at the same time")
+        return self.running()
+
+    def release(self, *names: str) -> None:
+        """These instances' converges end; none named: all, and no later one waits."""
+        self.farm.release(*(self.addresses[name] for name in names))
+
+    def recorded(self) -> dict[str, str]:
+        """The last state of each instance in the record of the newest deploy."""
+        folder = max(self.program.folder.glob(".nodepkg/deploys/*/"))
+        lines = (folder / "states.jsonl").read_text().splitlines()
+        return {one["instance"]: one["state"] for one in map(json.loads, lines)}
+
+
+@contextmanager
+def place(folder: Path, *, nodes: int = NODES, gated: bool = False, **deploy: Any) -> Iterator[Place]:
+    """A group serves with so many nodes, and somebody deploys to it with ~/.ssh/config and a key."""
+    soon: Any = dict.fromkeys(TAKE_TIME, SOON)
+    with fleet(clock=RealClock(), **soon) as rig:
+        entry = {
+            "run_list": ["recipe[x]"],
+            "source_ami": STOCK_IMAGE,
+            "instance_type": "m1.large",
+            "autoscale": {"node_min": nodes, "node_max": nodes, "timeout": 0},
+            "deploy": {"user": USER, **deploy},
+        }
+        files = {
+            "cookbooks/x/metadata.rb": "name 'x'\n",
+            RECIPE: "log 'x'\n",
+            "data_bags/encrypted_data_bag_secret": SECRET,
+            "data_bags/users/one.json": '{"id": "one"}',
+        }
+        make_project(folder, {"bee": entry}, files)
+        environ = {
+            **CLEAN,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_ENDPOINT_URL": rig.endpoint,
+            "NODEPKG_CONSISTENCY_SECONDS": "0.2",
+        }
+        program = Program(folder, environ, (sys.executable, "-m", "nodepkg"))
+        program("autoscale:run", "bee", "--image", rig.world().image("bee", "bee 1"), "--poll", "0.1")
+        found = instances.addresses(rig.client("ec2"), "bee")
+        assert len(set(found.values())) == nodes
+        with hosts(folder, list(found.values()), gated=[min(found.values())] if gated else (), noisy=True) as farm:
+            environ["HOME"] = str(farm.home)
+            yield Place(rig, farm, program, found)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Place]:
+    with place(tmp_path) as made:
+        yield made
+
+
+def states(told: dict[str, Any]) -> dict[str, str]:
+    return {one["instance"]: one["state"] for one in told["hosts"]}
+
+
+def test_every_node_converges_with_the_bundle_and_its_output_is_kept(here: Place) -> None:
+    here.farm.behave(output="begun\n", last="done\n")
+    with here.deploy() as deploying:
+        told = deploying.end(0)
+    assert here.codes() == here.once()
+    assert states(told) == dict.fromkeys(here.addresses, "succeeded")
+    for one in told["hosts"]:
+        (run,) = here.farm.runs(here.addresses[one["instance"]])
+        assert run.argv[1:] == READY
+        assert run.files[RECIPE] == b"log 'x'\n"
+        assert "data_bags/users/one.json" in run.files
+        assert SECRET.encode() not in b"".join(run.files.values())
+        assert (here.program.folder / one["log"]).read_text() == "begun\ndone\n"
+        assert (one["exit_code"], one["address"]) == (0, here.addresses[one["instance"]])
+    assert holders(here.rig.account, REGION, ["bee"]) == {}
+
+
+@pytest.mark.parametrize("meanwhile", ["the nodes finish", "they still run", "one fails"])
+def test_a_killed_deploy_is_gone_on_with(here: Place, meanwhile: str) -> None:
+    here.farm.behave(held=True, output="begun\n", last="done\n")
+    with here.deploy() as deploying:
+        first = here.await_running(3)
+        here.release(*first[:2])
+        require(lambda: sum(map(len, here.codes().values())) == 5, "two others have their places")
+        deploying.send(signal.SIGKILL)
+        deploying.end(-signal.SIGKILL)
+    succeeded = [name for name, state in here.recorded().items() if state == "succeeded"]
+    assert sorted(succeeded) == sorted(first[:2])
+    running = here.running()
+    assert len(running) == 3
+    failing = running[:1] if meanwhile == "one fails" else []
+    for name in failing:
+        here.farm.ssh(here.addresses[name], "kill -9 $(cat /var/lib/recorded/running)", user="root")
+    if meanwhile == "they still run":
+        with here.deploy("--retry") as again:
+            here.await_running(3)
+            here.release()
+            told = again.end(0)
+    else:
+        here.release()
+        require(lambda: sorted(here.running()) == sorted(failing), "the nodes finish by themselves")
+        with here.deploy("--retry") as again:
+            told = again.end(0)
+    assert states(told) == dict.fromkeys(here.addresses, "succeeded")
+    assert here.codes() == {name: [None, 0] if name in failing else [0] for name in here.addresses}
+    assert holders(here.rig.account, REGION, ["bee"]) == {}
+
+
+def test_each_of_fifty_nodes_converges_once_though_deploy_after_deploy_is_killed(tmp_path: Path) -> None:
+    with place(tmp_path, nodes=50) as here:
+        here.farm.behave(seconds=0.2)
+        for begun, again in ((5, []), (20, ["--retry"]), (35, ["--retry"])):
+            with here.deploy("-n", "10", *again) as deploying:
+                require(lambda: sum(map(len, here.codes().values())) >= begun, f"{begun} have begun")  # noqa: B023
+                deploying.send(signal.SIGKILL)
+                deploying.end(-signal.SIGKILL)
+        assert len([state for state in here.recorded().values() if state == "succeeded"]) < 50
+        with here.deploy("-n", "50%", "--retry") as last:
+            told = last.end(0)
+        assert set(states(told).values()) == {"succeeded"}
+        assert here.codes() == here.once()
+
+
+def test_ctrl_c_starts_nobody_else_and_the_running_finish(here: Place) -> None:
+    here.farm.behave(held=True)
+    with here.deploy() as deploying:
+        running = here.await_running(3)
+        deploying.send(signal.SIGINT)
+        here.release()
+        told = deploying.end(130)
+    assert {name for name, codes in here.codes().items() if codes} == set(running)
+    assert states(told) == {name: "succeeded" if name in running else "not started" for name in here.addresses}
+    assert f"package instance:deploy --retry {told['deploy']}" in deploying.told
+    assert holders(here.rig.account, REGION, ["bee"]) == {}
+    with here.deploy("--retry") as again:
+        assert states(again.end(0)) == dict.fromkeys(here.addresses, "succeeded")
+    assert here.codes() == here.once()
+
+
+def test_a_second_ctrl_c_leaves_the_running_and_the_record_says_whom(here: Place) -> None:
+    here.farm.behave(held=True)
+    with here.deploy() as deploying:
+        running = here.await_running(3)
+        deploying.send(signal.SIGINT)
+        assert deploying.process.stderr
+        while "interrupted" not in deploying.process.stderr.readline():
+            pass
+        deploying.send(signal.SIGINT)
+        told = deploying.end(130)
+    assert states(told) == {name: "left running" if name in running else "not started" for name in here.addresses}
+    assert here.running() == running
+    here.release()
+    with here.deploy("--retry") as again:
+        assert states(again.end(0)) == dict.fromkeys(here.addresses, "succeeded")
+    assert here.codes() == here.once()
+
+
+def test_while_one_deploys_others_are_refused(here: Place) -> None:
+    here.farm.behave(held=True)
+    newer = here.rig.world().image("bee", "bee 2")
+    with here.deploy() as deploying:
+        here.await_running(3)
+        for refused in (["instance:deploy", "bee"], ["autoscale:update", "bee", "--image", newer]):
+            done = here.program(*refused, "--poll", "0.1", code=4)
+            assert "bee is held by " in done.stderr
+            assert " with `instance:deploy bee` since " in done.stderr
+        here.release()
+        deploying.end(0)
+    assert here.codes() == here.once()
+
+
+def test_an_unreachable_host_fails_alone_and_is_all_that_a_retry_runs(tmp_path: Path) -> None:
+    with place(tmp_path, gated=True) as here:
+        ((address, gate),) = here.farm.gates.items()
+        (gone,) = [name for name, its in here.addresses.items() if its == address]
+        gate.refuse()
+        with here.deploy("--max-errors", "1") as deploying:
+            told = deploying.end(6)
+        assert Counter(states(told).values()) == {"succeeded": NODES - 1, "unreachable": 1}
+        assert states(told)[gone] == "unreachable"
+        assert "connection refused" in deploying.told
+        gate.open()
+        with here.deploy("--retry") as again:
+            assert states(again.end(0)) == dict.fromkeys(here.addresses, "succeeded")
+        assert here.codes() == here.once()
+
+
+def test_by_default_the_first_failure_starts_nobody_else(here: Place) -> None:
+    here.farm.behave(held=True, output="Recipe: x\n", errors="FATAL: no space left\n", code=9)
+    with here.deploy() as deploying:
+        running = here.await_running(3)
+        here.release(running[0])
+        require(lambda: here.codes()[running[0]] == [9], "the first has failed")
+        here.release()
+        told = deploying.end(6)
+    assert Counter(states(told).values()) == {"failed": 3, "not started": NODES - 3}
+    assert {one["exit_code"] for one in told["hosts"] if one["state"] == "failed"} == {9}
+    assert "FATAL: no space left" in deploying.told
+
+
+def test_a_node_that_has_the_bundle_is_not_sent_it_again(here: Place) -> None:
+    with here.deploy() as deploying:
+        deploying.end(0)
+    before = {name: _inode(here, name) for name in here.addresses}
+    with here.deploy() as deploying:
+        deploying.end(0)
+    assert {name: _inode(here, name) for name in here.addresses} == before
+    (here.program.folder / RECIPE).write_text("log 'y'\n")
+    with here.deploy() as deploying:
+        deploying.end(0)
+    assert all(_inode(here, name) != before[name] for name in here.addresses)
+    assert {here.farm.runs(address)[-1].files[RECIPE] for address in here.addresses.values()} == {b"log 'y'\n"}
+
+
+def _inode(here: Place, name: str) -> int:
+    return here.farm.path(here.addresses[name], f"/opt/nodepkg/{RECIPE}").stat().st_ino
