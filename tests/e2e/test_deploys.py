@@ -1,6 +1,7 @@
 """instance:deploy as a process of its own, over SSH to loopback hosts: it is killed, or interrupted, or others come."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from nodepkg.clients.aws.account import Account
 from nodepkg.lease.claim import holders
+from nodepkg.sandbox import process
 from nodepkg.sandbox.realistic import RealClock
+from nodepkg.sandbox.seed import Seed, SeedImage, SeedRegion
 from tests.e2e.program import CLEAN, Program
 from tests.fleets import REGION, STOCK_IMAGE, Rig, fleet
 from tests.projects import make_project
@@ -376,3 +380,27 @@ def test_host_keys_are_the_instances_own_and_ssh_reads_them(tmp_path: Path) -> N
             told = deploying.end(6)
         assert states(told) == {name: "refused" if name == impostor else "succeeded" for name in here.addresses}
         assert f"ssh-keygen -R {impostor} -f " in deploying.told
+
+
+def test_in_the_sandbox_one_offs_converge_with_their_own_dna_and_the_default_key(tmp_path: Path) -> None:
+    try:
+        sandbox = process.start(tmp_path / ".nodepkg/sandbox")
+        images = (SeedImage(STOCK_IMAGE, "precise"),)
+        process.seed(sandbox, Seed({REGION: SeedRegion(images=images, instance_types=("m1.large",))}))
+        made = instances.start(Account(endpoint=sandbox.endpoint).client("ec2", REGION), "bee", 3)
+        with hosts(tmp_path, list(made.values())) as farm:
+            entry = {"run_list": ["recipe[x]"], "source_ami": STOCK_IMAGE, "deploy": {"user": USER, "port": farm.port}}
+            make_project(tmp_path, {"bee": entry}, {RECIPE: "log 'x'\n", "cookbooks/x/metadata.rb": "name 'x'\n"})
+            one, *others = made
+            own = {"id": one, "run_list": ["recipe[x]"], "password": SECRET}
+            (tmp_path / "dna/instances").mkdir(parents=True)
+            (tmp_path / f"dna/instances/bee-{one}.json").write_text(json.dumps(own))
+            shutil.copy(farm.key, farm.home / ".ssh/id_ed25519")
+            (farm.home / ".ssh/config").rename(farm.home / "config")
+            done = Program(tmp_path)("instance:deploy", "bee", "--sandbox", HOME=str(farm.home))
+            assert SECRET not in done.stdout + done.stderr
+            dnas = {name: farm.runs(address)[0].dna for name, address in made.items()}
+            assert json.loads(dnas[one] or b"") == own
+            assert {json.loads(dnas[name] or b"")["id"] for name in others} == {"bee"}
+    finally:
+        process.stop(tmp_path / ".nodepkg/sandbox")
