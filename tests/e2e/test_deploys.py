@@ -42,6 +42,12 @@ class Deploying:
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    def await_told(self, text: str) -> None:
+        """Until it has said that on standard error; what it says until then is dropped."""
+        assert self.process.stderr
+        while text not in (line := self.process.stderr.readline()):
+            assert line, f"it ended, and has not said {text}"
+
     def end(self, code: int) -> dict[str, Any]:
         """Waits for its end, which has to have that exit code; its JSON document."""
         stdout, stderr = self.process.communicate(timeout=120)
@@ -213,11 +219,13 @@ def test_each_of_fifty_nodes_converges_once_though_deploy_after_deploy_is_killed
         assert here.codes() == here.once()
 
 
-def test_ctrl_c_starts_nobody_else_and_the_running_finish(here: Place) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_starts_nobody_else_and_the_running_finish(here: Place, number: signal.Signals) -> None:
     here.farm.behave(held=True)
     with here.deploy() as deploying:
         running = here.await_running(3)
-        deploying.send(signal.SIGINT)
+        deploying.send(number)
+        deploying.await_told("interrupted")
         here.release()
         told = deploying.end(130)
     assert {name for name, codes in here.codes().items() if codes} == set(running)
@@ -234,9 +242,7 @@ def test_a_second_ctrl_c_leaves_the_running_and_the_record_says_whom(here: Place
     with here.deploy() as deploying:
         running = here.await_running(3)
         deploying.send(signal.SIGINT)
-        assert deploying.process.stderr
-        while "interrupted" not in deploying.process.stderr.readline():
-            pass
+        deploying.await_told("interrupted")
         deploying.send(signal.SIGINT)
         told = deploying.end(130)
     assert states(told) == {name: "left running" if name in running else "not started" for name in here.addresses}
