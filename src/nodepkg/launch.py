@@ -16,6 +16,7 @@ from nodepkg.plan import Report
 from nodepkg.render.jsontext import canonical
 
 MANAGED = "nodepkg:managed"
+DRAINS = "nodepkg:drains"  # of an Auto Scaling group: the processes that a deploy has suspended
 
 
 @dataclass(frozen=True)

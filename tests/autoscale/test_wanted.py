@@ -212,3 +212,9 @@ def test_what_forbids_a_rollout_is_named_each_with_what_to_do() -> None:
     )
     assert forbids(asg()) == []
     assert len(forbids_too("bee-v001", ["r-1"], ["up: of a type that is not known"])) == 2
+
+
+def test_what_a_deploy_that_was_cut_off_has_suspended_it_brings_back_itself() -> None:
+    tags = {"group": "bee", "nodepkg:drains": "HealthCheck ReplaceUnhealthy"}
+    (told,) = forbids(replace(asg(), tags=tags, suspended=frozenset({"HealthCheck", "ReplaceUnhealthy"})))
+    assert "suspended by a deploy that was cut off: package instance:deploy bee" in told

@@ -19,7 +19,7 @@ from nodepkg.lease.claim import claim
 from nodepkg.sandbox.environment import child_environment
 from tests.cli.conftest import Done, Refusing, Run
 from tests.clients.test_keys import keygen
-from tests.faults import Recorder, aws, kill_at, slow_start
+from tests.faults import Recorder, aws, kill_at, lose_replies, slow_start, throttle
 from tests.projects import make_project
 from tests.rig.sshd import node
 from tests.worlds import STOCK_IMAGE, World
@@ -259,6 +259,15 @@ def test_delete_asks_and_removes_the_file(run: Run, fleet: World, account: Accou
     assert create(run).code == 0
 
 
+def test_delete_outlives_lost_replies(run: Run, fleet: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with aws(lose_replies("TerminateInstances"), lose_replies("PutParameter"), throttle("*", 3)) as account:
+        fleet.images("bee", 1)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", str(account.endpoint))
+        assert create(run).code == 0
+        done = run("instance:delete", "one-off", "--yes")
+        assert (done.code, machines(account), dna()) == (0, {}, []), done.err
+
+
 def test_delete_refuses_what_is_no_one_off(run: Run, fleet: World, account: Account) -> None:
     scale(account, "wasp-v001", 1)
     managed = {"nodepkg:managed": "true"}
@@ -299,7 +308,9 @@ def test_volumes_that_stay_are_named(run: Run, fleet: World, account: Account, t
     assert [one["State"] for one in found] == ["available"]
 
 
-def test_an_error_of_aws_is_told_with_the_command_that_goes_on(run: Run, fleet: World, refusing: Refusing) -> None:
+def test_an_error_of_aws_is_told_with_the_command_that_goes_on(
+    run: Run, fleet: World, refusing: Refusing, tmp_path: Path
+) -> None:
     refusing.actions.add("DeleteTags")
     done = create(run)
     assert done.code == 5
@@ -307,8 +318,10 @@ def test_an_error_of_aws_is_told_with_the_command_that_goes_on(run: Run, fleet: 
     assert "package instance:create bee --key key --name one-off" in done.err
     assert listed(run)["one-off"]["phase"] == "creating"
     refusing.actions.clear()
-    finished = create(run)
+    keygen(tmp_path / "other", "-t", "ed25519")
+    finished = create(run, "--key", "other")
     assert (finished.code, listed(run)["one-off"]["phase"]) == (0, None), finished.err
+    assert "so this key may not open it" in finished.err
 
 
 PROGRAM = [sys.executable, "-m", "nodepkg"]

@@ -57,7 +57,7 @@ def test_the_public_half_is_what_ssh_keygen_says(tmp_path: Path, kind: str) -> N
     path = keygen(tmp_path / "key", *KINDS[kind])
     key = public_half(path, nobody)
     assert key.text.split() == ssh_keygen_says(path, "-y").split()[:2]
-    assert re.fullmatch("nodepkg-[0-9a-f]{16}", key.name)
+    assert re.fullmatch("nodepkg-key-[0-9a-f]{16}", key.name)
     assert "PRIVATE" not in repr(key)
 
 

@@ -12,10 +12,12 @@ from nodepkg.clients.aws.machines import Machines
 from nodepkg.clients.keys import PublicKey
 from nodepkg.errors import AwsError, RefusedError, UsageError
 from nodepkg.fleet.places import places
+from nodepkg.images.leftovers import leftovers
 from nodepkg.sandbox.front import Layer
 from tests.faults import (
     Recorder,
     cut_page,
+    deny,
     fail,
     lose_replies,
     no_room,
@@ -66,6 +68,7 @@ def test_one_is_made_and_its_name_is_free_again(tmp_path: Path, key: PublicKey) 
         (pair,) = Machines(rig.account, REGION).key_pairs(public=True)
         assert (pair.name, dict(pair.tags)) == (key.name, {"nodepkg:managed": "true"})
         assert pair.public.split() == key.text.split()
+        assert leftovers(rig.account, REGION, None, []) == []  # packer:sweep takes nothing of it for a build's
 
 
 def test_a_pair_of_the_key_is_used_as_it_is_called(tmp_path: Path, key: PublicKey) -> None:
@@ -149,6 +152,24 @@ def test_no_room_is_told_and_leaves_nothing(tmp_path: Path, key: PublicKey) -> N
         assert not held(rig)
 
 
+def test_what_aws_forbids_is_told_at_once(tmp_path: Path, key: PublicKey) -> None:
+    recorder = Recorder()
+    with fleet(deny("RunInstances"), recorder, direct=True) as rig:
+        rig.world().image()
+        with pytest.raises(AwsError, match="UnauthorizedOperation"):
+            Creator(rig, tmp_path, key).create()
+        assert (recorder.counts["RunInstances"], held(rig)) == (1, False)
+
+
+def test_an_address_that_never_comes_keeps_nobody_waiting_for_long(tmp_path: Path, key: PublicKey) -> None:
+    with fleet(direct=True) as rig:
+        rig.world().image()
+        creator, began = Creator(rig, tmp_path, key), rig.clock.now()
+        creator.create(of=group(deploy={"address": "{tag:door}"}))
+        require_made(creator)
+        assert rig.clock.now() - began < 40
+
+
 def test_what_dies_on_the_way_is_told_with_aws_reason(tmp_path: Path, key: PublicKey) -> None:
     with fleet(slow_start(1000), direct=True) as rig:
         rig.world().image()
@@ -175,6 +196,18 @@ def test_waiting_has_an_end_and_the_same_call_goes_on(tmp_path: Path, key: Publi
         assert not held(rig)
         (begun,) = creator.machines()
         assert creator.create()["instance"] == begun.id == require_made(creator)
+
+
+def test_what_is_begun_and_was_stopped_is_not_waited_for(tmp_path: Path, key: PublicKey) -> None:
+    with fleet(slow_start(150), direct=True) as rig:
+        rig.world().image()
+        creator = Creator(rig, tmp_path, key)
+        with pytest.raises(AwsError, match="does not run after"):
+            creator.create()
+        rig.client("ec2").stop_instances(InstanceIds=[creator.machines()[0].id])
+        with pytest.raises(AwsError, match="is stopped and will not run") as stopped:
+            creator.create()
+        assert "package instance:delete i-" in stopped.value.hint
 
 
 def test_what_is_begun_is_finished_only_by_the_same_call(tmp_path: Path, key: PublicKey) -> None:

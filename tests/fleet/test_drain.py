@@ -109,8 +109,8 @@ def test_what_a_killed_deploy_left_out_is_brought_back_by_the_next(tmp_path: Pat
     """Killed at each of its calls in turn, from the first change on."""
     n, killed = 1, True
     while killed:
-        n += 4
-        with fleet(direct=True) as rig:
+        n += 5
+        with fleet(direct=True, drain=10, healthy=5, pending=5, checks=5) as rig:
             nodes, arn = behind(rig, 2, HealthCheckType="ELB", HealthCheckGracePeriod=0)
             known = groups(tmp_path / str(n), bee=DRAINS)
             account = rig.operator()

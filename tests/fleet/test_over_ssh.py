@@ -67,7 +67,7 @@ class Fleet:
         self.transport.start([job])
         return self.rest()
 
-    def rest(self, seen: Callable[[Event], None] = lambda event: None) -> tuple[Ended, bytes, list[Event]]:
+    def rest(self, seen: Callable[[Event], object] = lambda event: None) -> tuple[Ended, bytes, list[Event]]:
         events: list[Event] = []
         while not (events and isinstance(events[-1], Ended)):
             told: Sequence[Event] = self.transport.events(60.0)
@@ -374,3 +374,46 @@ def test_hosts_behind_a_jump_host_share_its_connection(fleet: Fleet, home: Path,
         ended, _, _ = over.deploy(_by_name(over, f"{tmp_path.name}-{number}"))
         assert (ended.result, ended.why) == (Result.SUCCEEDED, "")
     assert machine.log.read_text().count("Accepted publickey") - before == 3
+
+
+def test_a_proxy_command_of_the_configuration_is_used(fleet: Fleet, home: Path, machine: Node, tmp_path: Path) -> None:
+    with (home / "config").open("a") as config:
+        config.write(f"Host i-1\n  ProxyCommand ssh {' '.join(machine.options)} -W %h:%p root@127.0.0.1\n")
+    over = fleet.over(ssh=Ssh())
+    ended, _, _ = over.deploy(_by_name(over, f"{tmp_path.name}-1"))
+    assert (ended.result, ended.why) == (Result.SUCCEEDED, "")
+
+
+def test_noise_of_a_login_shell_is_no_output(fleet: Fleet, machine: Node, tmp_path: Path) -> None:
+    noisy = machine.path("/root/.bashrc")
+    noisy.write_text("echo Welcome; echo 'stty: not a tty' >&2; printf 'no newline'; printf 'none here' >&2\n")
+    try:
+        assert "Welcome" in machine.ssh("true").stdout
+        ended, output, _ = fleet.deploy(fleet.job(f"{tmp_path.name}-1", "echo mine"))
+    finally:
+        noisy.unlink()
+    assert (ended.result, output) == (Result.SUCCEEDED, b"mine\n")
+
+
+def test_an_archive_that_is_gone_fails_that_host(fleet: Fleet, tmp_path: Path) -> None:
+    ended, _, _ = fleet.deploy(fleet.job(f"{tmp_path.name}-1", "true", archive=tmp_path / "none.tar.gz"))
+    assert ended.result == Result.FAILED
+    assert "none.tar.gz: cannot be read" in ended.why
+
+
+def test_what_is_left_goes_on_on_the_node(fleet: Fleet, machine: Node, tmp_path: Path) -> None:
+    fifo = f"/tmp/{tmp_path.name}.fifo"
+    job = fleet.job(f"{tmp_path.name}-1", f"mkfifo {fifo}; echo before; read go <{fifo}; echo after")
+    left = fleet.over()
+    left.transport.start([job])
+    while not any(isinstance(event, Wrote) for event in left.transport.events(60.0)):
+        pass
+    left.transport.close()
+    fleet.transport.start([job])
+
+    def seen(event: Event) -> None:
+        if isinstance(event, Wrote) and b"before" in event.output:
+            machine.ssh(f"echo go >{fifo}")
+
+    ended, output, _ = fleet.rest(seen)
+    assert (ended.result, ended.again, output) == (Result.SUCCEEDED, False, b"before\nafter\n")

@@ -1,5 +1,6 @@
 """The transport `ssm` when replies are lost, late or refused, when it is stopped, and after one that was killed."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,37 @@ def test_old_replies_hide_no_result(seconds: float, whole: bool, tmp_path: Path)
         transport = fleet.transport(window=10, whole=whole, max_errors=None)
         transport.start(fleet.jobs(nodes))
         assert results(drained(transport)) == {**dict.fromkeys(nodes, "succeeded"), nodes[3]: "failed"}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_counters_that_run_ahead_of_the_nodes_end_nothing(whole: bool, tmp_path: Path) -> None:
+    """As moto has them: a command is a success as soon as it was sent."""
+
+    def answer(call: Call, onward: Onward) -> Response:
+        reply = onward()
+        if call.action != "ListCommands":
+            return reply
+        document = json.loads(reply.get_data())
+        for one in document["Commands"]:
+            one |= {"Status": "Success", "StatusDetails": "Details placeholder", "CompletedCount": one["TargetCount"]}
+        return Response(json.dumps(document), mimetype=reply.mimetype)
+
+    with ssm_fleet(tmp_path, layer(answer)) as fleet:
+        nodes = fleet.nodes(70)
+        fleet.agents(nodes, seconds=100)
+        fleet.agents(nodes[30:31], seconds=100, code=1)
+        transport = fleet.transport(whole=whole, max_errors=None, at_once=25)
+        transport.start(fleet.jobs(nodes))
+        assert results(drained(transport)) == {**dict.fromkeys(nodes, "succeeded"), nodes[30]: "failed"}
+
+
+def test_a_command_that_cannot_be_seen_is_followed_by_its_nodes(tmp_path: Path) -> None:
+    with ssm_fleet(tmp_path, refuse("ListCommands", "InvalidCommandId")) as fleet:
+        nodes = fleet.nodes(3)
+        transport = fleet.transport()
+        transport.start(fleet.jobs(nodes))
+        assert results(drained(transport)) == dict.fromkeys(nodes, "succeeded")
+        assert fleet.rig.clock.now() < fleet.commands()[0].requested + 60
 
 
 def test_pages_may_be_short(tmp_path: Path) -> None:
@@ -139,6 +171,20 @@ def test_a_stop_lets_those_that_run_end_and_begins_on_no_other(tmp_path: Path) -
         assert (first.status, second.given["InstanceIds"]) == ("Cancelled", nodes[:2])
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_after_a_stop_failures_keep_nobody_from_being_followed(whole: bool, tmp_path: Path) -> None:
+    with ssm_fleet(tmp_path) as fleet:
+        nodes = fleet.nodes(70)
+        fleet.agents(nodes[:60], seconds=100, code=1)
+        transport = fleet.transport(at_once=60, max_errors=0, whole=whole)
+        transport.start(fleet.jobs(nodes))
+        events = list(transport.events(20))
+        transport.stop()
+        transport.stop()
+        told = results([*events, *drained(transport)])
+        assert [told[name] for name in nodes] == ["failed"] * 60 + ["not started"] * 10
+
+
 def test_who_leaves_begins_on_no_other_node(tmp_path: Path) -> None:
     with ssm_fleet(tmp_path) as fleet:
         nodes = fleet.nodes(9)
@@ -194,7 +240,7 @@ def test_nodes_started_meanwhile_are_noted_and_no_matter(tmp_path: Path) -> None
         transport = fleet.transport()
         transport.start(fleet.jobs(known))
         assert results(drained(transport)) == dict.fromkeys(known, "succeeded")
-        assert fleet.notes == ["2 nodes that were started meanwhile got the command as well"]
+        assert fleet.notes == ["2 nodes beside those of this deploy got its command as well"]
 
 
 def test_a_comment_tells_the_deploy_and_the_group(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from nodepkg.autoscale.journal import PHASE, Phase, targets_in
 from nodepkg.clients.aws.autoscaling import AutoScalingGroup
 from nodepkg.errors import RefusedError
-from nodepkg.launch import MANAGED, Launch
+from nodepkg.launch import DRAINS, MANAGED, Launch
 from nodepkg.nodes.schema import Autoscale
 
 # Without one of these a rollout could neither start nodes nor learn how they are.
@@ -148,7 +148,9 @@ def forbids(asg: AutoScalingGroup) -> list[str]:
     if asg.warm_pool:
         told.append(f"{name} has a warm pool, which is not carried over: delete it")
     if suspended:
-        told.append(f"{name}: {', '.join(suspended)} suspended: resume them")
+        ours = set(suspended) <= set(asg.tags.get(DRAINS, "").split())
+        by_deploy = f" by a deploy that was cut off: package instance:deploy {asg.tags.get('group', '')}"
+        told.append(f"{name}: {', '.join(suspended)} suspended{by_deploy if ours else ': resume them'}")
     if asg.other_sources:
         sources = ", ".join(asg.other_sources)
         told.append(f"{name} gets traffic from {sources}, which is no target group and not carried over: detach it")

@@ -20,8 +20,12 @@ class Lines:
 
     def __init__(self, out: Output) -> None:
         self._out = out
+        self._told: dict[str, str] = {}
 
     def stands(self, host: Host, stage: str) -> None:
+        if self._told.get(host.instance) == stage:
+            return
+        self._told[host.instance] = stage
         self._out.progress(host.group, f"{named(host)}: {stage}", instance=host.instance, stage=stage)
 
     def wrote(self, host: Host, output: bytes) -> None:

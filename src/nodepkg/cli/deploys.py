@@ -1,6 +1,5 @@
 """instance:deploy on the command line: who is meant, the plan, the run, and what became of each host."""
 
-import os
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -8,42 +7,35 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from nodepkg.asked import web_of
 from nodepkg.cli.account import cloud, window
+from nodepkg.cli.carriers import over_ssh, over_ssm
 from nodepkg.cli.deploy_progress import watching
+from nodepkg.cli.deploy_results import COLUMNS, conclude
 from nodepkg.cli.layout import count
 from nodepkg.cli.options import Call
 from nodepkg.cli.progress import elapsed
 from nodepkg.clients.aws.account import Account
-from nodepkg.clients.aws.machines import Machines
-from nodepkg.errors import AwsError, ConfigError, ExitCode, NodepkgError, RefusedError, ToolError, UsageError
-from nodepkg.fleet.course import GONE, NO_FAILURE, NOT_STARTED, SUCCEEDED, Order, Terms
+from nodepkg.errors import ConfigError, RefusedError, UsageError
+from nodepkg.fleet.course import GONE, SUCCEEDED, Order, Terms
 from nodepkg.fleet.deploy import Runner
 from nodepkg.fleet.host import Host
 from nodepkg.fleet.parcels import archives, jobs, least, part
-from nodepkg.fleet.record import Entry, Part, Plan, Record, documents, is_deploy_id, new_deploy_id
+from nodepkg.fleet.record import Entry, Part, Plan, Record, is_deploy_id, new_deploy_id
 from nodepkg.fleet.record import find as find_record
 from nodepkg.fleet.targets import LeftOut, Narrowing, Targets, find, own_dnas
-from nodepkg.fleet.transport import Transport
 from nodepkg.fleet.world import AwsWorld, health_of
 from nodepkg.images.interrupts import Interrupts
-from nodepkg.lease.claim import Lease, LostLeaseError
+from nodepkg.lease.claim import Lease
 from nodepkg.lease.held import Claimant, held
 from nodepkg.nodes.group import Group
 from nodepkg.pace import Pace, Share, floor, share
 from nodepkg.render.archive import BUNDLES, archive
 from nodepkg.render.bundle import Bundle, Project
 
-COLUMNS = ("instance", "name", "group", "zone", "result", "code", "time")
 _LISTED = ("instance", "name", "group", "zone", "address", "asg")
-_MOST_ROWS = 50  # of a bigger deploy only those hosts are shown that did not succeed
-_LAST_LINES = 10
-_FAILED_SHOWN = 20
 SSM_WAVE = 50  # instance ids that one SendCommand takes
 TRANSPORTS = ("ssh", "ssm")
-KNOWN_HOSTS = Path(".nodepkg", "known_hosts")
 
 
 @dataclass(frozen=True)
@@ -154,7 +146,7 @@ def retry(call: Call, words: list[str], wish: Wish, *, listing: bool) -> None:
 
 def _state(entries: Mapping[str, Entry], host: Host) -> str:
     entry = entries.get(host.instance)
-    return entry.state if entry else NOT_STARTED
+    return entry.state if entry and entry.over else ""
 
 
 def _require_bucket(group: Group) -> None:
@@ -217,7 +209,7 @@ def _go(call: Call, account: Account, project: Project, run: Run, wish: Wish, *,
             _converge(call, account, project, run, wish, leases=leases, ended=ended)
         finally:
             run.record.close()
-    _conclude(call, run, ended)
+    conclude(call, run.record, ended)
 
 
 def _begin(run: Run) -> None:
@@ -229,7 +221,7 @@ def _begin(run: Run) -> None:
 
 def _note_gone(run: Run, gone: Sequence[Host], now: float) -> None:
     for one in gone:
-        run.record.note(Entry(one.instance, GONE, now, why="its instance does not run any more"))
+        run.record.note(Entry(one.instance, GONE, now, why="its instance does not run any more", over=True))
 
 
 def _converge(
@@ -261,7 +253,11 @@ def _converge(
                 continue
             todo = jobs(run.plan.id, parts, paths, hosts, run.dna, timeout=wish.timeout)
             order = _order(call, wish, todo, groups, name)
-            carrier = transport(name, call, account, project.root, run, order)
+            carrier = (
+                over_ssm(call, account, run.groups, run.targets, order)
+                if name == "ssm"
+                else over_ssh(call, account, project.root, run.groups, run.targets)
+            )
             runner = Runner(world, carrier, order, record=run.record, watcher=watcher, interrupts=interrupts)
             ended.append(runner)
             runner.run()
@@ -293,46 +289,6 @@ def _is_awaited(group: Group) -> bool:
     """Whether a node of the group has to be healthy again before the next one starts."""
     autoscale = group.settings.autoscale
     return bool(group.settings.deploy.drain or (autoscale and (autoscale.target_groups or autoscale.health_url)))
-
-
-def transport(name: str, call: Call, account: Account, root: Path, run: Run, order: Order) -> Transport:
-    """What carries bundles and commands to the hosts of a deploy: over ssh from here, or over ssm."""
-    return _over_ssm(call, account, run, order) if name == "ssm" else _over_ssh(call, account, root, run)
-
-
-def _over_ssh(call: Call, account: Account, root: Path, run: Run) -> Transport:
-    from nodepkg.clients.ssh import Ssh
-    from nodepkg.fleet.known_hosts import KnownHosts
-    from nodepkg.fleet.over_ssh import OverSsh
-
-    known = KnownHosts(root / KNOWN_HOSTS)
-    for group in run.groups:
-        try:
-            exist = Machines(account, group.region).living
-            known.drop_gone(group.name, group.region, run.targets.living[group.name], exist)
-        except AwsError as error:
-            call.out.warning(f"{group.name}: host keys of gone instances are not dropped: {error.message}")
-    ssh = Ssh(loopback_only=account.endpoint is not None)
-    return OverSsh(ssh, known, console=lambda host: Machines(account, host.region).console(host.instance))
-
-
-def _over_ssm(call: Call, account: Account, run: Run, order: Order) -> Transport:
-    """Of groups that are handed over whole one command by tag serves all nodes."""
-    from nodepkg.fleet.over_ssm import OverSsm
-
-    meant = {job.host.group for job in order.jobs}
-    sizes = {name: sum(job.host.group == name for job in order.jobs) for name in meant}
-    return OverSsm(
-        account,
-        buckets={one.name: one.settings.deploy.bucket or "" for one in run.groups if one.name in meant},
-        at_once=order.pace.at_once,
-        max_errors=order.pace.max_errors,
-        whole=order.handed_over and all(run.targets.sizes[name] == sizes[name] for name in meant),
-        poll=call.poll,
-        window=order.window,
-        sleep=time.sleep,
-        note=call.out.warning,
-    )
 
 
 def _sentence(run: Run, wish: Wish) -> str:
@@ -375,77 +331,3 @@ def _tell_plan(call: Call, run: Run, wish: Wish) -> None:
         if any(group.name == one.group for group in run.groups)
     ]
     call.out.result({"plan": {**asdict(pace), "pause": wish.pause, "timeout": wish.timeout}, "groups": groups}, [])
-
-
-def _conclude(call: Call, run: Run, ended: Sequence[Runner]) -> None:
-    entries = run.record.entries()
-    told = documents(run.plan.hosts, entries, run.record)
-    shown = [one for one in told if len(told) <= _MOST_ROWS or one["state"] != SUCCEEDED]
-    try:
-        call.out.table({"deploy": run.plan.id, "hosts": told}, COLUMNS, [_row(one) for one in shown])
-    finally:  # also if nobody reads the result any more
-        if len(shown) < len(told):
-            call.out.note(f"{count(len(told) - len(shown), 'more host')} succeeded")
-        failed = [one for one in told if one["state"] not in NO_FAILURE]
-        for one in failed[:_FAILED_SHOWN]:
-            _tell_failure(call, run.record, one)
-        if len(failed) > _FAILED_SHOWN:
-            call.out.note(
-                f"and {len(failed) - _FAILED_SHOWN} more; their logs are in {os.path.relpath(run.record.folder)}"
-            )
-        _end(call, run, ended, told, failed)
-
-
-def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
-    return (
-        one["instance"],
-        one["name"] or "",
-        one["group"],
-        one["zone"],
-        one["state"],
-        "" if one["exit_code"] is None else str(one["exit_code"]),
-        "" if one["seconds"] is None else elapsed(one["seconds"]),
-    )
-
-
-def _tell_failure(call: Call, record: Record, one: Mapping[str, Any]) -> None:
-    """Why, and the last lines of its log."""
-    code = "" if one["exit_code"] is None else f" (exit code {one['exit_code']})"
-    why = f": {one['why']}" if one["why"] else ""
-    log = f"; its log: {one['log']}" if one["log"] else ""
-    lines = [f"    {line}" for line in record.last_lines(one["instance"], _LAST_LINES)]
-    call.out.note("\n".join([f"{one['instance']} of {one['group']}: {one['state']}{code}{why}{log}", *lines]))
-
-
-def _end(
-    call: Call,
-    run: Run,
-    ended: Sequence[Runner],
-    told: Sequence[Mapping[str, Any]],
-    failed: Sequence[Mapping[str, Any]],
-) -> None:
-    """Ends the program, if anything is not as it should be: the highest code counts, but for Ctrl-C."""
-    left = [one for one in told if one["state"] not in (SUCCEEDED, GONE)]
-    way_on = f"package instance:deploy --retry {run.plan.id}"
-    errors = [runner.error for runner in ended if runner.error]
-    errors += [ToolError(runner.stuck, hint=_FLOOR) for runner in ended if runner.stuck]
-    if failed:
-        waiting = len(left) - len(failed)
-        others = f"; {waiting} not started" if waiting else ""
-        errors.append(ToolError(f"{len(failed)} of {count(len(told), 'host')} failed{others}", hint=way_on))
-    for error in errors:
-        call.out.error(error.message, error.hint, error.exit_code)
-    if left and not failed:
-        call.out.note(f"{count(len(left), 'host')} of {len(told)} not converged; to go on: {way_on}")
-    if any(runner.interrupted for runner in ended):
-        raise KeyboardInterrupt
-    if errors:
-        raise typer.Exit(_code(errors))
-
-
-_FLOOR = "mend what is not healthy, or lower deploy.min_healthy (0: no floor)"
-
-
-def _code(errors: Sequence[NodepkgError]) -> int:
-    lost = [error for error in errors if isinstance(error, LostLeaseError)]
-    return ExitCode.REFUSED if lost else max(error.exit_code for error in errors)

@@ -118,9 +118,11 @@ def ssh(
     *,
     key: Annotated[Path | None, typer.Option("--key", metavar="PATH", help="The private key to log in with.")] = None,
 ) -> None:
-    """Log in to a running instance with the system's ssh, as `deploy` in nodes.json says: address, user and port.
+    """Log in to a running instance with the system's ssh.
 
-    Its host key is remembered by its id, in .nodepkg/known_hosts: accepted on first sight, refused when it has changed.
+    Address, user and port are those of `deploy` in nodes.json; nodes of Auto Scaling groups can be logged in to, too.
+    The host key is remembered by the instance's id, in .nodepkg/known_hosts: accepted on first sight, refused when it
+    has changed.
     """
     from nodepkg.cli.instances import log_in
 

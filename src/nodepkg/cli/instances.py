@@ -10,7 +10,7 @@ from pathlib import Path
 from shlex import join
 from typing import TYPE_CHECKING
 
-from nodepkg.cli.layout import age, count
+from nodepkg.cli.layout import age, count, printable
 from nodepkg.cli.options import Call
 from nodepkg.cli.output import confirm, prompt_secret
 from nodepkg.cli.plans import carry_out
@@ -252,7 +252,8 @@ def delete_instance(call: Call, word: str) -> None:
         return
     for action in () if call.yes else plan:
         call.out.note(str(action))
-    confirm(f"terminate {machine.id} ({machine.name or 'no name'}, of {machine.group})?", yes=call.yes)
+    named = printable(f"{machine.name or 'no name'}, of {machine.group}")
+    confirm(f"terminate {machine.id} ({named})?", yes=call.yes)
     _terminate(call, place, region, machine, plan)
 
 

@@ -33,8 +33,8 @@ class PublicKey:
 
     @property
     def name(self) -> str:
-        """What a key pair is called that we import: the same key has the same name on every machine."""
-        return f"nodepkg-{hashlib.sha256(_blob(self.text)).hexdigest()[:16]}"
+        """What a key pair is called that we import: the same on every machine, and nothing that a build's could be."""
+        return f"nodepkg-key-{hashlib.sha256(_blob(self.text)).hexdigest()[:16]}"
 
     def is_of(self, *, fingerprint: str, public: str) -> bool:
         """Whether a key pair with this fingerprint, or public half ("" for what EC2 does not tell), is of this key."""

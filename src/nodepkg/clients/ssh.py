@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 # The cheapest first that current servers have; what an old one has is still taken.
 _KEX = ("curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256")
 _CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr")
-_OLD_KEX = "diffie-hellman-group14-sha256,diffie-hellman-group16-sha512,diffie-hellman-group14-sha1"
+_OLD_KEX = ("diffie-hellman-group16-sha512", "diffie-hellman-group14-sha256", "diffie-hellman-group14-sha1")
+_OLD_CIPHERS = ("aes256-gcm@openssh.com", "aes192-ctr", "aes256-ctr")
 HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
 # What the user's configuration may say about who logs in; where it says none of it, keys are loaded once for all hosts.
@@ -199,8 +200,8 @@ class Ssh:
     @cached_property
     def _same_for_all(self) -> dict[str, Any]:
         return {
-            "kex_algs": f"{','.join(_KEX)},{_OLD_KEX}",
-            "encryption_algs": [*_CIPHERS, "aes256-gcm@openssh.com", "aes192-ctr", "aes256-ctr"],
+            "kex_algs": [*_KEX, *_OLD_KEX],
+            "encryption_algs": [*_CIPHERS, *_OLD_CIPHERS],
             "compression_algs": ["none"],
             "host_based_auth": False,
             "kbdint_auth": False,

@@ -1,6 +1,6 @@
 """instance:create: the plan of one instance, and its steps. What was begun is finished by the same call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,8 @@ from nodepkg.clients.aws.ec2 import Subnet
 from nodepkg.clients.aws.launches import NO_ROOM, Launches, is_unclear
 from nodepkg.clients.aws.machines import Machine, Machines
 from nodepkg.errors import AwsError, CredentialsError, RefusedError
+from nodepkg.fleet.host import host
+from nodepkg.fleet.login import login_of
 from nodepkg.fleet.order import LIVING, PHASE, RUN, Order, pair_of, unfinished
 from nodepkg.launch import MANAGED
 from nodepkg.lease.claim import BEAT_SECONDS, Lease
@@ -157,29 +159,39 @@ class AwaitRunning:
 
     def run(self, site: Site, /) -> Report:
         site.instance = self.instance or site.instance
-        until, blind = site.account.uptime() + RUNNING_SECONDS, 0
+        began, ran = site.account.uptime(), None
+        for machine in self._looks(site):
+            now = site.account.uptime()
+            if machine and machine.state == "running":
+                site.machine, ran = machine, now if ran is None else ran
+                if self._has_address(machine) or now - ran >= _PATIENCE_SECONDS:
+                    break
+            elif machine and machine.state != "pending":
+                raise self._not_running(machine)
+            if now - began >= RUNNING_SECONDS:
+                state = machine.state if machine else "not shown by EC2"
+                raise AwsError(f"{site.instance} does not run after {RUNNING_SECONDS:g} s: it is {state}")
+        return {"instance": site.instance, "zone": site.machine.zone if site.machine else None}
+
+    def _looks(self, site: Site) -> Iterator[Machine | None]:
+        """Again and again; some that fail in a row are as good as one that shows nothing."""
+        failed = 0
         while True:
             site.lease.beat("waiting until it runs")
             try:
-                machine, blind = self._machine(site), 0
+                machine, failed = Machines(site.account, self.order.region).machine(site.instance), 0
             except CredentialsError:
                 raise
             except AwsError:
-                machine, blind = None, blind + 1
-                if blind >= _BLIND_LOOKS:
+                machine, failed = None, failed + 1
+                if failed >= _BLIND_LOOKS:
                     raise
-            if machine and machine.state == "running":
-                site.machine = machine
-                return {"instance": machine.id, "zone": machine.zone}
-            if machine and machine.state != "pending":
-                raise self._not_running(machine)
-            if site.account.uptime() >= until:
-                state = machine.state if machine else "not shown by EC2"
-                raise AwsError(f"{site.instance} does not run after {RUNNING_SECONDS:g} s: it is {state}")
+            yield machine
             site.sleep(min(site.poll, BEAT_SECONDS))
 
-    def _machine(self, site: Site) -> Machine | None:
-        return Machines(site.account, self.order.region).machine(site.instance)
+    def _has_address(self, machine: Machine) -> bool:
+        """A public one may come some moments later."""
+        return bool(host(machine, self.order.region, login_of(self.order.group).address).address)
 
     def _not_running(self, machine: Machine) -> AwsError:
         reason = f": {machine.reason}" if machine.reason else ""

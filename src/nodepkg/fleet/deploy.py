@@ -1,18 +1,16 @@
 """instance:deploy as one loop without threads: it looks, decides who starts, and hears what the transport tells."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Protocol
 
 from nodepkg.errors import CredentialsError, NodepkgError
 from nodepkg.fleet import course as courses
 from nodepkg.fleet.course import FAILED, GONE, LEFT, NOT_STARTED, SUCCEEDED, Counts, Course, Ledger, Order, Stage
 from nodepkg.fleet.drains import Drains
-from nodepkg.fleet.host import Host
 from nodepkg.fleet.record import Entry, Record
 from nodepkg.fleet.sight import Sight
 from nodepkg.fleet.transport import Began, Ended, Event, Result, Transport, Wrote
-from nodepkg.fleet.world import World
+from nodepkg.fleet.world import Watcher, World
 from nodepkg.images.interrupts import Interrupts
 from nodepkg.lease.claim import LostLeaseError
 from nodepkg.pace import Room
@@ -20,22 +18,6 @@ from nodepkg.pace import Room
 STEP_SECONDS = 1.0  # so often at least the display lives, and a heartbeat may be due
 CHECKS_SECONDS = 60.0  # EC2 looks at an instance once a minute
 BLIND_LOOKS = 10
-
-
-class Watcher(Protocol):
-    """Who is told of a deploy."""
-
-    def stands(self, host: Host, stage: str) -> None: ...
-
-    def wrote(self, host: Host, output: bytes) -> None: ...
-
-    def ended(self, host: Host, state: str, told: str) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def warning(self, text: str) -> None: ...
-
-    def tick(self, counts: Callable[[], Counts]) -> None: ...
 
 
 class Runner:
@@ -357,7 +339,11 @@ class Runner:
         node = sight.nodes.get(course.name) if sight else None
         if course.stage is Stage.LEAVING:
             gone_from = node is not None and not any(node.targets.get(arn) for arn in course.left)
-            if not course.asks and gone_from and looked > course.since:
+            if courses.stopped(self._ledger.standing, self._order.pace):
+                # What has failed may turn out to be gone, and then does not count.
+                if not any(one.failed for one in self._with_place()):
+                    self._turn_back(course, NOT_STARTED, "")
+            elif not course.asks and gone_from and looked > course.since:
                 self._converge([course])
             elif late:
                 self._turn_back(course, FAILED, f"it has not left its target groups within {now - course.since:.0f} s")
@@ -398,7 +384,8 @@ class Runner:
         self._watcher.ended(course.job.host, state, f"{state}: {why}" if why else state)
 
     def _note(self, course: Course, state: str) -> None:
-        entry = Entry(course.name, state, self._world.epoch(), course.code, course.seconds, course.why)
+        at, over = self._world.epoch(), course.is_over
+        entry = Entry(course.name, state, at, course.code, course.seconds, course.why, over)
         try:
             self._record.note(entry)
         except NodepkgError as error:

@@ -14,9 +14,9 @@ from nodepkg.clients.aws.balancing import LoadBalancing
 from nodepkg.clients.aws.machines import Machines
 from nodepkg.clients.aws.tags import Tags
 from nodepkg.fleet.sight import Sight
+from nodepkg.launch import DRAINS
 
 DRAINED = "nodepkg:drained"
-DRAINS = "nodepkg:drains"
 # It marks nodes unhealthy, and replaces those that are marked: a mark outlasts the drain.
 _PROCESSES = ("HealthCheck", "ReplaceUnhealthy")
 _TAG_VALUE = 256

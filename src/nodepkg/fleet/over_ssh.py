@@ -153,6 +153,7 @@ class _Course:
     offset: int = 0
     sent: int = 0
     due: float = 0.0
+    unread: str = ""
 
     async def run(self) -> Ended:
         if not self.job.host.address:
@@ -222,7 +223,11 @@ class _Course:
             return False
         if shown in self.over.ssh.known_to_user(self._target()):
             return self._remember(shown, "known_hosts")
-        text = await asyncio.get_running_loop().run_in_executor(None, self.over.console, self.job.host)
+        try:
+            text = await asyncio.get_running_loop().run_in_executor(None, self.over.console, self.job.host)
+        except NodepkgError as error:
+            self.unread = f"; its console: {error.message}"
+            return False
         return shows(text, shown) and self._remember(shown, "console")
 
     def _refusal(self, error: HostKeyError) -> str:
@@ -232,7 +237,7 @@ class _Course:
         if not there or any(one.key == shown for one in there):
             return (
                 f"its host key is vouched for neither by your known_hosts nor by its console: {shown.algorithm} "
-                f"{fingerprint(shown)} (deploy.host_keys is strict)"
+                f"{fingerprint(shown)} (deploy.host_keys is strict){self.unread}"
             )
         known = ", ".join(f"{one.key.algorithm} {fingerprint(one.key)}" for one in there)
         return (

@@ -30,7 +30,8 @@ _RERUNS = 2
 class _Batch:
     """Jobs for one command: of instances, or, with `by_tag`, of all of a group.
 
-    `offline` are others that it may hit. Of the nodes that are not `listed` Systems Manager has told nothing.
+    `offline` are others that it may hit. Of the nodes that are not `listed` Systems Manager has told nothing. Those
+    that `run` already are only followed: no limit holds for them.
     """
 
     parcel: Parcel
@@ -39,6 +40,7 @@ class _Batch:
     by_tag: bool = False
     offline: frozenset[str] = frozenset()
     listed: bool = True
+    run: bool = False
 
 
 class OverSsm:
@@ -75,6 +77,7 @@ class OverSsm:
         self._under_way: list[Errand] = []
         self._news: deque[Event] = deque()
         self._failed = 0
+        self._is_stopped = False
         self._cleared: set[str] = set()
         self._next_look = 0.0
         self._reruns: Counter[str] = Counter()
@@ -111,11 +114,14 @@ class OverSsm:
 
     def stop(self) -> None:
         """Begins on no further node: their jobs end as NOT_STARTED. What runs is followed to its end."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
         self._leave_waiting(Result.NOT_STARTED, "it was stopped before its turn")
         for errand in self._under_way:
             events, running = errand.stop()
             self._news.extend(events)
-            self._by_instances(running, errand.token)
+            self._by_instances(running, errand.token, run=True)
         self._go_on()
 
     def close(self) -> None:
@@ -138,9 +144,9 @@ class OverSsm:
         else:
             self._by_instances(there, _token(), listed=pings != {})
 
-    def _by_instances(self, jobs: Sequence[Job], token: str, *, listed: bool = True) -> None:
+    def _by_instances(self, jobs: Sequence[Job], token: str, *, listed: bool = True, run: bool = False) -> None:
         parts = in_parts(jobs, IDS_OF_ONE)
-        self._waiting.extend(_Batch(part[0].parcel, part, token, listed=listed) for part in parts)
+        self._waiting.extend(_Batch(part[0].parcel, part, token, listed=listed, run=run) for part in parts)
 
     def _clear(self, client: RunCommand, group: str) -> None:
         """Cancels what a deploy that was killed has left to Systems Manager."""
@@ -184,10 +190,13 @@ class OverSsm:
     def _send(self) -> None:
         """Sends what there are places for. Raises AwsError; what could not be sent waits."""
         while self._waiting:
-            if self._max_errors is not None and self._failed > self._max_errors:
+            batch = self._waiting[0]
+            places = self._at_once - sum(errand.order.at_once for errand in self._under_way)
+            if batch.run:
+                places = len(batch.jobs)
+            elif self._max_errors is not None and self._failed > self._max_errors:
                 self._leave_waiting(Result.NOT_STARTED, "too many had failed before its turn")
                 return
-            places = self._at_once - sum(errand.order.at_once for errand in self._under_way)
             if places <= 0:
                 return
             self._send_one(self._waiting.popleft(), places)
@@ -229,7 +238,7 @@ class OverSsm:
             tags={"group": parcel.group, "nodepkg:managed": "true"} if batch.by_tag else {},
             instances=[] if batch.by_tag else [job.host.instance for job in batch.jobs],
             at_once=at_once,
-            max_errors=None if most is None else max(most - self._failed, 0),
+            max_errors=None if most is None or batch.run else max(most - self._failed, 0),
             delivery=waves * each,
             execution=each,
         )
@@ -258,7 +267,7 @@ class OverSsm:
             self._failed += errand.failed
             self._ask_again(errand)
             if errand.strangers:
-                self._note(f"{len(errand.strangers)} nodes that were started meanwhile got the command as well")
+                self._note(f"{len(errand.strangers)} nodes beside those of this deploy got its command as well")
         try:
             self._send()
         except AwsError as error:

@@ -62,7 +62,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Entry:
-    """A state that a host came to. `code` and `seconds` are those of its converge, as far as they are known."""
+    """A state that a host came to; `over`: its last one. `code` and `seconds` are those of its converge, if known."""
 
     instance: str
     state: str
@@ -70,6 +70,7 @@ class Entry:
     code: int | None = None
     seconds: float | None = None
     why: str = ""
+    over: bool = False
 
 
 class Record:
@@ -100,7 +101,7 @@ class Record:
 
     def note(self, entry: Entry) -> None:
         """Adds a line; raises RefusedError if that cannot be."""
-        line = json.dumps({key: value for key, value in asdict(entry).items() if value not in (None, "")})
+        line = json.dumps({key: value for key, value in asdict(entry).items() if not _says_nothing(value)})
         try:
             if self._states is not None:
                 _write_all(self._states, f"{line}\n".encode())
@@ -209,6 +210,10 @@ def _value(kind: type[Value], document: Any) -> Value:
     return kind(**{key: value for key, value in document.items() if key in names})
 
 
+def _says_nothing(value: Any) -> bool:
+    return value is None or value is False or value == ""
+
+
 def _write_all(descriptor: int, content: bytes) -> None:
     while content:
         content = content[os.write(descriptor, content) :]
@@ -240,6 +245,13 @@ def documents(hosts: Sequence[Host], entries: Mapping[str, Entry], record: Recor
     return [_document(one, entries.get(one.instance), record) for one in hosts]
 
 
+def _state(entry: Entry | None) -> str:
+    """Of a host of which nothing more was written down, since that process was killed, it is not known how it ended."""
+    if entry is None:
+        return "not started"
+    return entry.state if entry.over else "unknown"
+
+
 def _document(one: Host, entry: Entry | None, record: Record) -> dict[str, Any]:
     log = record.log(one.instance)
     return {
@@ -248,7 +260,7 @@ def _document(one: Host, entry: Entry | None, record: Record) -> dict[str, Any]:
         "name": one.name or None,
         "zone": one.zone,
         "address": one.address or None,
-        "state": entry.state if entry else "not started",
+        "state": _state(entry),
         "exit_code": entry.code if entry else None,
         "seconds": None if entry is None or entry.seconds is None else round(entry.seconds, 1),
         "why": (entry.why or None) if entry else None,

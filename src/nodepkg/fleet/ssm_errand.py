@@ -43,6 +43,7 @@ class Errand:
     _looked: float = 0.0
     _concluded: float | None = None
     _is_listed: bool = False
+    _is_open: bool = False
     _cancelled: set[str] = field(default_factory=set)
     _outputs: int = 0
     _trouble: str = ""
@@ -74,7 +75,9 @@ class Errand:
             return self._give_up()
         if told and told.ended:
             return self._conclude(told)
-        return self._glance(told) if told else []
+        if told is None:
+            return self._look() if self.has_one_page else []
+        return self._glance(told)
 
     def stop(self) -> tuple[list[Event], list[Job]]:
         """It begins on no further node. What that ends, and the jobs that had begun, which may be followed."""
@@ -125,6 +128,7 @@ class Errand:
         self._is_listed, self._looked = True, self.now()
         if not status:
             self._listed = (self._told.completed, self._told.errors) if self._told else (0, 0)
+            self._is_open = any(not one.ended for one in found if one.instance in self.jobs)
         events: list[Event] = []
         for one in found:
             events += self._seen(one, cancelled=cancelled)
@@ -157,6 +161,7 @@ class Errand:
         if one.status == "Failed" and self._outputs < WHOLE_OUTPUTS:
             self._outputs += 1
             output = self._whole_output(one.instance) or output
+        self._changed = self.now()
         found = outcome(one, output, self.token, began=one.instance in self._began)
         del self.jobs[one.instance]
         if found.rerun:
@@ -180,12 +185,13 @@ class Errand:
 
     def _conclude(self, told: Command) -> list[Event]:
         """The command is over; the list may show that a window later."""
-        if self._concluded is not None and self.now() - self._concluded < self.window:
+        pause = self.window if self.has_one_page else max(self.window, _QUIET)
+        if self._concluded is not None and self.now() - self._concluded < pause:
             return []
         events = self._look()
         if not self.jobs or not self._is_listed:
             return events
-        if self._concluded is None and self.window > 0:
+        if (self._concluded is None and self.window > 0) or self._is_open:
             self._concluded = self.now()
             return events
         return [*events, *self._leave(told)]

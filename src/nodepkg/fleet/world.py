@@ -1,4 +1,4 @@
-"""AWS as a deploy knows it: looks at groups, changes under their leases, heartbeats."""
+"""What a deploy is given: AWS as it knows it (looks, changes under leases, heartbeats), and who is told of it."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,9 @@ from typing import Protocol
 
 from nodepkg.asked import Web
 from nodepkg.clients.aws.account import Account
+from nodepkg.fleet.course import Counts
 from nodepkg.fleet.drain import Change
+from nodepkg.fleet.host import Host
 from nodepkg.fleet.sight import Sight, look
 from nodepkg.lease.claim import Lease
 from nodepkg.nodes.group import Group
@@ -31,6 +33,22 @@ class World(Protocol):
     def beat(self, state: str, /) -> None:
         """Keeps all leases alive; raises LostLeaseError."""
         ...
+
+
+class Watcher(Protocol):
+    """Who is told of a deploy."""
+
+    def stands(self, host: Host, stage: str) -> None: ...
+
+    def wrote(self, host: Host, output: bytes) -> None: ...
+
+    def ended(self, host: Host, state: str, told: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def warning(self, text: str) -> None: ...
+
+    def tick(self, counts: Callable[[], Counts]) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ NO_ROOM = (
     "InsufficientInstanceCapacity",
     "InsufficientHostCapacity",
     "InsufficientCapacity",
+    "InsufficientCapacityOnHost",
     "InsufficientFreeAddressesInSubnet",
     "Unsupported",
 )
