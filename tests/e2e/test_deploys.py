@@ -100,6 +100,11 @@ class Place:
         require(lambda: len(self.running()) == count, f"{count} converges run at the same time")
         return self.running()
 
+    def followers(self) -> int:
+        """How many processes read the output of a converge, on all nodes: they share a process table."""
+        told = self.farm.ssh(min(self.farm.addresses), "pgrep -x tail | wc -l").stdout
+        return int(told.split()[-1])
+
     def release(self, *names: str) -> None:
         """These instances' converges end; none named: all, and no later one waits."""
         self.farm.release(*(self.addresses[name] for name in names))
@@ -190,8 +195,9 @@ def test_a_killed_deploy_is_gone_on_with(here: Place, meanwhile: str) -> None:
     for name in failing:
         here.farm.ssh(here.addresses[name], "kill -9 $(cat /var/lib/recorded/running)", user="root")
     if meanwhile == "they still run":
+        before = here.followers()
         with here.deploy("--retry") as again:
-            here.await_running(3)
+            require(lambda: here.followers() == before + 3, "the retry follows those that run")
             here.release()
             told = again.end(0)
     else:
