@@ -63,8 +63,10 @@ def create_instance(call: Call, pattern: str, asked: Asked) -> None:
     account = cloud(call, nodes.root, [group]).account
 
     from nodepkg.fleet.create import Site, plan_create
+    from nodepkg.fleet.find import require_free
 
     wanted = _order(account, nodes, group, asked, key)
+    require_free(account, _regions(call, nodes) - {group.region}, asked.name)
     _warn_if_stale(call, nodes, wanted)
     site = Site(account, nodes.root, call.poll, window(call), time.sleep, call.out.note)
     show = _Shown(call, asked, wanted, site).show
@@ -72,6 +74,7 @@ def create_instance(call: Call, pattern: str, asked: Asked) -> None:
     if call.dry_run:
         carry_out(call, plan, site, show)
         return
+    _ready_to_remember(nodes.root)
     with _told_how_to_go_on(call, asked.again(group.name)), _claimed(call, site, wanted):
         carry_out(call, plan_create(account, wanted), site, show)
 
@@ -93,7 +96,9 @@ def _require_words(asked: Asked) -> None:
     from nodepkg.nodes.names import group_name_problem, legal_group_name
 
     if problem := group_name_problem(asked.name):
-        raise UsageError(f"--name {asked.name}: {problem}", hint=f"for example {legal_group_name(asked.name)}")
+        raise UsageError(
+            f"--name {asked.name}: {problem}", hint=f"as a group's, for example {legal_group_name(asked.name)}"
+        )
     if asked.image is not None and not re.fullmatch("ami-[A-Za-z0-9]+", asked.image):
         raise UsageError(f"--image {asked.image}: no image has such an id", hint="ids of images look like ami-1ebb2077")
 
@@ -241,9 +246,7 @@ def delete_instance(call: Call, word: str) -> None:
         call.out.note(f"AWS does not know {word} any more")
         carry_out(call, left, place, lambda reports: _show_deleted(call, word, reports))
         return
-    from nodepkg.fleet.find import the_one
-
-    region, machine = the_one(found, word)
+    region, machine = _the_one(call, nodes, account, found, word)
     plan = delete.plan_delete(region, machine, place.root)
     for volume in machine.staying if machine.state != "terminated" else ():
         call.out.note(f"stays: volume {volume}")
@@ -285,13 +288,12 @@ def _show_deleted(call: Call, instance: str, reports: "Sequence[Report]") -> Non
 def log_in(call: Call, word: str, command: Sequence[str], key: Path | None) -> None:
     """This process becomes ssh."""
     from nodepkg.clients.openssh import become
-    from nodepkg.fleet.find import require_ours, the_one
+    from nodepkg.fleet.find import require_ours
     from nodepkg.fleet.host import host
-    from nodepkg.fleet.login import KNOWN_HOSTS, login_of, require_loopback, ssh_command
-    from nodepkg.render.files import private_folder
+    from nodepkg.fleet.login import login_of, require_loopback, ssh_command
 
     nodes, account = _everywhere(call)
-    region, machine = the_one(_found(call, nodes, account, word), word)
+    region, machine = _the_one(call, nodes, account, _found(call, nodes, account, word), word)
     require_ours(machine)
     if machine.state != "running":
         raise RefusedError(f"{machine.id} ({machine.name or 'no name'}) is {machine.state}, not running")
@@ -301,7 +303,7 @@ def log_in(call: Call, word: str, command: Sequence[str], key: Path | None) -> N
     if call.sandbox:
         require_loopback(there)
     words = ssh_command(there, login, nodes.root.absolute(), key=key and key.expanduser(), command=command)
-    private_folder(nodes.root.absolute() / KNOWN_HOSTS.parent)
+    _ready_to_remember(nodes.root)
     call.out.detail(join(words))
     become(words)
 
@@ -317,5 +319,25 @@ def _everywhere(call: Call) -> "tuple[Nodes, Account]":
 def _found(call: Call, nodes: "Nodes", account: "Account", word: str) -> "list[tuple[str, Machine]]":
     from nodepkg.fleet.find import instances
 
-    regions = {call.region} if call.region else {nodes.region_of(name) for name in nodes.names}
-    return instances(account, regions, word)
+    return instances(account, _regions(call, nodes), word)
+
+
+def _the_one(
+    call: Call, nodes: "Nodes", account: "Account", found: "list[tuple[str, Machine]]", word: str
+) -> "tuple[str, Machine]":
+    from nodepkg.fleet.find import names, the_one
+
+    return the_one(found, word, lambda: names(account, _regions(call, nodes)))
+
+
+def _regions(call: Call, nodes: "Nodes") -> set[str]:
+    return {call.region} if call.region else {nodes.region_of(name) for name in nodes.names}
+
+
+def _ready_to_remember(root: Path) -> None:
+    """ssh makes no folder for the host keys that it accepts; where there can be none it still logs in."""
+    from nodepkg.fleet.login import KNOWN_HOSTS
+    from nodepkg.render.files import private_folder
+
+    with suppress(OSError):
+        private_folder(root.absolute() / KNOWN_HOSTS.parent)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.ec2 import Subnet
-from nodepkg.clients.aws.launches import NO_ROOM, Launches, is_unclear
+from nodepkg.clients.aws.launches import NO_ROOM, Launches
 from nodepkg.clients.aws.machines import Machine, Machines
+from nodepkg.clients.aws.undecided import is_undecided
 from nodepkg.errors import AwsError, CredentialsError, RefusedError
 from nodepkg.fleet.host import host
 from nodepkg.fleet.login import login_of
@@ -68,9 +69,8 @@ class ImportKeyPair:
 
     def run(self, site: Site, /) -> Report:
         order, launches = self.order, Launches(site.account, self.order.region)
-        site.lease.beat("importing the key")
-        with site.lease.fenced():
-            made = launches.import_key_pair(order.pair, order.wish.key.text, {MANAGED: "true"})
+        told = order.pair, order.wish.key.text, {MANAGED: "true"}
+        made = site.lease.making("importing the key", lambda: launches.import_key_pair(*told))
         if not made and not self._is_there(site):
             raise RefusedError(
                 f"the key pair {order.pair} in {order.region} is of another key", hint="remove it, or name another key"
@@ -123,16 +123,16 @@ class StartInstance:
     def _started(self, site: Site, subnet: Subnet, token: str) -> Machine:
         """With one token EC2 starts one instance, however often it is told; and it is looked for in between."""
         until, tries = site.account.uptime() + max(site.window, _PATIENCE_SECONDS), _TRIES
+        launches, data = Launches(site.account, self.order.region), {**self.order.data, "SubnetId": subnet.id}
         while True:
-            site.lease.beat("starting")
             try:
-                with site.lease.fenced():
-                    data = {**self.order.data, "SubnetId": subnet.id}
-                    return Launches(site.account, self.order.region).run_instance(data, token)
+                return site.lease.making("starting", lambda: launches.run_instance(data, token))
+            except CredentialsError:
+                raise
             except AwsError as error:
-                tries -= is_unclear(error)
-                if is_unclear(error):
-                    site.say(f"AWS's reply is lost ({error.message}): looking whether it was started")
+                if is_undecided(error):
+                    tries -= 1
+                    site.say(f"AWS has not said whether it was started ({error.message}): looking for it")
                     if found := site.seen(lambda: self._ours(site), site.window):
                         return found
                 elif error.code != "InvalidKeyPair.NotFound" or site.account.uptime() >= until:
@@ -214,9 +214,8 @@ class WriteDna:
     def run(self, site: Site, /) -> Report:
         artifact = instance_dna(self.order.group, site.instance)
         files.write(site.root, [artifact])
-        site.lease.beat("finishing")
-        with site.lease.fenced():
-            Launches(site.account, self.order.region).delete_tags(site.instance, [PHASE, RUN])
+        launches = Launches(site.account, self.order.region)
+        site.lease.making("finishing", lambda: launches.delete_tags(site.instance, [PHASE, RUN]))
         return {"dna": artifact.path}
 
 
