@@ -74,7 +74,10 @@ def dna() -> list[str]:
     return sorted(path.name for path in Path("dna/instances").glob("*"))
 
 
-def test_one_is_created_shown_and_listed(run: Run, fleet: World, account: Account) -> None:
+def test_one_is_created_shown_and_listed(
+    run: Run, fleet: World, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NODEPKG_CONSISTENCY_SECONDS", "0.01")
     done = create(run, "--json")
     assert done.code == 0, done.err
     told, machine = json.loads(done.out), machines(account)["one-off"]
@@ -83,7 +86,9 @@ def test_one_is_created_shown_and_listed(run: Run, fleet: World, account: Accoun
     assert told["dna"] == f"dna/instances/bee-{machine.id}.json"
     assert json.loads(Path(told["dna"]).read_text())["id"] == f"bee-{machine.id}"
     assert listed(run)["one-off"]["current"] is True
-    assert create(run, name="another").out.splitlines()[1].startswith("wrote dna/instances/bee-i-")
+    another = create(run, name="another")
+    assert another.out.splitlines()[1].startswith("wrote dna/instances/bee-i-")
+    assert "claim the name another, and wait 0.01 s" in another.err
 
 
 def test_the_ssh_command_is_one_that_ssh_understands(run: Run, fleet: World, account: Account, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nodepkg.fleet.delete import Place
     from nodepkg.fleet.listing import ListedInstance
     from nodepkg.fleet.order import Order
+    from nodepkg.lease.claim import Lease
     from nodepkg.nodes.group import Group
     from nodepkg.nodes.load import Nodes
     from nodepkg.plan import Action, Report
@@ -75,19 +76,25 @@ def create_instance(call: Call, pattern: str, asked: Asked) -> None:
         carry_out(call, plan, site, show)
         return
     _ready_to_remember(nodes.root)
-    with _told_how_to_go_on(call, asked.again(group.name)), _claimed(call, site, wanted):
+    command = f"instance:create {group.name} --name {asked.name}"
+    with (
+        _told_how_to_go_on(call, asked.again(group.name)),
+        _claimed(call, account, group.region, asked.name, command=command, run_id=wanted.run_id) as site.claimed,
+    ):
         carry_out(call, plan_create(account, wanted), site, show)
 
 
 @contextmanager
-def _claimed(call: Call, site: "Site", order: "Order") -> "Iterator[None]":
+def _claimed(call: Call, account: "Account", region: str, name: str, *, command: str, run_id: str) -> "Iterator[Lease]":
+    from nodepkg.cli.account import window
     from nodepkg.lease.held import Claimant, held_name
 
-    command = f"instance:create {order.group.name} --name {order.name}"
-    who = Claimant(command, order.run_id, site.window, site.sleep, call.out.warning, call.take_over)
-    with held_name(site.account, order.region, order.name, who) as lease:
-        site.claimed = lease
-        yield
+    seconds = window(call)
+    if seconds:
+        call.out.note(f"claim the name {name}, and wait {seconds:g} s until AWS shows all that was done before")
+    who = Claimant(command, run_id, seconds, time.sleep, call.out.warning, call.take_over)
+    with held_name(account, region, name, who) as lease:
+        yield lease
 
 
 def _require_words(asked: Asked) -> None:
@@ -97,7 +104,8 @@ def _require_words(asked: Asked) -> None:
 
     if problem := group_name_problem(asked.name):
         raise UsageError(
-            f"--name {asked.name}: {problem}", hint=f"as a group's, for example {legal_group_name(asked.name)}"
+            f"--name {asked.name}: {problem}",
+            hint=f"the grammar is a group's, for example {legal_group_name(asked.name)}",
         )
     if asked.image is not None and not re.fullmatch("ami-[A-Za-z0-9]+", asked.image):
         raise UsageError(f"--image {asked.image}: no image has such an id", hint="ids of images look like ami-1ebb2077")
@@ -151,7 +159,7 @@ class _Shown:
 
     def show(self, reports: "Sequence[Report]") -> None:
         done = {key: value for report in reports for key, value in report.items()}
-        if "instance" not in done:
+        if "instance" not in done or self.site.instance in self.site.ended:
             return
         document = self._document(done)
         place = f"{document['instance']} ({self.order.name} of {self.order.group.name}, {document['zone']})"
@@ -263,15 +271,12 @@ def delete_instance(call: Call, word: str) -> None:
 def _terminate(call: Call, place: "Place", region: str, machine: "Machine", plan: "Sequence[Action[Place]]") -> None:
     from dataclasses import replace
 
-    from nodepkg.cli.account import window
     from nodepkg.fleet.delete import name_to_claim
-    from nodepkg.lease.held import Claimant, held_name
 
-    command, run_id = f"instance:delete {machine.id}", secrets.token_hex(8)
-    who = Claimant(command, run_id, window(call), time.sleep, call.out.warning, call.take_over)
+    name, command = name_to_claim(machine), f"instance:delete {machine.id}"
     with (
         _told_how_to_go_on(call, f"package {command}"),
-        held_name(place.account, region, name_to_claim(machine), who) as lease,
+        _claimed(call, place.account, region, name, command=command, run_id=secrets.token_hex(8)) as lease,
     ):
         carry_out(call, plan, replace(place, lease=lease), lambda reports: _show_deleted(call, machine.id, reports))
 
