@@ -112,7 +112,7 @@ def test_what_takes_too_long_is_ended_on_the_node(there: tuple[Fleet, Nodes]) ->
     fleet, _ = there
     (name,) = fleet.nodes(1)
     transport = over(fleet)
-    transport.start(jobs(fleet, [name], command="sleep 20", timeout=0.2))
+    transport.start(jobs(fleet, [name], command="sleep 20", timeout=2))
     assert results(drained(transport)) == {name: "timed out"}
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from nodepkg.cli.layout import GAP, aligned, cells, folded, narrow, printable, records, wrapped
-from nodepkg.errors import POLICY_HINT, RefusedError
+from nodepkg.errors import RefusedError
 
 # The least room, in cells of the terminal, for the last column of a table, which is the one that wraps.
 LAST_COLUMN = 30
@@ -40,8 +40,9 @@ _ON_AWS = {
     "instance:ssh",
 }
 
-# As clients.aws and Packer tell that IAM does not allow something.
-_DENIED = re.compile(r"not allowed: [a-z0-9-]+:\w|is not authorized to perform: |UnauthorizedOperation")
+# What IAM does not allow, in our clients' words, AWS's or Packer's; and the remedy for whatever command was run.
+_DENIED = re.compile(r": not allowed: |is not authorized to perform: |UnauthorizedOperation")
+_POLICY_HINT = "to see what it has to be allowed: package iam:policy COMMAND"
 
 _STYLES = {"bold": "1", "red": "31", "green": "32", "magenta": "35"}
 
@@ -140,9 +141,8 @@ class Output:
             self._tell("detail", text)
 
     def error(self, message: str, hint: str, code: int) -> None:
-        if _DENIED.search(message) and POLICY_HINT not in hint:  # who passed the error on may have given another hint
-            hint = f"{POLICY_HINT}; {hint}" if hint else POLICY_HINT
-        message, hint = self.suggested(message), self.suggested(hint)
+        hints = [_POLICY_HINT] if _DENIED.search(message) else []
+        message, hint = self.suggested(message), self.suggested("; ".join(filter(None, [*hints, hint])))
         if self.json:
             self._print(self._line("error", message, hint=hint, exit_code=code))
             return

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from nodepkg import __version__
 from nodepkg.clients.aws.buckets import Buckets
 from nodepkg.clients.aws.clock import AwsClock, uptime
-from nodepkg.errors import POLICY_HINT, AwsError, CredentialsError
+from nodepkg.errors import AwsError, CredentialsError
 
 Found = TypeVar("Found")
 
@@ -267,7 +267,7 @@ def aws_errors(what: str) -> Iterator[None]:
                 f"{what}: AWS does not take the credentials: {code}: {message}", code=code
             ) from error
         if code in _DENIED_CODES:
-            raise AwsError(f"{what}: {code}: {_denied(error)}", code=code, hint=POLICY_HINT) from error
+            raise AwsError(f"{what}: {code}: {_denied(error)}", code=code) from error
         raise AwsError(f"{what}: {code}: {message}", code=code) from error
     except (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError) as error:
         raise CredentialsError(
