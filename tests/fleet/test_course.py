@@ -205,6 +205,7 @@ def test_ctrl_c_starts_no_more_and_waits_for_those_that_run(tmp_path: Path, drai
     states = [one.state for one in runner.courses.values()]
     assert sorted(states) == ["not started", "not started", "succeeded", "succeeded"]
     assert len(hosts.started()) == 2
+    assert hosts.stops == 1
     assert all(sky.target(name) == "healthy" for name in sky.hosts)
 
 
@@ -236,6 +237,7 @@ def test_a_lost_lease_starts_nobody_else_and_lets_the_running_finish(tmp_path: P
     sky.fails = fails
     runner, hosts = run(sky, tmp_path, Pace(2, max_errors=0))
     assert isinstance(runner.error, LostLeaseError)
+    assert hosts.stops == 1
     assert len(hosts.started()) == 2
     assert sorted(one.state for one in runner.courses.values()) == ["not started", "not started", *["succeeded"] * 2]
 

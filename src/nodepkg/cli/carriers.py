@@ -34,17 +34,16 @@ def over_ssh(call: Call, account: Account, root: Path, groups: Sequence[Group], 
 
 
 def over_ssm(call: Call, account: Account, groups: Sequence[Group], targets: Targets, order: Order) -> Transport:
-    """Where all nodes of each group are handed over, one command by tag serves a group."""
+    """Where all that the tags of a group reach are handed over together, one command by tag serves it."""
     from nodepkg.fleet.over_ssm import OverSsm
 
     meant = {job.host.group for job in order.jobs}
-    sizes = {name: sum(job.host.group == name for job in order.jobs) for name in meant}
     return OverSsm(
         account,
         buckets={one.name: one.settings.deploy.bucket or "" for one in groups if one.name in meant},
         at_once=order.pace.at_once,
         max_errors=order.pace.max_errors,
-        whole=order.handed_over and all(targets.sizes[name] == sizes[name] for name in meant),
+        tagged=targets.tagged if order.handed_over else {},
         poll=call.poll,
         window=order.window,
         sleep=time.sleep,

@@ -283,7 +283,6 @@ def _order(call: Call, wish: Wish, todo: Sequence[Any], groups: Mapping[str, Gro
         poll=call.poll,
         window=window(call),
         handed_over=over == "ssm" and not in_waves,
-        by_address=over == "ssh",
     )
 
 

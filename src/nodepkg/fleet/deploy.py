@@ -122,9 +122,11 @@ class Runner:
                 self._turn_back(course, NOT_STARTED, "interrupted before it began")
 
     def _close(self, told: str) -> None:
-        """Nobody starts any more."""
+        """Nobody starts any more, also of those that the transport has and did not begin with."""
         self._closing = True
         self._watcher.note(told)
+        with suppress(KeyboardInterrupt), self._interrupts.at_once(after=1):
+            self._transport.stop()
 
     def _beat(self) -> None:
         try:
@@ -260,18 +262,13 @@ class Runner:
         for course in chosen:
             course.began = self._world.now()
             self._enter(course, Stage.CONVERGING)
-        unreachable = [one for one in chosen if self._order.by_address and not one.job.host.address]
-        reachable = [one for one in chosen if one not in unreachable]
         try:
-            if reachable:
-                self._transport.start([one.job for one in reachable])
+            if chosen:
+                self._transport.start([one.job for one in chosen])
         except NodepkgError as error:  # none of them has begun
             self._lose(error)
-            for course in reachable:
+            for course in chosen:
                 self._turn_back(course, NOT_STARTED, error.message)
-        for course in unreachable:
-            why = course.job.host.unreachable
-            self._converged(course, Ended(course.name, Result.UNREACHABLE, why=why))
 
     def _note_stuck(self, might: Sequence[str], now: float) -> None:
         """If nothing runs, and floors let nobody start for too long, it ends."""
@@ -315,7 +312,8 @@ class Runner:
     def _converged(self, course: Course, ended: Ended) -> None:
         course.code, course.why = ended.code, ended.why
         course.state = str(ended.result)
-        course.seconds = None if course.began is None else self._world.now() - course.began
+        if course.began is not None and ended.result is not Result.NOT_STARTED:
+            course.seconds = self._world.now() - course.began
         if ended.again:
             course.why = "this deploy had succeeded there before"
         course.failed = course.state not in (SUCCEEDED, NOT_STARTED)

@@ -84,6 +84,9 @@ class OverSsh:
             self._loop.call_soon_threadsafe(self._resume)
         return found
 
+    def stop(self, /) -> None:
+        """A job begins with its start: there is none that waits."""
+
     def close(self, /) -> None:
         if self._loop is None or self._thread is None:
             return
