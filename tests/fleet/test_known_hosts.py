@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nodepkg.clients.ssh import HostKey
+from nodepkg.clients.ssh.target import HostKey
 from nodepkg.errors import RefusedError
 from nodepkg.fleet.known_hosts import Known, KnownHosts, fingerprint, shows
 

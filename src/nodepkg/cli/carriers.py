@@ -13,14 +13,10 @@ from nodepkg.fleet.targets import Targets
 from nodepkg.fleet.transport import Transport
 from nodepkg.nodes.group import Group
 
-KNOWN_HOSTS = Path(".nodepkg", "known_hosts")
 
-
-def over_ssh(call: Call, account: Account, root: Path, groups: Sequence[Group], targets: Targets) -> Transport:
-    """Forgets the host keys of instances that are gone. `targets` is what was seen of the groups."""
-    from nodepkg.clients.ssh import Ssh
-    from nodepkg.fleet.known_hosts import KnownHosts
-    from nodepkg.fleet.over_ssh import OverSsh
+def forget_gone(call: Call, account: Account, root: Path, groups: Sequence[Group], targets: Targets) -> None:
+    """Drops the host keys of instances that are gone. `targets` is what was seen of the groups."""
+    from nodepkg.fleet.known_hosts import KNOWN_HOSTS, KnownHosts
 
     known = KnownHosts(root / KNOWN_HOSTS)
     for group in groups:
@@ -29,8 +25,18 @@ def over_ssh(call: Call, account: Account, root: Path, groups: Sequence[Group], 
             known.drop_gone(group.name, group.region, targets.living[group.name], exist)
         except AwsError as error:
             call.out.warning(f"{group.name}: host keys of gone instances are not dropped: {error.message}")
+
+
+def over_ssh(account: Account, root: Path) -> Transport:
+    """With the host keys that are known in this project."""
+    from nodepkg.clients.ssh.client import Ssh
+    from nodepkg.fleet.known_hosts import KNOWN_HOSTS, KnownHosts
+    from nodepkg.fleet.over_ssh import OverSsh
+
     ssh = Ssh(loopback_only=account.endpoint is not None)
-    return OverSsh(ssh, known, console=lambda host: Machines(account, host.region).console(host.instance))
+    return OverSsh(
+        ssh, KnownHosts(root / KNOWN_HOSTS), console=lambda host: Machines(account, host.region).console(host.instance)
+    )
 
 
 def over_ssm(call: Call, account: Account, groups: Sequence[Group], targets: Targets, order: Order) -> Transport:

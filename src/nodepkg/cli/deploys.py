@@ -9,7 +9,7 @@ from typing import Any
 
 from nodepkg.asked import web_of
 from nodepkg.cli.account import cloud, window
-from nodepkg.cli.carriers import over_ssh, over_ssm
+from nodepkg.cli.carriers import forget_gone, over_ssh, over_ssm
 from nodepkg.cli.deploy_progress import watching
 from nodepkg.cli.deploy_results import COLUMNS, conclude
 from nodepkg.cli.layout import count
@@ -98,6 +98,8 @@ def deploy(call: Call, patterns: list[str], wish: Wish, *, listing: bool) -> Non
         _list(call, targets.hosts, targets.left_out)
         return
     _tell_left_out(call, targets)
+    if not call.dry_run:
+        forget_gone(call, account, nodes.root, groups, targets)
     meant = [group for group in groups if any(host.group == group.name for host in targets.hosts)]
     for group in meant:
         _require_bucket(group)
@@ -141,6 +143,8 @@ def retry(call: Call, words: list[str], wish: Wish, *, listing: bool) -> None:
     if listing:
         _list(call, hosts, ())
         return
+    if not call.dry_run:
+        forget_gone(call, account, nodes.root, meant, targets)
     call.out.note(f"deploy {record.plan.id}: {count(len(left), 'host')} of {len(record.plan.hosts)} to go on with")
     run = Run(record.plan, hosts, tuple(meant), own_dnas(nodes.root, hosts), record, targets, again=True)
     _go(call, account, Project(nodes), run, wish, gone=[one for one in left if one.instance not in there])
@@ -258,7 +262,7 @@ def _converge(
             carrier = (
                 over_ssm(call, account, run.groups, run.targets, order)
                 if name == "ssm"
-                else over_ssh(call, account, project.root, run.groups, run.targets)
+                else over_ssh(account, project.root)
             )
             runner = Runner(world, carrier, order, record=run.record, watcher=watcher, interrupts=interrupts)
             ended.append(runner)

@@ -287,7 +287,8 @@ def log_in(call: Call, word: str, command: Sequence[str], key: Path | None) -> N
     from nodepkg.clients.openssh import become
     from nodepkg.fleet.find import require_ours, the_one
     from nodepkg.fleet.host import host
-    from nodepkg.fleet.login import KNOWN_HOSTS, login_of, require_loopback, ssh_command
+    from nodepkg.fleet.known_hosts import KNOWN_HOSTS
+    from nodepkg.fleet.login import login_of, require_loopback, ssh_command
     from nodepkg.render.files import private_folder
 
     nodes, account = _everywhere(call)

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nodepkg.clients.ssh import HostKey
+from nodepkg.clients.ssh.target import HostKey
 from nodepkg.errors import RefusedError
 
-FILE = "known_hosts"
+KNOWN_HOSTS = Path(".nodepkg", "known_hosts")
 
 
 @dataclass(frozen=True)

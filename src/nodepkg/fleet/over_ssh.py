@@ -10,7 +10,9 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import BinaryIO
 
-from nodepkg.clients.ssh import Connection, HostKey, Session, Ssh, Target
+from nodepkg.clients.ssh.client import Ssh
+from nodepkg.clients.ssh.connection import Connection, Session
+from nodepkg.clients.ssh.target import HostKey, Target
 from nodepkg.errors import HostKeyError, NodepkgError, ToolError, UnreachableError
 from nodepkg.fleet import node
 from nodepkg.fleet.host import Host
