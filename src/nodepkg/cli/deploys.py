@@ -24,6 +24,7 @@ from nodepkg.fleet.parcels import archives, jobs, least, part
 from nodepkg.fleet.record import Entry, Part, Plan, Record, is_deploy_id, new_deploy_id
 from nodepkg.fleet.record import find as find_record
 from nodepkg.fleet.targets import LeftOut, Narrowing, Targets, find, own_dnas
+from nodepkg.fleet.transport import Job
 from nodepkg.fleet.world import AwsWorld, health_of
 from nodepkg.images.interrupts import Interrupts
 from nodepkg.lease.claim import Lease
@@ -258,7 +259,7 @@ def _converge(
             if not hosts or any(one.broke_off for one in ended):
                 continue
             todo = jobs(run.plan.id, parts, paths, hosts, run.dna, timeout=wish.timeout)
-            order = _order(call, wish, todo, groups, name)
+            order = _order(call, wish, _pace_left(wish, len(run.hosts), ended), todo, groups, over=name)
             carrier = (
                 over_ssm(call, account, run.groups, run.targets, order)
                 if name == "ssm"
@@ -269,13 +270,20 @@ def _converge(
             runner.run()
 
 
-def _order(call: Call, wish: Wish, todo: Sequence[Any], groups: Mapping[str, Group], over: str) -> Order:
+def _pace_left(wish: Wish, hosts: int, ended: Sequence[Runner]) -> Pace:
+    """The pace of what is left of a deploy: canaries and failures count over all of its transports."""
+    pace = wish.pace(hosts)
+    before = [one for runner in ended for one in runner.courses.values()]
+    failed = sum(one.failed for one in before)
+    return replace(pace, canary=max(pace.canary - len(before), 0), max_errors=max((pace.max_errors or 0) - failed, 0))
+
+
+def _order(call: Call, wish: Wish, pace: Pace, todo: Sequence[Job], groups: Mapping[str, Group], *, over: str) -> Order:
     names = {job.host.group for job in todo}
     terms = {
         name: Terms(least(groups[name]), groups[name].settings.deploy.drain, health_of(groups[name])) for name in names
     }
-    pace = wish.pace(len(todo))
-    in_waves = wish.canary or wish.pause or any(_is_awaited(groups[name]) for name in names)
+    in_waves = pace.canary or wish.pause or any(_is_awaited(groups[name]) for name in names)
     if over == "ssm" and in_waves:
         pace = replace(pace, at_once=min(pace.at_once, SSM_WAVE), waves=True)
     return Order(

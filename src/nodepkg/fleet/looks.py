@@ -16,20 +16,23 @@ NEVER = float("-inf")
 
 @dataclass
 class Looks:
-    """`sights` are the last ones of each group, `count` how many looks there were, `next` when another one may be."""
+    """`sights` are the last ones of each group, `looked` when the looks at them began, `count` how many there were.
+
+    `next` is when another one may be, `blind` how many have failed one after the other.
+    """
 
     world: World
     order: Order
     sights: dict[str, Sight] = field(default_factory=dict)
+    looked: dict[str, float] = field(default_factory=dict)
     count: int = 0
     next: float = NEVER
-    _began: dict[str, float] = field(default_factory=dict)
+    blind: int = 0
     _lasts: dict[str, float] = field(default_factory=dict)
-    _blind: int = 0
 
     def began(self, group: str) -> float:
         """When the last look at a group began."""
-        return self._began.get(group, NEVER)
+        return self.looked.get(group, NEVER)
 
     def is_stale(self, group: str, now: float) -> bool:
         """Whether what is known of a group is too old for a start."""
@@ -39,19 +42,19 @@ class Looks:
         """Looks at these groups. Raises NodepkgError if AWS does not answer; then nothing has changed."""
         began = self.world.now()
         seen = self.world.look(groups)
-        self._blind = 0
+        self.blind = 0
         self.next = self.world.now() + self.order.poll
         self.sights.update(seen)
-        self._began |= dict.fromkeys(seen, began)
+        self.looked |= dict.fromkeys(seen, began)
         self._lasts |= {group: self._freshness(group, sight) for group, sight in seen.items()}
         self.count += 1
         return seen
 
     def failed(self, error: NodepkgError) -> bool:
         """To be called after a look that failed; whether it makes no sense to try it again."""
-        self._blind += 1
+        self.blind += 1
         self.next = self.world.now() + self.order.poll
-        return self._blind >= BLIND_LOOKS or isinstance(error, CredentialsError)
+        return self.blind >= BLIND_LOOKS or isinstance(error, CredentialsError)
 
     def _freshness(self, group: str, sight: Sight) -> float:
         """For how many seconds a look decides: status checks alone are seldom made, and seldom change."""
