@@ -30,3 +30,14 @@ def test_a_command_by_tag_is_sent_only_where_it_hits_nobody_else(tmp_path: Path)
         transport.start(rig.jobs(nodes))
         drained(transport)
         assert rig.commands()[-1].given["Targets"][0] == {"Key": "tag:group", "Values": [GROUP]}
+
+
+def test_a_zone_narrows_and_zones_take_turns(tmp_path: Path) -> None:
+    with fleet(direct=True) as rig:
+        begun(rig, 6, AvailabilityZones=["us-east-1a", "us-east-1b", "us-east-1c"])
+        known = list(groups(tmp_path, bee={}).values())
+        zones = [one.zone for one in find(rig.account, known, Narrowing()).hosts]
+        assert zones == ["us-east-1a", "us-east-1b", "us-east-1c"] * 2
+        narrowed = find(rig.account, known, Narrowing(zones=("us-east-1b",)))
+        assert [one.zone for one in narrowed.hosts] == ["us-east-1b"] * 2
+        assert narrowed.sizes == {"bee": 6}
