@@ -16,6 +16,7 @@ from pathlib import Path
 
 from nodepkg.clients.ssh.target import HostKey
 from nodepkg.errors import RefusedError
+from nodepkg.render.files import private_folder
 
 KNOWN_HOSTS = Path(".nodepkg", "known_hosts")
 
@@ -121,7 +122,7 @@ class KnownHosts:
     def _locked(self) -> Iterator[None]:
         """Its own file is replaced, so another one is locked."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self.path.parent)
             file = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise self._unusable(error) from error
