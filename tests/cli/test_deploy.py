@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from nodepkg.clients.ssh.target import HostKey
+from nodepkg.fleet.known_hosts import Known, KnownHosts
 from nodepkg.fleet.transport import Result
 from tests.cli.conftest import Run
 from tests.fleet.hosts import Behaviour, Hosts
@@ -245,3 +247,42 @@ def test_without_a_running_node_there_is_nothing_to_do(run: Run, fleet: Fleet) -
     done = run("instance:deploy", "--json")
     assert done.code == 0
     assert json.loads(done.out) == {"deploy": None, "hosts": []}
+
+
+def test_host_keys_of_instances_that_are_gone_are_dropped_also_where_no_node_is_left(run: Run, fleet: Fleet) -> None:
+    known = KnownHosts(Path(".nodepkg", "known_hosts"))
+    lives, gone, last = fleet.node(), fleet.node(), fleet.node("wasp")
+    for node, group in ((lives, "bee"), (gone, "bee"), (last, "wasp")):
+        known.accept(Known(node, HostKey("ssh-ed25519", "AAAA"), group, "us-east-1"))
+    fleet.client.terminate_instances(InstanceIds=[gone, last])
+    assert run("instance:deploy", "--dry-run").code == 0
+    assert known.of(gone) and known.of(last)
+    assert run("instance:deploy").code == 0
+    assert fleet.started() == [lives]
+    assert [bool(known.of(node)) for node in (lives, gone, last)] == [True, False, False]
+
+
+def test_failures_count_over_the_groups_of_both_transports(
+    run: Run, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodepkg.cli.deploys.over_ssm", fleet.carry)
+    ssm = {"deploy": {"transport": "ssm", "bucket": "example", "drain": True}}
+    make_project(Path.cwd(), {"wasp": {**FLEET["wasp"], **ssm}, "bee": FLEET["bee"]})
+    bee, wasps = fleet.node(), sorted(fleet.node("wasp") for _ in range(3))
+    fleet.behaves = fails(bee, wasps[0])
+    assert run("instance:deploy", "-n", "1", "--max-errors", "1").code == 6
+    assert fleet.started() == [bee, wasps[0]]
+
+
+def test_a_canary_is_the_first_of_all_hosts_whatever_their_transports(
+    run: Run, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodepkg.cli.deploys.over_ssm", fleet.carry)
+    ssm = {"deploy": {"transport": "ssm", "bucket": "example"}}
+    make_project(Path.cwd(), {"bee": FLEET["bee"], "wasp": {**FLEET["wasp"], **ssm}})
+    bees, wasps = sorted(fleet.node() for _ in range(2)), [fleet.node("wasp") for _ in range(2)]
+    assert run("instance:deploy", "--canary", "1").code == 0
+    assert [len(one.started()) for one in fleet.transports] == [2, 2]
+    over_ssh, over_ssm = fleet.transports
+    assert (over_ssh.most, over_ssm.most) == (1, 2)
+    assert sorted(fleet.started()) == sorted([*bees, *wasps])

@@ -32,6 +32,7 @@ class Hosts:
     log: list[tuple[float, str, str]] = field(default_factory=list)
     running: set[str] = field(default_factory=set)
     most: int = 0
+    stops: int = 0
     closed: bool = False
     _due: list[tuple[float, int, Event]] = field(default_factory=list)
     _runs: dict[str, int] = field(default_factory=dict)
@@ -64,6 +65,9 @@ class Hosts:
                 self._note(str(event.result), event.instance)
             found.append(event)
         return found
+
+    def stop(self) -> None:
+        self.stops += 1
 
     def close(self) -> None:
         self.closed = True

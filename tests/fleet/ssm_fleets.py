@@ -69,8 +69,11 @@ class Fleet:
         hosts = [Host(name, group, REGION, "us-east-1a", name, "") for name in instances]
         return [Job(host, parcel, dnas.get(host.instance)) for host in hosts]
 
-    def transport(self, *, account: Account | None = None, **settings: Any) -> OverSsm:
-        defaults = {"buckets": {GROUP: BUCKET}, "at_once": 10, "whole": True, "window": 0}
+    def transport(self, *, account: Account | None = None, whole: bool = True, **settings: Any) -> OverSsm:
+        """`whole`: it knows how many nodes there are now, so that a command by tag may serve all of them."""
+        mine = sum(tags.get("group") == GROUP for tags in self.world.ec2.tags.values())
+        tagged = {GROUP: mine} if whole else {}
+        defaults = {"buckets": {GROUP: BUCKET}, "at_once": 10, "tagged": tagged, "window": 0}
         return OverSsm(
             account or self.rig.account,
             **{**defaults, "sleep": self.rig.clock.sleep, "note": self.notes.append, **settings},

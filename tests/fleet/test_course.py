@@ -118,6 +118,22 @@ def test_a_group_below_its_floor_starts_nobody_and_ends_in_time(tmp_path: Path, 
     assert 300 <= sky.time <= 320
 
 
+@pytest.mark.parametrize("behind", [False, True])
+def test_on_a_healthy_fleet_the_floor_narrows_only_those_that_leave_target_groups(tmp_path: Path, behind: bool) -> None:
+    terms = {"g0": Terms(Share(90, percent=True))}
+    _, hosts = run(sky_of([20], behind=behind), tmp_path / "1", Pace(20, max_errors=0), terms)
+    assert hosts.most == 20
+    drained = {"g0": Terms(Share(90, percent=True), drains=True)}
+    _, hosts = run(sky_of([20], behind=behind), tmp_path / "2", Pace(20, max_errors=0), drained)
+    assert hosts.most == (2 if behind else 20)
+
+
+def test_a_group_of_one_has_no_floor(tmp_path: Path) -> None:
+    sky = sky_of([1], behind=True)
+    _, hosts = run(sky, tmp_path, Pace(10, max_errors=0), {"g0": Terms(Share(100, percent=True), drains=True)})
+    assert hosts.started() == ["i-000"]
+
+
 def test_a_group_below_its_floor_does_not_keep_others_waiting(tmp_path: Path) -> None:
     sky = sky_of([4, 3], behind=True)
     sky.sick = {"i-000", "i-001"}
@@ -205,6 +221,7 @@ def test_ctrl_c_starts_no_more_and_waits_for_those_that_run(tmp_path: Path, drai
     states = [one.state for one in runner.courses.values()]
     assert sorted(states) == ["not started", "not started", "succeeded", "succeeded"]
     assert len(hosts.started()) == 2
+    assert hosts.stops == 1
     assert all(sky.target(name) == "healthy" for name in sky.hosts)
 
 
@@ -236,6 +253,7 @@ def test_a_lost_lease_starts_nobody_else_and_lets_the_running_finish(tmp_path: P
     sky.fails = fails
     runner, hosts = run(sky, tmp_path, Pace(2, max_errors=0))
     assert isinstance(runner.error, LostLeaseError)
+    assert hosts.stops == 1
     assert len(hosts.started()) == 2
     assert sorted(one.state for one in runner.courses.values()) == ["not started", "not started", *["succeeded"] * 2]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nodepkg.clients.ssh import HostKey
+from nodepkg.clients.ssh.target import HostKey
 from nodepkg.errors import RefusedError
 from nodepkg.fleet.known_hosts import Known, KnownHosts, fingerprint, shows
 
@@ -110,6 +110,17 @@ def test_keys_of_a_group_are_dropped_when_its_instances_are_gone(tmp_path: Path)
     assert hosts.drop_gone("12_04-bee", "us-east-1", ["i-lives"], _ec2(asked, "i-stopped")) == ["i-gone"]
     assert asked == [["i-gone", "i-stopped"]]
     assert all(hosts.of(instance) for instance in ("i-lives", "i-stopped", "i-other"))
+
+
+def test_keys_that_ssh_has_added_are_dropped_as_well_once_their_instances_are_gone(tmp_path: Path) -> None:
+    path = tmp_path / "known_hosts"
+    asked: list[Sequence[str]] = []
+    key = known("i-1", 1).key
+    path.write_text(f"i-1 {key.algorithm} {key.data}\ni-2 {key.algorithm} {key.data}\n")
+    hosts = KnownHosts(path)
+    assert not hosts.drop_gone("12_04-bee", "us-east-1", ["i-1"], _ec2(asked))
+    assert hosts.drop_gone("12_04-bee", "us-east-1", [], _ec2(asked)) == ["i-1"]
+    assert [one.group for one in hosts.of("i-2")] == [""]  # nobody knows of which group it is
 
 
 def test_nothing_is_asked_where_all_that_is_known_lives(tmp_path: Path) -> None:

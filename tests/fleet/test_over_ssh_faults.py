@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nodepkg.clients.ssh import Patience, Ssh
+from nodepkg.clients.ssh.client import Ssh
+from nodepkg.clients.ssh.target import Patience
 from nodepkg.fleet.host import Host
 from nodepkg.fleet.known_hosts import KnownHosts
 from nodepkg.fleet.over_ssh import OverSsh, Waits

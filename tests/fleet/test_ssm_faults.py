@@ -236,8 +236,8 @@ def test_a_kill_at_any_call_leaves_nothing_that_a_retry_does_not_finish(tmp_path
 def test_nodes_started_meanwhile_are_noted_and_no_matter(tmp_path: Path) -> None:
     with ssm_fleet(tmp_path) as fleet:
         known = fleet.nodes(3)
-        fleet.nodes(2)
         transport = fleet.transport()
+        fleet.nodes(2)
         transport.start(fleet.jobs(known))
         assert results(drained(transport)) == dict.fromkeys(known, "succeeded")
         assert fleet.notes == ["2 nodes beside those of this deploy got its command as well"]

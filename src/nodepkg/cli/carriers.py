@@ -13,14 +13,10 @@ from nodepkg.fleet.targets import Targets
 from nodepkg.fleet.transport import Transport
 from nodepkg.nodes.group import Group
 
-KNOWN_HOSTS = Path(".nodepkg", "known_hosts")
 
-
-def over_ssh(call: Call, account: Account, root: Path, groups: Sequence[Group], targets: Targets) -> Transport:
-    """Forgets the host keys of instances that are gone. `targets` is what was seen of the groups."""
-    from nodepkg.clients.ssh import Ssh
-    from nodepkg.fleet.known_hosts import KnownHosts
-    from nodepkg.fleet.over_ssh import OverSsh
+def forget_gone(call: Call, account: Account, root: Path, groups: Sequence[Group], targets: Targets) -> None:
+    """Drops the host keys of instances that are gone. `targets` is what was seen of the groups."""
+    from nodepkg.fleet.known_hosts import KNOWN_HOSTS, KnownHosts
 
     known = KnownHosts(root / KNOWN_HOSTS)
     for group in groups:
@@ -29,22 +25,31 @@ def over_ssh(call: Call, account: Account, root: Path, groups: Sequence[Group], 
             known.drop_gone(group.name, group.region, targets.living[group.name], exist)
         except AwsError as error:
             call.out.warning(f"{group.name}: host keys of gone instances are not dropped: {error.message}")
+
+
+def over_ssh(account: Account, root: Path) -> Transport:
+    """With the host keys that are known in this project."""
+    from nodepkg.clients.ssh.client import Ssh
+    from nodepkg.fleet.known_hosts import KNOWN_HOSTS, KnownHosts
+    from nodepkg.fleet.over_ssh import OverSsh
+
     ssh = Ssh(loopback_only=account.endpoint is not None)
-    return OverSsh(ssh, known, console=lambda host: Machines(account, host.region).console(host.instance))
+    return OverSsh(
+        ssh, KnownHosts(root / KNOWN_HOSTS), console=lambda host: Machines(account, host.region).console(host.instance)
+    )
 
 
 def over_ssm(call: Call, account: Account, groups: Sequence[Group], targets: Targets, order: Order) -> Transport:
-    """Where all nodes of each group are handed over, one command by tag serves a group."""
+    """Where all that the tags of a group reach are handed over together, one command by tag serves it."""
     from nodepkg.fleet.over_ssm import OverSsm
 
     meant = {job.host.group for job in order.jobs}
-    sizes = {name: sum(job.host.group == name for job in order.jobs) for name in meant}
     return OverSsm(
         account,
         buckets={one.name: one.settings.deploy.bucket or "" for one in groups if one.name in meant},
         at_once=order.pace.at_once,
         max_errors=order.pace.max_errors,
-        whole=order.handed_over and all(targets.sizes[name] == sizes[name] for name in meant),
+        tagged=targets.tagged if order.handed_over else {},
         poll=call.poll,
         window=order.window,
         sleep=time.sleep,

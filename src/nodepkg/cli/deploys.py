@@ -9,7 +9,7 @@ from typing import Any
 
 from nodepkg.asked import web_of
 from nodepkg.cli.account import cloud, window
-from nodepkg.cli.carriers import over_ssh, over_ssm
+from nodepkg.cli.carriers import forget_gone, over_ssh, over_ssm
 from nodepkg.cli.deploy_progress import watching
 from nodepkg.cli.deploy_results import COLUMNS, conclude
 from nodepkg.cli.layout import count
@@ -24,6 +24,7 @@ from nodepkg.fleet.parcels import archives, jobs, least, part
 from nodepkg.fleet.record import Entry, Part, Plan, Record, is_deploy_id, new_deploy_id
 from nodepkg.fleet.record import find as find_record
 from nodepkg.fleet.targets import LeftOut, Narrowing, Targets, find, own_dnas
+from nodepkg.fleet.transport import Job
 from nodepkg.fleet.world import AwsWorld, health_of
 from nodepkg.images.interrupts import Interrupts
 from nodepkg.lease.claim import Lease
@@ -98,6 +99,8 @@ def deploy(call: Call, patterns: list[str], wish: Wish, *, listing: bool) -> Non
         _list(call, targets.hosts, targets.left_out)
         return
     _tell_left_out(call, targets)
+    if not call.dry_run:
+        forget_gone(call, account, nodes.root, groups, targets)
     meant = [group for group in groups if any(host.group == group.name for host in targets.hosts)]
     for group in meant:
         _require_bucket(group)
@@ -141,6 +144,8 @@ def retry(call: Call, words: list[str], wish: Wish, *, listing: bool) -> None:
     if listing:
         _list(call, hosts, ())
         return
+    if not call.dry_run:
+        forget_gone(call, account, nodes.root, meant, targets)
     call.out.note(f"deploy {record.plan.id}: {count(len(left), 'host')} of {len(record.plan.hosts)} to go on with")
     run = Run(record.plan, hosts, tuple(meant), own_dnas(nodes.root, hosts), record, targets, again=True)
     _go(call, account, Project(nodes), run, wish, gone=[one for one in left if one.instance not in there])
@@ -254,24 +259,31 @@ def _converge(
             if not hosts or any(one.broke_off for one in ended):
                 continue
             todo = jobs(run.plan.id, parts, paths, hosts, run.dna, timeout=wish.timeout)
-            order = _order(call, wish, todo, groups, name)
+            order = _order(call, wish, _pace_left(wish, len(run.hosts), ended), todo, groups, over=name)
             carrier = (
                 over_ssm(call, account, run.groups, run.targets, order)
                 if name == "ssm"
-                else over_ssh(call, account, project.root, run.groups, run.targets)
+                else over_ssh(account, project.root)
             )
             runner = Runner(world, carrier, order, record=run.record, watcher=watcher, interrupts=interrupts)
             ended.append(runner)
             runner.run()
 
 
-def _order(call: Call, wish: Wish, todo: Sequence[Any], groups: Mapping[str, Group], over: str) -> Order:
+def _pace_left(wish: Wish, hosts: int, ended: Sequence[Runner]) -> Pace:
+    """The pace of what is left of a deploy: canaries and failures count over all of its transports."""
+    pace = wish.pace(hosts)
+    before = [one for runner in ended for one in runner.courses.values()]
+    failed = sum(one.failed for one in before)
+    return replace(pace, canary=max(pace.canary - len(before), 0), max_errors=max((pace.max_errors or 0) - failed, 0))
+
+
+def _order(call: Call, wish: Wish, pace: Pace, todo: Sequence[Job], groups: Mapping[str, Group], *, over: str) -> Order:
     names = {job.host.group for job in todo}
     terms = {
         name: Terms(least(groups[name]), groups[name].settings.deploy.drain, health_of(groups[name])) for name in names
     }
-    pace = wish.pace(len(todo))
-    in_waves = wish.canary or wish.pause or any(_is_awaited(groups[name]) for name in names)
+    in_waves = pace.canary or wish.pause or any(_is_awaited(groups[name]) for name in names)
     if over == "ssm" and in_waves:
         pace = replace(pace, at_once=min(pace.at_once, SSM_WAVE), waves=True)
     return Order(
@@ -283,7 +295,6 @@ def _order(call: Call, wish: Wish, todo: Sequence[Any], groups: Mapping[str, Gro
         poll=call.poll,
         window=window(call),
         handed_over=over == "ssm" and not in_waves,
-        by_address=over == "ssh",
     )
 
 

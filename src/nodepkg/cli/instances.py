@@ -341,7 +341,7 @@ def _regions(call: Call, nodes: "Nodes") -> set[str]:
 
 def _ready_to_remember(root: Path) -> None:
     """ssh makes no folder for the host keys that it accepts; where there can be none it still logs in."""
-    from nodepkg.fleet.login import KNOWN_HOSTS
+    from nodepkg.fleet.known_hosts import KNOWN_HOSTS
     from nodepkg.render.files import private_folder
 
     with suppress(OSError):

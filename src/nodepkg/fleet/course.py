@@ -45,7 +45,6 @@ class Order:
     `pause` is between waves, `patience` how long a converge may take, or the wait before and after it; `poll` how
     often AWS is looked at where something is waited for, `window` for how long it may show what is no longer so; all in
     seconds. With `handed_over` the transport has a pace of its own: it gets all of a group, one group after the other.
-    With `by_address` a host without an address cannot be reached.
     """
 
     jobs: Sequence[Job]
@@ -56,7 +55,6 @@ class Order:
     poll: float = 5.0
     window: float = 0.0
     handed_over: bool = False
-    by_address: bool = True
 
 
 @dataclass

@@ -7,8 +7,7 @@ from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.machines import Machine, Machines
 from nodepkg.errors import RefusedError
 from nodepkg.fleet.find import ID, require_ours
-from nodepkg.fleet.known_hosts import KnownHosts
-from nodepkg.fleet.login import KNOWN_HOSTS
+from nodepkg.fleet.known_hosts import KNOWN_HOSTS, KnownHosts
 from nodepkg.fleet.order import LIVING
 from nodepkg.images.leftovers import BUILD_TAG
 from nodepkg.lease.claim import Lease

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
-from nodepkg.errors import CredentialsError, NodepkgError
+from nodepkg.errors import NodepkgError
 from nodepkg.fleet import course as courses
 from nodepkg.fleet.course import FAILED, GONE, LEFT, NOT_STARTED, SUCCEEDED, Counts, Course, Ledger, Order, Stage
 from nodepkg.fleet.drains import Drains
+from nodepkg.fleet.looks import Looks
 from nodepkg.fleet.record import Entry, Record
 from nodepkg.fleet.sight import Sight
 from nodepkg.fleet.transport import Began, Ended, Event, Result, Transport, Wrote
@@ -16,8 +17,6 @@ from nodepkg.lease.claim import LostLeaseError
 from nodepkg.pace import Room
 
 STEP_SECONDS = 1.0  # so often at least the display lives, and a heartbeat may be due
-CHECKS_SECONDS = 60.0  # EC2 looks at an instance once a minute
-BLIND_LOOKS = 10
 
 
 class Runner:
@@ -40,15 +39,10 @@ class Runner:
         self.stuck = ""
         self._ledger = Ledger(self.courses)
         self._room: tuple[object, Room] | None = None
-        self._looks = 0
-        self._lasts: dict[str, float] = {}
+        self._looks = Looks(world, order)
         self._wants_look = False
         self._judged = -1
         self._drains = Drains(world, order, self._say_once)
-        self._sights: dict[str, Sight] = {}
-        self._looked: dict[str, float] = {}
-        self._next_look = float("-inf")
-        self._blind = 0
         self._stuck_since: float | None = None
         self._told: set[str] = set()
         self._closing = False
@@ -86,7 +80,7 @@ class Runner:
         if not self._closing:
             self._start_some()
         ending = not self._may_start_more()
-        self._drains.carry_out(self._with_place(), self._sights, ending=ending, failing=self._lose)
+        self._drains.carry_out(self._with_place(), self._looks.sights, ending=ending, failing=self._lose)
         self._watcher.tick(lambda: Counts.of(self.courses.values()))
         return bool(self._with_place()) or self._may_start_more() or self._drains.busy(self._with_place())
 
@@ -102,7 +96,7 @@ class Runner:
     def _patience(self) -> float:
         now = self._world.now()
         waits = self._wants_look or any(one.stage is not Stage.CONVERGING for one in self._with_place())
-        due = [self._next_look] if waits else []
+        due = [self._looks.next] if waits else []
         if not self._with_place():
             due.append(now + courses.pause_left(self._ledger.standing, self._order, now))
         return min(max(min((moment for moment in due if moment > now), default=now + STEP_SECONDS) - now, 0.0), 1.0)
@@ -122,9 +116,11 @@ class Runner:
                 self._turn_back(course, NOT_STARTED, "interrupted before it began")
 
     def _close(self, told: str) -> None:
-        """Nobody starts any more."""
+        """Nobody starts any more, also of those that the transport has and did not begin with."""
         self._closing = True
         self._watcher.note(told)
+        with suppress(KeyboardInterrupt), self._interrupts.at_once(after=1):
+            self._transport.stop()
 
     def _beat(self) -> None:
         try:
@@ -152,65 +148,44 @@ class Runner:
         now, standing = self._world.now(), self._ledger.standing
         if not self._closing:
             names = {*courses.candidates(standing, self._order, now), *self._might_start(now)}
-            waits |= {group for name in names if self._is_stale(group := standing.group_of[name], now)}
+            waits |= {group for name in names if self._looks.is_stale(group := standing.group_of[name], now)}
         return waits
 
     def _might_start(self, now: float) -> list[str]:
         """Who starts as far as is known, be it old."""
         out = self._out()
-        key = (self._looks, out)
+        key = (self._looks.count, out)
         if self._room is None or self._room[0] != key:
-            self._room = key, courses.room(self._order.terms, self._sights, out, self.courses)
+            self._room = key, courses.room(self._order.terms, self._looks.sights, out, self.courses)
         return courses.starts(self._ledger.standing, self._order, self._room[1], now)
 
     def _out(self) -> frozenset[str]:
         """Who is out of its target groups by our doing."""
         return self._drains.out | {one.name for one in self._with_place() if one.left}
 
-    def _is_stale(self, group: str, now: float) -> bool:
-        """Whether what is known of a group is too old for a start."""
-        looked = self._looked.get(group)
-        if looked is None:
-            return True
-        return now - looked > self._lasts[group]
-
-    def _freshness(self, group: str, sight: Sight) -> float:
-        """For how many seconds a look decides: status checks alone are seldom made, and seldom change."""
-        slow = not self._order.terms[group].health.url and not sight.targets
-        if slow and not courses.below(self._order.terms, {group: sight}, ()):
-            return max(CHECKS_SECONDS, self._order.poll)
-        return self._order.poll
-
     def _is_look_due(self) -> bool:
-        return self._world.now() >= self._next_look and bool(self._awaited())
+        return self._world.now() >= self._looks.next and bool(self._awaited())
 
     def _look(self) -> None:
-        began, groups = self._world.now(), self._awaited()
+        groups = self._awaited()
         try:
             with self._interrupts.at_once(after=1):
-                seen = self._world.look(groups)
+                seen = self._looks.look(groups)
         except KeyboardInterrupt:
             return
         except NodepkgError as error:
             self._saw_nothing(error)
             return
-        self._blind = 0
-        self._next_look = self._world.now() + self._order.poll
-        self._sights.update(seen)
-        self._looked |= dict.fromkeys(seen, began)
-        self._lasts |= {group: self._freshness(group, sight) for group, sight in seen.items()}
-        self._looks += 1
-        for group in seen:
-            self._drains.find_left_over(group, seen[group])
+        for group, sight in seen.items():
+            self._drains.find_left_over(group, sight)
         for course in self.courses.values():
             if course.group in seen and not course.is_over:
-                self._note_presence(course, seen[course.group], began)
+                self._note_presence(course, seen[course.group], self._looks.began(course.group))
 
     def _saw_nothing(self, error: NodepkgError) -> None:
-        self._blind += 1
-        self._next_look = self._world.now() + self._order.poll
+        hopeless = self._looks.failed(error)
         self._say_once(f"AWS cannot be looked at: {error.message}")
-        if self._blind >= BLIND_LOOKS or isinstance(error, CredentialsError):
+        if hopeless:
             self._lose(error)
             for course in self._with_place():
                 if course.stage is Stage.LEAVING:
@@ -245,11 +220,11 @@ class Runner:
 
     def _is_ready(self, course: Course, now: float) -> bool:
         ready = course.missing_since is None and course.name not in self._drains.pending
-        return ready and not self._is_stale(course.group, now)
+        return ready and not self._looks.is_stale(course.group, now)
 
     def _start(self, chosen: Sequence[Course]) -> None:
         for course in chosen:
-            node = self._sights[course.group].nodes[course.name]
+            node = self._looks.sights[course.group].nodes[course.name]
             course.needs = node.served_in
             if self._order.terms[course.group].drains and node.served_in:
                 course.left, course.asks = node.served_in, True
@@ -260,29 +235,24 @@ class Runner:
         for course in chosen:
             course.began = self._world.now()
             self._enter(course, Stage.CONVERGING)
-        unreachable = [one for one in chosen if self._order.by_address and not one.job.host.address]
-        reachable = [one for one in chosen if one not in unreachable]
         try:
-            if reachable:
-                self._transport.start([one.job for one in reachable])
+            if chosen:
+                self._transport.start([one.job for one in chosen])
         except NodepkgError as error:  # none of them has begun
             self._lose(error)
-            for course in reachable:
+            for course in chosen:
                 self._turn_back(course, NOT_STARTED, error.message)
-        for course in unreachable:
-            why = course.job.host.unreachable
-            self._converged(course, Ended(course.name, Result.UNREACHABLE, why=why))
 
     def _note_stuck(self, might: Sequence[str], now: float) -> None:
         """If nothing runs, and floors let nobody start for too long, it ends."""
         if might or not self._may_start_more():
             self._stuck_since = None
             return
-        if self._ledger.placed and self._judged == self._looks:
+        if self._ledger.placed and self._judged == self._looks.count:
             return
-        self._judged = self._looks
+        self._judged = self._looks.count
         waiting = {one.group for one in self.courses.values() if one.stage is Stage.WAITING}
-        sights = {group: sight for group, sight in self._sights.items() if group in waiting}
+        sights = {group: sight for group, sight in self._looks.sights.items() if group in waiting}
         below = courses.below(self._order.terms, sights, self._out())
         for group, why in below.items():
             self._say_once(f"{group}: nobody else is started: {why}", key=f"{group} is below its floor")
@@ -315,7 +285,8 @@ class Runner:
     def _converged(self, course: Course, ended: Ended) -> None:
         course.code, course.why = ended.code, ended.why
         course.state = str(ended.result)
-        course.seconds = None if course.began is None else self._world.now() - course.began
+        if course.began is not None and ended.result is not Result.NOT_STARTED:
+            course.seconds = self._world.now() - course.began
         if ended.again:
             course.why = "this deploy had succeeded there before"
         course.failed = course.state not in (SUCCEEDED, NOT_STARTED)
@@ -333,9 +304,9 @@ class Runner:
         self._enter(course, Stage.RETURNING)
 
     def _advance(self, course: Course) -> None:
-        now, looked = self._world.now(), self._looked.get(course.group, float("-inf"))
+        now, looked = self._world.now(), self._looks.began(course.group)
         late = now - course.since > self._order.patience
-        sight = self._sights.get(course.group)
+        sight = self._looks.sights.get(course.group)
         node = sight.nodes.get(course.name) if sight else None
         if course.stage is Stage.LEAVING:
             gone_from = node is not None and not any(node.targets.get(arn) for arn in course.left)

@@ -11,13 +11,14 @@ import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nodepkg.clients.ssh import HostKey
+from nodepkg.clients.ssh.target import HostKey
 from nodepkg.errors import RefusedError
+from nodepkg.render.files import private_folder
 
-FILE = "known_hosts"
+KNOWN_HOSTS = Path(".nodepkg", "known_hosts")
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,11 @@ class KnownHosts:
     ) -> list[str]:
         """Drops the keys of instances of the group that are gone; `living` are those that a list of it has shown.
 
-        What the list did not show is asked for by id, once: `exist` gives which of them EC2 still knows.
+        What the list did not show is asked for by id, once: `exist` gives which of them EC2 still knows. Keys that ssh
+        itself has added tell no group: that is written beside them as long as their instances live.
         """
         self._look()
+        self._place(living, group, region)
         missing = [
             name
             for name, lines in self._known.items()
@@ -87,6 +90,21 @@ class KnownHosts:
         if not missing:
             return []
         return self.forget(set(missing) - set(exist(sorted(missing))))
+
+    def _place(self, living: Collection[str], group: str, region: str) -> None:
+        if not any(not one.group for name in living for one in self._known.get(name, ())):
+            return
+        with self._locked():
+            self._look()
+            lines = [one for many in self._known.values() for one in many]
+            mine = set(living)
+            self._write(
+                [
+                    replace(one, group=group, region=region) if one.instance in mine and not one.group else one
+                    for one in lines
+                ]
+            )
+        self._look()
 
     def _look(self) -> None:
         """Reads the file again if it was changed."""
@@ -104,7 +122,7 @@ class KnownHosts:
     def _locked(self) -> Iterator[None]:
         """Its own file is replaced, so another one is locked."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self.path.parent)
             file = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise self._unusable(error) from error

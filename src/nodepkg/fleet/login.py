@@ -1,16 +1,16 @@
 """The ssh command that logs in to a node."""
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nodepkg.clients.ssh.target import is_loopback
 from nodepkg.errors import RefusedError
 from nodepkg.fleet.host import Host
+from nodepkg.fleet.known_hosts import KNOWN_HOSTS
 from nodepkg.nodes.deploy import Deploy
 from nodepkg.nodes.group import Group
 
-KNOWN_HOSTS = Path(".nodepkg", "known_hosts")
 _THE_USERS = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
 
 
@@ -56,11 +56,7 @@ def ssh_command(
 
 def require_loopback(host: Host) -> None:
     """In the sandbox: its nodes have loopback addresses, and nothing else is to be reached."""
-    try:
-        loopback = ipaddress.ip_address(host.address).is_loopback
-    except ValueError:
-        loopback = False
-    if host.address and not loopback:
+    if host.address and not is_loopback(host.address):
         raise RefusedError(
             f"{host.instance} is of the sandbox, and {host.address} is no loopback address",
             hint="deploy.address in nodes.json",

@@ -10,7 +10,9 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import BinaryIO
 
-from nodepkg.clients.ssh import Connection, HostKey, Session, Ssh, Target
+from nodepkg.clients.ssh.client import Ssh
+from nodepkg.clients.ssh.connection import Connection, Session
+from nodepkg.clients.ssh.target import HostKey, Target
 from nodepkg.errors import HostKeyError, NodepkgError, ToolError, UnreachableError
 from nodepkg.fleet import node
 from nodepkg.fleet.host import Host
@@ -83,6 +85,9 @@ class OverSsh:
         if self._paused and self._loop and self._queued <= self._most_queued:
             self._loop.call_soon_threadsafe(self._resume)
         return found
+
+    def stop(self, /) -> None:
+        """A job begins with its start: there is none that waits."""
 
     def close(self, /) -> None:
         if self._loop is None or self._thread is None:

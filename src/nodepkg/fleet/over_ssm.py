@@ -48,8 +48,9 @@ class OverSsm:
     """Implements fleet.transport.Transport. All is done in the caller's thread, by start() and events().
 
     `buckets`: group -> bucket. At most `at_once` nodes converge at a time, and after more than `max_errors` failures
-    (None: never) no further one begins. `whole`: the jobs that are started together are all nodes of their group, so
-    that one command by tag serves them; otherwise commands name instances, 50 at most. `note` is told what is odd.
+    (None: never) no further one begins. `tagged`: group -> how many running instances its tags reach; if as many jobs
+    are started together, one command by tag serves them. Otherwise commands name instances, 50 at most, so that
+    nobody else is hit. `note` is told what is odd.
 
     The caller holds the leases of the groups: commands of former deploys that are still under way there are cancelled,
     since nobody can be waiting for them. What runs on nodes is not disturbed by that.
@@ -62,7 +63,7 @@ class OverSsm:
         buckets: Mapping[str, str],
         at_once: int,
         max_errors: int | None = 0,
-        whole: bool = False,
+        tagged: Mapping[str, int] = {},
         poll: float = POLL_SECONDS,
         window: float = CONSISTENCY_SECONDS,
         grace: float = GRACE_SECONDS,
@@ -70,7 +71,7 @@ class OverSsm:
         note: Callable[[str], None] = lambda _: None,
         home: str = node.HOME,
     ) -> None:
-        self._account, self._bundles, self._whole = account, Bundles(account, buckets, home=home), whole
+        self._account, self._bundles, self._tagged = account, Bundles(account, buckets, home=home), tagged
         self._at_once, self._max_errors = max(at_once, 1), max_errors
         self._poll, self._window, self._grace = poll, window, grace
         self._sleep, self._note = sleep, note
@@ -114,11 +115,10 @@ class OverSsm:
         return found
 
     def stop(self) -> None:
-        """Begins on no further node: their jobs end as NOT_STARTED. What runs is followed to its end."""
         if self._is_stopped:
             return
         self._is_stopped = True
-        self._leave_waiting(Result.NOT_STARTED, "it was stopped before its turn")
+        self._leave_waiting(Result.NOT_STARTED, _STOPPED)
         for errand in self._under_way:
             events, running = errand.stop()
             self._news.extend(events)
@@ -138,9 +138,10 @@ class OverSsm:
         client = RunCommand(self._account, parcel.region)
         self._clear(client, parcel.group)
         self._bundles.put(parcel)
-        pings = self._pings(client, parcel.group, [job.host.instance for job in jobs])
-        there, offline = self._reachable(pings or {}, jobs)
-        if self._whole and there:
+        whole = len(jobs) == self._tagged.get(parcel.group)
+        pings = self._pings(client, parcel.group, [] if whole else [job.host.instance for job in jobs])
+        there, offline = self._reachable(pings or {}, jobs, whole=whole)
+        if whole and there:
             self._waiting.append(_Batch(parcel, there, _token(), by_tag=True, offline=offline))
         else:
             self._by_instances(there, _token(), listed=pings != {})
@@ -165,21 +166,23 @@ class OverSsm:
         self._cleared.add(group)
 
     def _pings(self, client: RunCommand, group: str, instances: Sequence[str]) -> dict[str, str] | None:
-        """None if they cannot be had."""
+        """Of these instances, or of all of the group; None if they cannot be had."""
         try:
-            return client.pings(tags={"group": group}) if self._whole else client.pings(instances=instances)
+            return client.pings(instances=instances) if instances else client.pings(tags={"group": group})
         except CredentialsError:
             raise
         except AwsError as error:
             self._note(f"{group}: which nodes are online is not known: {error.message}")
             return None
 
-    def _reachable(self, pings: Mapping[str, str], jobs: Sequence[Job]) -> tuple[list[Job], frozenset[str]]:
+    def _reachable(
+        self, pings: Mapping[str, str], jobs: Sequence[Job], *, whole: bool
+    ) -> tuple[list[Job], frozenset[str]]:
         """The jobs whose nodes may be online, and the instances that are not; their jobs end."""
         instances = [job.host.instance for job in jobs]
         offline = frozenset(name for name in instances if pings.get(name, ONLINE) != ONLINE)
         # A command by tag goes past unknown nodes; one by instances would be refused for all.
-        unknown = {name for name in instances if name not in pings} if pings and not self._whole else set()
+        unknown = {name for name in instances if name not in pings} if pings and not whole else set()
         for name in sorted(offline):
             self._end(name, Result.UNREACHABLE, f"its agent is not online: Systems Manager says {pings[name]}")
         for name in sorted(unknown):
@@ -281,12 +284,16 @@ class OverSsm:
             if self._reruns[job.host.instance] > _RERUNS:
                 self._end(job.host.instance, Result.UNKNOWN, "its result was lost again and again")
         left = [job for job in errand.again if self._reruns[job.host.instance] <= _RERUNS]
-        self._by_instances(left, _token())
+        if not self._is_stopped:
+            self._by_instances(left, _token())
+            return
+        for job in left:
+            self._end(job.host.instance, Result.NOT_STARTED, _STOPPED)
 
     def _leave_waiting(self, result: Result, why: str) -> None:
         for batch in self._waiting:
             for job in batch.jobs:
-                self._end(job.host.instance, result, why)
+                self._end(job.host.instance, Result.UNKNOWN if batch.run else result, why)
         self._waiting.clear()
 
     def _end(self, instance: str, result: Result, why: str) -> None:
@@ -294,6 +301,7 @@ class OverSsm:
 
 
 _MARK = "nodepkg "
+_STOPPED = "it was stopped before its turn"
 _UNKNOWN_NODE = (
     "Systems Manager does not know it: has it an agent that runs, and an instance profile that lets it report "
     "(AmazonSSMManagedInstanceCore)?"

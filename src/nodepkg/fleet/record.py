@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from nodepkg.errors import RefusedError, UsageError
 from nodepkg.fleet.host import Host
-from nodepkg.render.files import private_folder
+from nodepkg.render.files import private_folder, write_through
 
 DEPLOYS = Path(".nodepkg", "deploys")
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{6}")
@@ -87,7 +87,7 @@ class Record:
         try:
             private_folder(self._root / DEPLOYS)
             self.folder.mkdir(mode=0o700, exist_ok=True)
-            _write_through(self.folder / "deploy.json", json.dumps(asdict(self.plan), indent=4).encode())
+            write_through(self.folder / "deploy.json", json.dumps(asdict(self.plan), indent=4).encode())
             self._open()
         except OSError as error:
             raise _unwritable(self.folder, error) from error
@@ -217,17 +217,6 @@ def _says_nothing(value: Any) -> bool:
 def _write_all(descriptor: int, content: bytes) -> None:
     while content:
         content = content[os.write(descriptor, content) :]
-
-
-def _write_through(path: Path, content: bytes) -> None:
-    """Replaces the file as a whole, and is on the disk when this returns."""
-    temporary = path.with_suffix(".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    temporary.replace(path)
 
 
 def _unwritable(path: Path, error: OSError) -> RefusedError:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -46,13 +46,15 @@ class LeftOut:
 class Targets:
     """The hosts in the order of their turns: the groups' order, and within one by zones in turn.
 
-    `living` are all instances of each group that were listed, `sizes` how many of them are its nodes, narrowed or not.
+    `living` are all instances of each group that were listed, `sizes` how many of them are its nodes, narrowed or not,
+    and `tagged` how many run and have both tags: also members that Auto Scaling is about to take.
     """
 
     hosts: tuple[Host, ...]
     sizes: Mapping[str, int]
     living: Mapping[str, frozenset[str]]
     left_out: tuple[LeftOut, ...] = ()
+    tagged: Mapping[str, int] = field(default_factory=dict)
 
 
 def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Targets:
@@ -62,13 +64,14 @@ def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Tar
         by_region.setdefault(group.region, []).append(group)
     found: dict[str, list[Host]] = {group.name: [] for group in groups}
     left_out: list[LeftOut] = []
-    sizes = dict.fromkeys(found, 0)
+    sizes, tagged = dict.fromkeys(found, 0), dict.fromkeys(found, 0)
     living: dict[str, set[str]] = {name: set() for name in found}
     for region, here in by_region.items():
         there = presence(account, region, {group.name for group in here})
         address = {group.name: group.settings.deploy.address for group in here}
         for machine in there.machines:
             living[machine.group].add(machine.id)
+            tagged[machine.group] += machine.state == "running" and machine.tags.get(MANAGED) == "true"
             if why := _excluded(there, machine):
                 left_out.append(LeftOut(machine.id, machine.group, why))
                 continue
@@ -78,7 +81,7 @@ def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Tar
     if any(sizes.values()) and not any(found.values()):
         raise UsageError(f"{narrowing}: no node of {len(groups)} groups is meant", hint="who there is: --list")
     hosts = tuple(one for group in groups for one in _zones_in_turn(found[group.name]))
-    return Targets(hosts, sizes, {name: frozenset(ids) for name, ids in living.items()}, tuple(left_out))
+    return Targets(hosts, sizes, {name: frozenset(ids) for name, ids in living.items()}, tuple(left_out), tagged)
 
 
 def _excluded(there: Presence, machine: Machine) -> str:

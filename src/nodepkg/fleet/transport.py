@@ -100,6 +100,10 @@ class Transport(Protocol):
         """What has happened since; waits up to so many seconds for the first."""
         ...
 
+    def stop(self) -> None:
+        """Nobody begins any more: jobs that have not begun end as NOT_STARTED. What runs goes on to its end."""
+        ...
+
     def close(self) -> None:
         """Leaves what still runs: it goes on on the nodes."""
         ...

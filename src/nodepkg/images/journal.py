@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from nodepkg.clients.packer_output import Outcome, Tail
 from nodepkg.errors import RefusedError
-from nodepkg.render.files import private_folder
+from nodepkg.render.files import private_folder, write_through
 
 BUILDS = Path(".nodepkg", "builds")
 _BUILD_ID = re.compile(r"[0-9a-f]{16}")
@@ -94,7 +94,7 @@ class Entry:
         self.record = replace(self.record, **changes)
         path = self._folder / f"{self.record.build}.json"
         try:
-            _write_through(path, json.dumps(asdict(self.record), indent=4).encode())
+            write_through(path, json.dumps(asdict(self.record), indent=4).encode())
         except OSError as error:
             raise _unwritable(path, error) from error
 
@@ -252,23 +252,6 @@ def _locked_new_file(path: Path) -> BinaryIO:
         os.close(descriptor)
         raise OSError(error.errno, error.strerror, str(path)) from error
     return os.fdopen(descriptor, "ab", buffering=0)
-
-
-def _write_through(path: Path, content: bytes) -> None:
-    """Replaces the file as a whole, and is on the disk when this returns."""
-    temporary = path.with_suffix(".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some file systems cannot do that to a folder
-            os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _unwritable(path: Path, error: OSError) -> RefusedError:

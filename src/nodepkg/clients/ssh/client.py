@@ -1,0 +1,193 @@
+"""Connections to many hosts from one event loop, by asyncssh, with the user's configuration, agent and keys.
+
+Everything but `Ssh(...)` itself is to be called in the event loop's thread.
+"""
+
+import asyncio
+import base64
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nodepkg.clients.ssh.configuration import Configuration
+from nodepkg.clients.ssh.connection import Connection
+from nodepkg.clients.ssh.jumps import Jumps
+from nodepkg.clients.ssh.target import HostKey, Patience, Target, is_loopback
+from nodepkg.clients.ssh.words import in_words
+from nodepkg.errors import RefusedError, UnreachableError
+
+if TYPE_CHECKING:
+    import asyncssh
+
+# The cheapest first that current servers have; what an old one has is still taken.
+_KEX = ("curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256")
+_CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr")
+_OLD_KEX = ("diffie-hellman-group16-sha512", "diffie-hellman-group14-sha256", "diffie-hellman-group14-sha1")
+_OLD_CIPHERS = ("aes256-gcm@openssh.com", "aes192-ctr", "aes256-ctr")
+HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
+_SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
+
+
+class Ssh:
+    """`key`: a private key in place of the agent's and ~/.ssh's.
+
+    With `loopback_only` nothing but a loopback address is connected to, and no configuration is read. Raises
+    RefusedError for a key that cannot be read.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: Path | None = None,
+        loopback_only: bool = False,
+        patience: Patience | None = None,
+    ) -> None:
+        import asyncssh  # noqa: F401 - here, so that its half a second is over before the first connection
+
+        self.patience = patience or Patience()
+        self._key = _load(key) if key else None
+        self._loopback_only = loopback_only
+        self._keys: asyncio.Future[list[Any]] | None = None
+        self._configuration = Configuration(read=not loopback_only)
+        self._jumps = Jumps(self._configuration.files, self.patience)
+
+    async def connect(self, target: Target) -> Connection:
+        """Raises UnreachableError, and HostKeyError for a key that is not trusted."""
+        if self._loopback_only and not is_loopback(target.address):
+            raise UnreachableError("with --sandbox only loopback addresses are connected to")
+        import asyncssh
+
+        seen: list[HostKey] = []
+        try:
+            options = await self._connection_options(target, seen)
+            async with asyncio.timeout(self.patience.connect):
+                through = await self._through(options)
+                made = await asyncssh.connect(options.host, options.port, options=options, config=None, **through)
+        except (OSError, asyncssh.Error, ValueError, TimeoutError) as error:
+            raise in_words(error, target, seen, self.patience.connect) from error
+        return Connection(made, proxied="proxy_command" in through)
+
+    async def close(self) -> None:
+        """Ends the connections that several share."""
+        self._jumps.close()
+        await _settled()
+
+    def known_to_user(self, target: Target) -> list[HostKey]:
+        """The keys that the user's known_hosts have for this address; none with `loopback_only`."""
+        import asyncssh
+
+        if self._loopback_only:
+            return []
+        files, host, port = self._configuration.known_hosts(target)
+        try:
+            known = asyncssh.read_known_hosts([file for file in files if Path(file).is_file()])
+            keys, _, revoked, *_ = known.match(host, "", port if port != 22 else None)
+        except (OSError, ValueError) as error:
+            raise RefusedError(f"{', '.join(files)}: cannot be read: {error}") from error
+        return [_host_key(key) for key in keys if key not in revoked]
+
+    async def _through(self, options: "asyncssh.SSHClientConnectionOptions") -> dict[str, Any]:
+        """What the configuration puts between."""
+        if isinstance(options.tunnel, str):
+            return {"tunnel": await self._jumps.through(options.tunnel)}
+        if options.proxy_command:
+            # asyncssh takes what the command says on standard error for the server's, and its end for the connection's.
+            return {"proxy_command": ["sh", "-c", '"$@" 2>/dev/null; exit', "sh", *options.proxy_command]}
+        return {}
+
+    async def _connection_options(self, target: Target, seen: list[HostKey]) -> "asyncssh.SSHClientConnectionOptions":
+        import asyncssh
+
+        class Client(asyncssh.SSHClient):
+            def validate_host_public_key(self, _host: str, _addr: str, _port: int, key: asyncssh.SSHKey) -> bool:
+                shown = _host_key(key)
+                seen.append(shown)
+                return target.trusted(shown)
+
+        special = not self._key and self._configuration.names_keys(target)
+        return asyncssh.SSHClientConnectionOptions(
+            client_factory=Client,
+            host=target.address,
+            known_hosts=_nobody,
+            server_host_key_algs=_signatures(target.prefer),
+            config=self._configuration.files,
+            **({"username": target.user} if target.user else {}),
+            **({"port": target.port} if target.port else {}),
+            **({} if special else {"client_keys": await self._own_keys(), "agent_path": None}),
+            **self._same_for_all,
+        )
+
+    @cached_property
+    def _same_for_all(self) -> dict[str, Any]:
+        return {
+            "kex_algs": [*_KEX, *_OLD_KEX],
+            "encryption_algs": [*_CIPHERS, *_OLD_CIPHERS],
+            "compression_algs": ["none"],
+            "host_based_auth": False,
+            "kbdint_auth": False,
+            "password_auth": False,
+            "gss_kex": False,
+            "x509_trusted_certs": None,
+            "agent_forwarding": False,
+            "request_pty": False,
+            "env": None,
+            "send_env": None,
+            "encoding": None,
+            "login_timeout": self.patience.connect,
+            "connect_timeout": None,
+            "keepalive_interval": self.patience.alive,
+            "keepalive_count_max": self.patience.missed,
+        }
+
+    async def _own_keys(self) -> list[Any]:
+        """Those of the agent and of ~/.ssh, or the one that was given: read once."""
+        if not self._keys:
+            self._keys = asyncio.ensure_future(self._read_keys())
+        return await self._keys
+
+    async def _read_keys(self) -> list[Any]:
+        import asyncssh
+        from asyncssh.public_key import load_default_keypairs
+
+        if self._key:
+            return list(asyncssh.load_keypairs([self._key]))
+        found: list[Any] = []
+        if os.environ.get("SSH_AUTH_SOCK"):
+            with suppress(OSError, asyncssh.Error, ValueError):
+                agent = await asyncssh.connect_agent()
+                found += await agent.get_keys()
+        return found + list(load_default_keypairs())
+
+
+def _load(path: Path) -> Any:
+    import asyncssh
+
+    try:
+        return asyncssh.read_private_key(str(path))
+    except OSError as error:
+        raise RefusedError(f"{path}: cannot be read: {error.strerror}") from error
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+        raise RefusedError(f"{path}: this private key cannot be used: {error}") from error
+
+
+async def _settled() -> None:
+    """A connection that was aborted is closed in the next turns of the loop."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def _nobody(_host: str, _addr: str, _port: int | None) -> tuple[list[Any], list[Any], list[Any]]:
+    """No key is known to asyncssh, so it asks for each."""
+    return [], [], []
+
+
+def _host_key(key: "asyncssh.SSHKey") -> HostKey:
+    return HostKey(key.get_algorithm(), base64.b64encode(key.public_data).decode())
+
+
+def _signatures(prefer: Sequence[str]) -> list[str]:
+    types = dict.fromkeys([*prefer, *HOST_KEY_TYPES])
+    return [signature for one in types for signature in _SIGNATURES.get(one, (one,)) if one in HOST_KEY_TYPES]

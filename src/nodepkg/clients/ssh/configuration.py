@@ -1,0 +1,48 @@
+"""What the user's ~/.ssh/config says of a host, as far as it matters before asyncssh is asked."""
+
+from pathlib import Path
+from typing import Any
+
+from nodepkg.clients.ssh.target import Target
+
+# Who logs in: where it says none of it, keys are loaded once for all hosts.
+_OF_KEYS = ("IdentityFile", "IdentityAgent", "IdentitiesOnly", "CertificateFile", "PKCS11Provider")
+_OF_HOSTS = ("UserKnownHostsFile", "GlobalKnownHostsFile", "HostKeyAlias", "Hostname", "Port")
+
+
+class Configuration:
+    """`path` is the file's, None if there is none, or if it is not to be read."""
+
+    def __init__(self, *, read: bool) -> None:
+        path = Path.home() / ".ssh" / "config"
+        self.path = str(path) if read and path.is_file() else None
+
+    @property
+    def files(self) -> list[str] | None:
+        """As asyncssh takes them."""
+        return [self.path] if self.path else None
+
+    def names_keys(self, target: Target) -> bool:
+        """Whether it says who logs in there."""
+        return any(name in _OF_KEYS for name in self.of(target))
+
+    def of(self, target: Target) -> dict[str, Any]:
+        """What the configuration says of this host."""
+        if not self.path:
+            return {}
+        import getpass
+
+        from asyncssh.config import SSHClientConfig
+
+        known = (target.user or (), target.address, target.port or ())
+        told = SSHClientConfig.load(None, [self.path], False, False, False, getpass.getuser(), *known)
+        return {name: told.get(name) for name in (*_OF_KEYS, *_OF_HOSTS) if told.get(name) is not None}
+
+    def known_hosts(self, target: Target) -> tuple[list[str], str, int]:
+        """The files, and by which name and port the host is found in them."""
+        told = self.of(target)
+        home = Path.home() / ".ssh"
+        files = [*told.get("UserKnownHostsFile", [str(home / name) for name in ("known_hosts", "known_hosts2")])]
+        files += told.get("GlobalKnownHostsFile", ["/etc/ssh/ssh_known_hosts"])
+        host = told.get("HostKeyAlias") or told.get("Hostname") or target.address
+        return [str(Path(file).expanduser()) for file in files], host, target.port or told.get("Port") or 22
