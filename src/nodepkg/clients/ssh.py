@@ -6,8 +6,9 @@ Everything but `Ssh(...)` itself is to be called in the event loop's thread.
 import asyncio
 import base64
 import errno
+import shlex
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,7 @@ _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
 # What the user's configuration may say about who logs in; where it says none of it, keys are loaded once for all hosts.
 _OF_KEYS = ("IdentityFile", "IdentityAgent", "IdentitiesOnly", "CertificateFile", "PKCS11Provider")
 _OF_HOSTS = ("UserKnownHostsFile", "GlobalKnownHostsFile", "HostKeyAlias", "Hostname", "Port")
+_BETWEEN = ("ProxyJump", "ProxyCommand")
 _PROXY_ENDS = 5.0  # seconds that a ProxyCommand has to end
 
 Passphrase = Callable[[Path], str | None]
@@ -97,10 +99,11 @@ class Ssh:
 
         seen: list[HostKey] = []
         try:
-            options = await self._connection_options(target, seen)
+            told = self._told_of(target)
+            options = await self._options(target, told, seen)
             async with asyncio.timeout(self.patience.connect):
-                through = await self._through(options)
-                made = await asyncssh.connect(options.host, options.port, options=options, config=None, **through)
+                through = await self._through(told)
+                made = await asyncssh.connect(target.address, **options, **through)
         except (OSError, asyncssh.Error, ValueError, TimeoutError) as error:
             raise _in_words(error, target, seen, self.patience.connect) from error
         return Connection(made, proxied="proxy_command" in through)
@@ -128,13 +131,14 @@ class Ssh:
             raise RefusedError(f"{', '.join(files)}: cannot be read: {error}") from error
         return [_host_key(key) for key in keys if key not in revoked]
 
-    async def _through(self, options: "asyncssh.SSHClientConnectionOptions") -> dict[str, Any]:
+    async def _through(self, told: Mapping[str, Any]) -> dict[str, Any]:
         """What the configuration puts between."""
-        if isinstance(options.tunnel, str):
-            return {"tunnel": await self._jump(options.tunnel)}
-        if options.proxy_command:
+        if "ProxyJump" in told:
+            return {"tunnel": await self._jump(told["ProxyJump"])}
+        if "ProxyCommand" in told:
             # asyncssh takes what the command says on standard error for the server's, and its end for the connection's.
-            return {"proxy_command": ["sh", "-c", '"$@" 2>/dev/null; exit', "sh", *options.proxy_command]}
+            command = shlex.split(told["ProxyCommand"])
+            return {"proxy_command": ["sh", "-c", '"$@" 2>/dev/null; exit', "sh", *command]}
         return {}
 
     async def _jump(self, jump: str) -> Any:
@@ -157,7 +161,11 @@ class Ssh:
             through = await asyncssh.connect(host.strip("[]"), config=config, tunnel=through, **told, **alive)
         return through
 
-    async def _connection_options(self, target: Target, seen: list[HostKey]) -> "asyncssh.SSHClientConnectionOptions":
+    async def _options(self, target: Target, told: Mapping[str, Any], seen: list[HostKey]) -> dict[str, Any]:
+        """The arguments of asyncssh.connect; as an object of options they would be worked through twice for each host.
+
+        `told` is what the configuration says, `seen` gets the host keys that the server shows.
+        """
         import asyncssh
 
         class Client(asyncssh.SSHClient):
@@ -166,19 +174,17 @@ class Ssh:
                 seen.append(shown)
                 return target.trusted(shown)
 
-        config = self._config
-        special = config is not None and not self._key and any(name in _OF_KEYS for name in self._told_of(target))
-        return asyncssh.SSHClientConnectionOptions(
-            client_factory=Client,
-            host=target.address,
-            known_hosts=_nobody,
-            server_host_key_algs=_signatures(target.prefer),
-            config=[config] if config else None,
+        special = not self._key and any(name in _OF_KEYS for name in told)
+        return {
+            "client_factory": Client,
+            "known_hosts": _nobody,
+            "server_host_key_algs": _signatures(target.prefer),
+            "config": [self._config] if self._config else None,
             **({"username": target.user} if target.user else {}),
             **({"port": target.port} if target.port else {}),
             **({} if special else {"client_keys": await self._own_keys(), "agent_path": None}),
             **self._same_for_all,
-        )
+        }
 
     @cached_property
     def _config(self) -> str | None:
@@ -195,7 +201,7 @@ class Ssh:
 
         known = (target.user or (), target.address, target.port or ())
         told = SSHClientConfig.load(None, [self._config], False, False, False, getpass.getuser(), *known)
-        return {name: told.get(name) for name in (*_OF_KEYS, *_OF_HOSTS) if told.get(name) is not None}
+        return {name: told.get(name) for name in (*_OF_KEYS, *_OF_HOSTS, *_BETWEEN) if told.get(name) is not None}
 
     def _known_hosts_of(self, target: Target) -> tuple[list[str], str, int]:
         """The files, and by which name and port the host is found in them."""
@@ -217,6 +223,7 @@ class Ssh:
             "password_auth": False,
             "gss_kex": False,
             "x509_trusted_certs": None,
+            "x509_trusted_cert_paths": [],
             "agent_forwarding": False,
             "request_pty": False,
             "env": None,
