@@ -19,6 +19,8 @@ def main() -> None:
         sys.exit(run(sys.argv[1:]))
     except KeyboardInterrupt:  # while the program itself is still being read
         sys.exit(130)
+    finally:
+        gc.freeze()  # or Python looks through all that was made once more before it ends
 
 
 def _complete() -> None:

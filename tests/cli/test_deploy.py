@@ -1,6 +1,7 @@
 """instance:deploy as a command: who is meant, the plan, the record, exit codes. Its hosts are simulated."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -199,16 +200,24 @@ def test_retry_takes_an_instance_that_ended_meanwhile_for_gone(run: Run, fleet: 
     }
 
 
-def test_retry_is_refused_where_the_bundle_is_gone_and_the_repository_gives_another(run: Run, fleet: Fleet) -> None:
+def _tear(archive: Path) -> None:
+    os.truncate(archive, archive.stat().st_size // 2)
+
+
+@pytest.mark.parametrize(("ruin", "told"), [(Path.unlink, "is gone"), (Path.touch, ""), (_tear, "is damaged")])
+def test_retry_takes_an_earlier_bundle_only_if_its_archive_is_there_and_whole(
+    run: Run, fleet: Fleet, ruin: Callable[[Path], None], told: str
+) -> None:
     node = fleet.node()
     fleet.behaves = fails(node)
     run("instance:deploy", "bee")
     for archive in Path(".nodepkg", "bundles").glob("*.tar.gz"):
-        archive.unlink()
+        ruin(archive)
     Path("cookbooks/x/recipes/default.rb").write_text("# another\n")
+    fleet.behaves = fails()
     done = run("instance:deploy", "--retry")
-    assert done.code == 4
-    assert "the repository gives another one now" in done.err
+    assert done.code == (4 if told else 0)
+    assert (f"{told}, and the repository gives another one now" in done.err) is bool(told)
 
 
 def test_retry_without_a_deploy_and_with_groups_is_a_usage_error(run: Run, fleet: Fleet) -> None:

@@ -1,11 +1,13 @@
 """AWS's clock, as its replies tell it."""
 
 import time
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 
 import pytest
+from botocore.utils import parse_timestamp
 
-from nodepkg.clients.aws.clock import AwsClock, uptime
+from nodepkg.clients.aws.clock import AwsClock, moment, uptime
 from nodepkg.clients.aws.images import Images
 from nodepkg.errors import AwsError
 from tests.faults import aws, dated, deny
@@ -73,3 +75,25 @@ def test_an_account_hears_it_from_any_reply_also_from_a_refusal() -> None:
 
 def test_uptime_goes_on() -> None:
     assert uptime() <= uptime()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        *("2026-11-21T22:37:35.000Z", "2026-11-21T22:37:35Z", "2026-11-21T22:37:35+02:00", "2026-11-21T22:37:35.5"),
+        *("Sat, 21 Nov 2026 22:37:35 GMT", "1000000000", 1000000000, 1000000000.25, "2026-11-21 22:37:35 Z"),
+    ],
+)
+def test_a_moment_is_read_as_botocore_reads_it(told: str | float) -> None:
+    assert moment(told) == parse_timestamp(told)
+    assert moment(told).utcoffset() == parse_timestamp(told).utcoffset()
+
+
+def test_a_moment_is_aware_and_to_the_millisecond() -> None:
+    assert moment("2001-09-09T01:46:40.125Z") == datetime.fromtimestamp(DAY, UTC) + timedelta(milliseconds=125)
+
+
+@pytest.mark.parametrize("told", ["Z", "soon", ""])
+def test_what_is_no_moment_is_told(told: str) -> None:
+    with pytest.raises(ValueError, match="Invalid timestamp"):
+        moment(told)

@@ -76,7 +76,8 @@ class Runner:
         if self._is_look_due():
             self._look()
         for course in self._with_place():
-            self._advance(course)
+            if course.stage is not Stage.CONVERGING:  # of those the transport tells; there may be hundreds
+                self._advance(course)
         if not self._closing:
             self._start_some()
         ending = not self._may_start_more()

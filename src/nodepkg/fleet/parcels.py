@@ -10,6 +10,7 @@ from nodepkg.fleet.record import Part
 from nodepkg.fleet.transport import Job, Parcel
 from nodepkg.nodes.group import Group
 from nodepkg.pace import Share, share
+from nodepkg.render.archive import SUFFIX, is_whole
 from nodepkg.render.bundle import Bundle, Project, bundle
 from nodepkg.render.digest import bundle_digest
 
@@ -39,7 +40,7 @@ def archives(
 ) -> list[Path]:
     """The archive of each part; those of an earlier deploy are made again if the repository still gives them.
 
-    Raises RefusedError if it does not, and the archive is gone.
+    Raises RefusedError if it does not, and the archive is gone, or not whole.
     """
     return [_archive(project, groups[one.group], one, pack, folder) for one in parts]
 
@@ -48,10 +49,11 @@ def _archive(project: Project, group: Group, one: Part, pack: Pack, folder: Path
     made = bundle(project, group)
     if bundle_digest(made) == one.digest:
         return pack(made)
-    path = folder / f"{one.digest}.tar.gz"
-    if not path.is_file():
+    path = folder / f"{one.digest}{SUFFIX}"
+    if not is_whole(path):
+        gone = "is damaged" if path.exists() else "is gone"
         raise RefusedError(
-            f"{one.group}: the bundle {one.digest[:12]} is gone, and the repository gives another one now",
+            f"{one.group}: the bundle {one.digest[:12]} {gone}, and the repository gives another one now",
             hint=f"check out what was deployed, or begin a new deploy: package instance:deploy {one.group}",
         )
     return path

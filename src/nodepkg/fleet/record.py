@@ -101,7 +101,7 @@ class Record:
 
     def note(self, entry: Entry) -> None:
         """Adds a line; raises RefusedError if that cannot be."""
-        line = json.dumps({key: value for key, value in asdict(entry).items() if not _says_nothing(value)})
+        line = json.dumps({key: value for key, value in vars(entry).items() if not _says_nothing(value)})
         try:
             if self._states is not None:
                 _write_all(self._states, f"{line}\n".encode())

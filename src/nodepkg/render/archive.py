@@ -40,7 +40,7 @@ def archive(project: Project, bundle: Bundle, folder: Path, *, keep: Collection[
     path = folder / f"{digest}{SUFFIX}"
     try:
         private_folder(folder)
-        if _is_whole(path):
+        if is_whole(path):
             os.utime(path)
         else:
             _make(path, bundle)
@@ -51,7 +51,7 @@ def archive(project: Project, bundle: Bundle, folder: Path, *, keep: Collection[
     return path
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
     """Whether the archive is the one that was written, as the sum beside it says."""
     try:
         return _sum_file(path).read_bytes() == _sum(path, path)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from nodepkg import __version__
 from nodepkg.clients.aws.buckets import Buckets
-from nodepkg.clients.aws.clock import AwsClock, uptime
+from nodepkg.clients.aws.clock import AwsClock, moment, uptime
 from nodepkg.errors import AwsError, CredentialsError
 
 Found = TypeVar("Found")
@@ -191,6 +191,7 @@ class Account:
             else:
                 session = botocore.session.Session(profile=self.profile)
             session.register_component("data_loader", Models(session.get_config_variable("data_path")))
+            session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=moment)
             self._session = session
         return self._session
 

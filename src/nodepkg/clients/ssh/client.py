@@ -6,13 +6,14 @@ Everything but `Ssh(...)` itself is to be called in the event loop's thread.
 import asyncio
 import base64
 import os
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nodepkg.clients.ssh.configuration import Configuration
+from nodepkg.clients.ssh.configuration import Configuration, names_keys
 from nodepkg.clients.ssh.connection import Connection
 from nodepkg.clients.ssh.jumps import Jumps
 from nodepkg.clients.ssh.target import HostKey, Patience, Target, is_loopback
@@ -62,10 +63,11 @@ class Ssh:
 
         seen: list[HostKey] = []
         try:
-            options = await self._connection_options(target, seen)
+            told = self._configuration.of(target)
+            options = await self._options(target, seen, own_keys=bool(self._key) or not names_keys(told))
             async with asyncio.timeout(self.patience.connect):
-                through = await self._through(options)
-                made = await asyncssh.connect(options.host, options.port, options=options, config=None, **through)
+                through = await self._through(told)
+                made = await asyncssh.connect(target.address, **options, **through)
         except (OSError, asyncssh.Error, ValueError, TimeoutError) as error:
             raise in_words(error, target, seen, self.patience.connect) from error
         return Connection(made, proxied="proxy_command" in through)
@@ -89,16 +91,21 @@ class Ssh:
             raise RefusedError(f"{', '.join(files)}: cannot be read: {error}") from error
         return [_host_key(key) for key in keys if key not in revoked]
 
-    async def _through(self, options: "asyncssh.SSHClientConnectionOptions") -> dict[str, Any]:
+    async def _through(self, told: Mapping[str, Any]) -> dict[str, Any]:
         """What the configuration puts between."""
-        if isinstance(options.tunnel, str):
-            return {"tunnel": await self._jumps.through(options.tunnel)}
-        if options.proxy_command:
+        if "ProxyJump" in told:
+            return {"tunnel": await self._jumps.through(told["ProxyJump"])}
+        if "ProxyCommand" in told:
             # asyncssh takes what the command says on standard error for the server's, and its end for the connection's.
-            return {"proxy_command": ["sh", "-c", '"$@" 2>/dev/null; exit', "sh", *options.proxy_command]}
+            command = shlex.split(told["ProxyCommand"])
+            return {"proxy_command": ["sh", "-c", '"$@" 2>/dev/null; exit', "sh", *command]}
         return {}
 
-    async def _connection_options(self, target: Target, seen: list[HostKey]) -> "asyncssh.SSHClientConnectionOptions":
+    async def _options(self, target: Target, seen: list[HostKey], *, own_keys: bool) -> dict[str, Any]:
+        """The arguments of asyncssh.connect; as an object of options they would be worked through twice for each host.
+
+        `seen` gets the host keys that the server shows. Without `own_keys` the configuration says who logs in.
+        """
         import asyncssh
 
         class Client(asyncssh.SSHClient):
@@ -107,18 +114,16 @@ class Ssh:
                 seen.append(shown)
                 return target.trusted(shown)
 
-        special = not self._key and self._configuration.names_keys(target)
-        return asyncssh.SSHClientConnectionOptions(
-            client_factory=Client,
-            host=target.address,
-            known_hosts=_nobody,
-            server_host_key_algs=_signatures(target.prefer),
-            config=self._configuration.files,
+        return {
+            "client_factory": Client,
+            "known_hosts": _nobody,
+            "server_host_key_algs": _signatures(target.prefer),
+            "config": self._configuration.files,
             **({"username": target.user} if target.user else {}),
             **({"port": target.port} if target.port else {}),
-            **({} if special else {"client_keys": await self._own_keys(), "agent_path": None}),
+            **({"client_keys": await self._own_keys(), "agent_path": None} if own_keys else {}),
             **self._same_for_all,
-        )
+        }
 
     @cached_property
     def _same_for_all(self) -> dict[str, Any]:
@@ -131,6 +136,7 @@ class Ssh:
             "password_auth": False,
             "gss_kex": False,
             "x509_trusted_certs": None,
+            "x509_trusted_cert_paths": [],
             "agent_forwarding": False,
             "request_pty": False,
             "env": None,

@@ -1,5 +1,6 @@
 """What the user's ~/.ssh/config says of a host, as far as it matters before asyncssh is asked."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from nodepkg.clients.ssh.target import Target
 # Who logs in: where it says none of it, keys are loaded once for all hosts.
 _OF_KEYS = ("IdentityFile", "IdentityAgent", "IdentitiesOnly", "CertificateFile", "PKCS11Provider")
 _OF_HOSTS = ("UserKnownHostsFile", "GlobalKnownHostsFile", "HostKeyAlias", "Hostname", "Port")
+_BETWEEN = ("ProxyJump", "ProxyCommand")
 
 
 class Configuration:
@@ -22,10 +24,6 @@ class Configuration:
         """As asyncssh takes them."""
         return [self.path] if self.path else None
 
-    def names_keys(self, target: Target) -> bool:
-        """Whether it says who logs in there."""
-        return any(name in _OF_KEYS for name in self.of(target))
-
     def of(self, target: Target) -> dict[str, Any]:
         """What the configuration says of this host."""
         if not self.path:
@@ -36,7 +34,8 @@ class Configuration:
 
         known = (target.user or (), target.address, target.port or ())
         told = SSHClientConfig.load(None, [self.path], False, False, False, getpass.getuser(), *known)
-        return {name: told.get(name) for name in (*_OF_KEYS, *_OF_HOSTS) if told.get(name) is not None}
+        found = {name: told.get(name) for name in (*_OF_KEYS, *_OF_HOSTS, *_BETWEEN)}
+        return {name: value for name, value in found.items() if value is not None}
 
     def known_hosts(self, target: Target) -> tuple[list[str], str, int]:
         """The files, and by which name and port the host is found in them."""
@@ -46,3 +45,8 @@ class Configuration:
         files += told.get("GlobalKnownHostsFile", ["/etc/ssh/ssh_known_hosts"])
         host = told.get("HostKeyAlias") or told.get("Hostname") or target.address
         return [str(Path(file).expanduser()) for file in files], host, target.port or told.get("Port") or 22
+
+
+def names_keys(told: Mapping[str, Any]) -> bool:
+    """Whether what the configuration says of a host (`Configuration.of`) tells who logs in there."""
+    return any(name in _OF_KEYS for name in told)
