@@ -140,6 +140,7 @@ def test_name_and_zone_narrow(run: Run, fleet: Fleet) -> None:
     nobody = run("instance:deploy", "--zone", "us-east-1q")
     assert nobody.code == 2
     assert "--zone us-east-1q" in nobody.err
+    assert "package instance:deploy --list" in nobody.err
 
 
 def test_list_and_dry_run_start_nobody_and_write_nothing(run: Run, fleet: Fleet) -> None:
@@ -148,6 +149,7 @@ def test_list_and_dry_run_start_nobody_and_write_nothing(run: Run, fleet: Fleet)
     listed, planned = run("instance:deploy", "--list"), run("instance:deploy", "--dry-run", "--json")
     assert (listed.code, planned.code) == (0, 0)
     assert "it has no floor: it is one node" in planned.err
+    assert "plan: 1 host, 10 at a time" in json.loads(planned.err.splitlines()[0])["message"]
     assert json.loads(planned.out)["groups"][0]["group"] == "bee"
     assert fleet.started() == []
     assert sorted(str(path) for path in Path().rglob("*")) == before
@@ -158,8 +160,9 @@ def test_a_failure_is_told_with_its_last_lines_and_exits_6(run: Run, fleet: Flee
     fleet.behaves = fails(nodes[0])
     done = run("instance:deploy", "bee", "-n", "1")
     assert done.code == 6
-    assert f"{nodes[0]} of bee: failed (exit code 1): boom; its log: .nodepkg/deploys/" in done.err
+    assert f"{nodes[0]} of bee: failed: exit code 1: boom; its log: .nodepkg/deploys/" in done.err
     assert "    line 1\n    line 2\n" in done.err
+    assert "1 failed: nobody else is started" in done.err
     assert "1 of 2 hosts failed; 1 not started" in done.err
     assert "package instance:deploy --retry 2" in done.err
 
@@ -179,8 +182,18 @@ def test_retry_runs_only_those_that_did_not_succeed(run: Run, fleet: Fleet) -> N
     assert sorted(fleet.started()) == sorted({*nodes} - {*begun} | {nodes[1]})
     assert fleet.jobs[nodes[1]].parcel.deploy == first["deploy"]
     fleet.transports.clear()
-    assert run("instance:deploy", "--retry").code == 0
+    nothing = run("instance:deploy", "--retry")
+    assert nothing.code == 0
+    assert "nothing to go on with: all of its 4 hosts are done" in nothing.err
     assert fleet.started() == []
+
+
+def test_of_many_hosts_that_all_succeed_one_line_is_told(run: Run, fleet: Fleet) -> None:
+    for _ in range(51):
+        fleet.node()
+    done = run("instance:deploy", "bee", "-n", "100%")
+    assert (done.code, done.out) == (0, "all 51 hosts succeeded\n")
+    assert len(json.loads(run("instance:deploy", "--retry", "--json").out)["hosts"]) == 51
 
 
 def test_retry_takes_an_instance_that_ended_meanwhile_for_gone(run: Run, fleet: Fleet) -> None:
