@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nodepkg.cli.deploy_results import summary
 from nodepkg.fleet.transport import Result
 from tests.cli.conftest import Run
 from tests.fleet.hosts import Behaviour, Hosts
@@ -169,6 +170,19 @@ def test_a_failure_is_told_with_its_last_lines_and_exits_6(run: Run, fleet: Flee
     assert "1 failed: nobody else is started" in done.err
     assert "1 of 2 hosts failed; 1 not started" in done.err
     assert "package instance:deploy --retry 2" in done.err
+
+
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        (["failed"], "1 of 1 host failed"),
+        (["failed", "gone", "succeeded", "unreachable"], "2 of 4 hosts failed; 1 succeeded, 1 gone"),
+        (["failed", "left running", "not started"], "1 of 3 hosts failed; 1 left running, 1 not started"),
+        (["left running", "succeeded"], "of 2 hosts: 1 left running, 1 succeeded"),
+    ],
+)
+def test_what_is_left_running_has_not_failed(states: list[str], told: str) -> None:
+    assert summary(states) == told
 
 
 def test_retry_runs_only_those_that_did_not_succeed(run: Run, fleet: Fleet) -> None:

@@ -10,7 +10,7 @@ from nodepkg.cli.layout import count
 from nodepkg.cli.options import Call
 from nodepkg.cli.progress import cut, elapsed
 from nodepkg.errors import ExitCode, NodepkgError, ToolError
-from nodepkg.fleet.course import GONE, NO_FAILURE, NOT_STARTED, SUCCEEDED
+from nodepkg.fleet.course import GONE, LEFT, NO_FAILURE, NOT_STARTED, SUCCEEDED
 from nodepkg.fleet.deploy import Runner
 from nodepkg.fleet.record import Record, documents
 from nodepkg.lease.claim import LostLeaseError
@@ -79,7 +79,7 @@ def _end(
     errors = [runner.error for runner in ended if runner.error]
     errors += [ToolError(runner.stuck, hint=_FLOOR) for runner in ended if runner.stuck]
     if failed:
-        errors.append(ToolError(_sum(told, len(failed)), hint=way_on))
+        errors.append(ToolError(summary([one["state"] for one in told]), hint=way_on))
     for error in errors:
         call.out.error(error.message, error.hint, error.exit_code)
     if left and not failed:
@@ -90,11 +90,15 @@ def _end(
         raise typer.Exit(_code(errors))
 
 
-def _sum(told: Sequence[Mapping[str, Any]], failed: int) -> str:
-    """`2 of 14 hosts failed; 8 succeeded, 4 not started`."""
-    others = [(sum(one["state"] == state for one in told), state) for state in (SUCCEEDED, NOT_STARTED, GONE)]
-    rest = ", ".join(f"{number} {state}" for number, state in others if number)
-    return f"{failed} of {count(len(told), 'host')} failed{f'; {rest}' if rest else ''}"
+def summary(states: Sequence[str]) -> str:
+    """What became of all hosts, of which some failed: `2 of 14 hosts failed; 8 succeeded, 4 not started`."""
+    failed = sum(state not in NO_FAILURE and state != LEFT for state in states)
+    told = f"{failed} of {count(len(states), 'host')} failed"
+    others = [(states.count(state), state) for state in (LEFT, SUCCEEDED, NOT_STARTED, GONE)]
+    rest = [f"{number} {state}" for number, state in others if number]
+    if not failed:  # only left running: nobody knows yet
+        return f"of {count(len(states), 'host')}: {', '.join(rest)}"
+    return f"{told}; {', '.join(rest)}" if rest else told
 
 
 def _code(errors: Sequence[NodepkgError]) -> int:
