@@ -1,6 +1,6 @@
 #!/bin/sh
-# From nodes.json to running Auto Scaling groups and a new image of one, on an embedded AWS and in a copy of the example, so that
-# nothing here changes. What it starts it stops, also when it fails or is interrupted.
+# From nodes.json to running Auto Scaling groups, a new image of one, a machine beside them and a deploy, on an embedded AWS and in
+# a copy of the example, so that nothing here changes. What it starts it stops, also when it fails or is interrupted.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
@@ -30,4 +30,9 @@ step packer:list 12_04-base
 step packer:run ftp-processor --force
 step autoscale:update ftp-processor
 step autoscale:status 12_04-bee ftp-processor
+(umask 077 && python -c 'import asyncssh; asyncssh.generate_private_key("ssh-ed25519").write_private_key("ops.pem")')
+step instance:create 12_04-bee --key ops.pem --name bee-debug
+step instance:list 12_04-bee
+step instance:deploy 12_04-bee --canary 1
+step instance:delete bee-debug --yes
 step group:status

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nodepkg.cli.deploy_results import summary
 from nodepkg.clients.ssh.target import HostKey
 from nodepkg.fleet.known_hosts import Known, KnownHosts
 from nodepkg.fleet.transport import Result
@@ -32,12 +33,16 @@ class Fleet:
         self.jobs: dict[str, Any] = {}
 
     def node(self, group: str = "bee", name: str = "", *, managed: bool = True) -> str:
+        (made,) = self.nodes(1, group, name, managed=managed)
+        return made
+
+    def nodes(self, number: int, group: str = "bee", name: str = "", *, managed: bool = True) -> list[str]:
         tags = {"group": group, "Name": name or group} | ({"nodepkg:managed": "true"} if managed else {})
         told = [{"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}]
-        ids = self.client.run_instances(
-            ImageId="ami-1ebb2077", MinCount=1, MaxCount=1, InstanceType="m1.large", TagSpecifications=told
+        made = self.client.run_instances(
+            ImageId="ami-1ebb2077", MinCount=number, MaxCount=number, InstanceType="m1.large", TagSpecifications=told
         )
-        return str(ids["Instances"][0]["InstanceId"])
+        return [str(one["InstanceId"]) for one in made["Instances"]]
 
     @property
     def client(self) -> Any:
@@ -143,6 +148,7 @@ def test_name_and_zone_narrow(run: Run, fleet: Fleet) -> None:
     nobody = run("instance:deploy", "--zone", "us-east-1q")
     assert nobody.code == 2
     assert "--zone us-east-1q" in nobody.err
+    assert "package instance:deploy --list" in nobody.err
 
 
 def test_list_and_dry_run_start_nobody_and_write_nothing(run: Run, fleet: Fleet) -> None:
@@ -151,6 +157,7 @@ def test_list_and_dry_run_start_nobody_and_write_nothing(run: Run, fleet: Fleet)
     listed, planned = run("instance:deploy", "--list"), run("instance:deploy", "--dry-run", "--json")
     assert (listed.code, planned.code) == (0, 0)
     assert "it has no floor: it is one node" in planned.err
+    assert "plan: 1 host, 10 at a time" in json.loads(planned.err.splitlines()[0])["message"]
     assert json.loads(planned.out)["groups"][0]["group"] == "bee"
     assert fleet.started() == []
     assert sorted(str(path) for path in Path().rglob("*")) == before
@@ -161,10 +168,24 @@ def test_a_failure_is_told_with_its_last_lines_and_exits_6(run: Run, fleet: Flee
     fleet.behaves = fails(nodes[0])
     done = run("instance:deploy", "bee", "-n", "1")
     assert done.code == 6
-    assert f"{nodes[0]} of bee: failed (exit code 1): boom; its log: .nodepkg/deploys/" in done.err
+    assert f"{nodes[0]} of bee: failed: exit code 1: boom; its log: .nodepkg/deploys/" in done.err
     assert "    line 1\n    line 2\n" in done.err
+    assert "1 failed: nobody else is started" in done.err
     assert "1 of 2 hosts failed; 1 not started" in done.err
     assert "package instance:deploy --retry 2" in done.err
+
+
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        (["failed"], "1 of 1 host failed"),
+        (["failed", "gone", "succeeded", "unreachable"], "2 of 4 hosts failed; 1 succeeded, 1 gone"),
+        (["failed", "left running", "not started"], "1 of 3 hosts failed; 1 left running, 1 not started"),
+        (["left running", "succeeded"], "of 2 hosts: 1 left running, 1 succeeded"),
+    ],
+)
+def test_what_is_left_running_has_not_failed(states: list[str], told: str) -> None:
+    assert summary(states) == told
 
 
 def test_retry_runs_only_those_that_did_not_succeed(run: Run, fleet: Fleet) -> None:
@@ -182,8 +203,16 @@ def test_retry_runs_only_those_that_did_not_succeed(run: Run, fleet: Fleet) -> N
     assert sorted(fleet.started()) == sorted({*nodes} - {*begun} | {nodes[1]})
     assert fleet.jobs[nodes[1]].parcel.deploy == first["deploy"]
     fleet.transports.clear()
-    assert run("instance:deploy", "--retry").code == 0
+    nothing = run("instance:deploy", "--retry")
+    assert nothing.code == 0
+    assert "nothing to go on with: all of its 4 hosts are done" in nothing.err
     assert fleet.started() == []
+
+
+def test_of_many_hosts_that_all_succeed_one_line_is_told(run: Run, fleet: Fleet) -> None:
+    fleet.nodes(51)
+    done = run("instance:deploy", "bee", "-n", "100%")
+    assert (done.code, done.out) == (0, "all 51 hosts succeeded\n")
 
 
 def test_retry_takes_an_instance_that_ended_meanwhile_for_gone(run: Run, fleet: Fleet) -> None:

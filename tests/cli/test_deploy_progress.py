@@ -33,6 +33,19 @@ def test_of_many_hosts_the_table_shows_what_fits_and_counts(width: int) -> None:
     assert lines[-1].startswith("500 hosts: 2 failed" if width == 20 else "2 failed, 50 converging")
 
 
+def test_what_a_host_wrote_goes_with_its_stage() -> None:
+    drawn: list[str] = []
+    table = LiveTable(Output(), Screen(drawn.append, lambda: 80), clock=lambda: 100.0)
+    (host,) = hosts(1)
+    table.stands(host, "converging")
+    table.wrote(host, b"E: broken\n")
+    table.stands(host, "converging")
+    assert "E: broken" in table.drawn(Counts())
+    table.stands(host, "failed, being checked")
+    assert "E: broken" not in table.drawn(Counts())
+    assert "failed, being checked" in table.drawn(Counts())
+
+
 def test_of_those_that_end_the_table_tells_what_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
     table = LiveTable(Output(), Screen(lambda text: None, lambda: 80), clock=lambda: 100.0)
     good, bad = hosts(2)

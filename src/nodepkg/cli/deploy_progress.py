@@ -68,7 +68,8 @@ class LiveTable:
 
     def stands(self, host: Host, stage: str) -> None:
         shown = self._hosts.setdefault(host.instance, _Shown(host, self.clock(), stage))
-        shown.stage = stage
+        if shown.stage != stage:  # what it wrote before is no news any more
+            shown.stage, shown.last = stage, ""
 
     def wrote(self, host: Host, output: bytes) -> None:
         lines = output[-2000:].decode("utf-8", errors="replace").split("\n")

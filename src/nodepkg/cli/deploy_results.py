@@ -8,9 +8,9 @@ import typer
 
 from nodepkg.cli.layout import count
 from nodepkg.cli.options import Call
-from nodepkg.cli.progress import elapsed
+from nodepkg.cli.progress import cut, elapsed
 from nodepkg.errors import ExitCode, NodepkgError, ToolError
-from nodepkg.fleet.course import GONE, NO_FAILURE, SUCCEEDED
+from nodepkg.fleet.course import GONE, LEFT, NO_FAILURE, NOT_STARTED, SUCCEEDED
 from nodepkg.fleet.deploy import Runner
 from nodepkg.fleet.record import Record, documents
 from nodepkg.lease.claim import LostLeaseError
@@ -18,6 +18,7 @@ from nodepkg.lease.claim import LostLeaseError
 COLUMNS = ("instance", "name", "group", "zone", "result", "code", "time")
 _MOST_ROWS = 50  # of a bigger deploy only those hosts are shown that did not succeed
 _LAST_LINES = 10
+_LONGEST_LINE = 500  # cells: one line may hold a whole document
 _FAILED_SHOWN = 20
 _FLOOR = "mend what is not healthy, or lower deploy.min_healthy (0: no floor)"
 
@@ -28,9 +29,13 @@ def conclude(call: Call, record: Record, ended: Sequence[Runner]) -> None:
     told = documents(record.plan.hosts, entries, record)
     shown = [one for one in told if len(told) <= _MOST_ROWS or one["state"] != SUCCEEDED]
     try:
-        call.out.table({"deploy": record.plan.id, "hosts": told}, COLUMNS, [_row(one) for one in shown])
+        document = {"deploy": record.plan.id, "hosts": told}
+        if shown or call.out.json:
+            call.out.table(document, COLUMNS, [_row(one) for one in shown])
+        else:
+            call.out.result(document, [f"all {len(told)} hosts succeeded"])
     finally:  # also if nobody reads the result any more
-        if len(shown) < len(told):
+        if shown and len(shown) < len(told):
             call.out.note(f"{count(len(told) - len(shown), 'more host')} succeeded")
         failed = [one for one in told if one["state"] not in NO_FAILURE]
         for one in failed[:_FAILED_SHOWN]:
@@ -54,11 +59,11 @@ def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _tell_failure(call: Call, record: Record, one: Mapping[str, Any]) -> None:
     """Why, and the last lines of its log."""
-    code = "" if one["exit_code"] is None else f" (exit code {one['exit_code']})"
-    why = f": {one['why']}" if one["why"] else ""
+    code = "" if one["exit_code"] is None else f"exit code {one['exit_code']}"
+    why = "".join(f": {text}" for text in dict.fromkeys((code, one["why"] or "")) if text)
     log = f"; its log: {one['log']}" if one["log"] else ""
-    lines = [f"    {line}" for line in record.last_lines(one["instance"], _LAST_LINES)]
-    call.out.note("\n".join([f"{one['instance']} of {one['group']}: {one['state']}{code}{why}{log}", *lines]))
+    lines = [f"    {cut(line, _LONGEST_LINE)}" for line in record.last_lines(one["instance"], _LAST_LINES)]
+    call.out.note("\n".join([f"{one['instance']} of {one['group']}: {one['state']}{why}{log}", *lines]))
 
 
 def _end(
@@ -74,9 +79,7 @@ def _end(
     errors = [runner.error for runner in ended if runner.error]
     errors += [ToolError(runner.stuck, hint=_FLOOR) for runner in ended if runner.stuck]
     if failed:
-        waiting = len(left) - len(failed)
-        others = f"; {waiting} not started" if waiting else ""
-        errors.append(ToolError(f"{len(failed)} of {count(len(told), 'host')} failed{others}", hint=way_on))
+        errors.append(ToolError(summary([one["state"] for one in told]), hint=way_on))
     for error in errors:
         call.out.error(error.message, error.hint, error.exit_code)
     if left and not failed:
@@ -85,6 +88,17 @@ def _end(
         raise KeyboardInterrupt
     if errors:
         raise typer.Exit(_code(errors))
+
+
+def summary(states: Sequence[str]) -> str:
+    """What became of all hosts, of which some failed: `2 of 14 hosts failed; 8 succeeded, 4 not started`."""
+    failed = sum(state not in NO_FAILURE and state != LEFT for state in states)
+    told = f"{failed} of {count(len(states), 'host')} failed"
+    others = [(states.count(state), state) for state in (LEFT, SUCCEEDED, NOT_STARTED, GONE)]
+    rest = [f"{number} {state}" for number, state in others if number]
+    if not failed:  # only left running: nobody knows yet
+        return f"of {count(len(states), 'host')}: {', '.join(rest)}"
+    return f"{told}; {', '.join(rest)}" if rest else told
 
 
 def _code(errors: Sequence[NodepkgError]) -> int:

@@ -37,6 +37,8 @@ from nodepkg.render.bundle import Bundle, Project, left_out
 _LISTED = ("instance", "name", "group", "zone", "address", "asg")
 SSM_WAVE = 50  # instance ids that one SendCommand takes
 TRANSPORTS = ("ssh", "ssm")
+NOBODY = "no running node is meant: nothing to do"
+_IN_A_SANDBOX = "sandbox: no script is run; over ssm each node succeeds, over ssh none answers"
 
 
 @dataclass(frozen=True)
@@ -146,9 +148,15 @@ def retry(call: Call, words: list[str], wish: Wish, *, listing: bool) -> None:
         return
     if not call.dry_run:
         forget_gone(call, account, nodes.root, meant, targets)
-    call.out.note(f"deploy {record.plan.id}: {count(len(left), 'host')} of {len(record.plan.hosts)} to go on with")
+    call.out.note(_left(record.plan, len(left)))
     run = Run(record.plan, hosts, tuple(meant), own_dnas(nodes.root, hosts), record, targets, again=True)
     _go(call, account, Project(nodes), run, wish, gone=[one for one in left if one.instance not in there])
+
+
+def _left(plan: Plan, left: int) -> str:
+    if not left:
+        return f"deploy {plan.id}: nothing to go on with: all of its {count(len(plan.hosts), 'host')} are done"
+    return f"deploy {plan.id}: {left} of its {count(len(plan.hosts), 'host')} did not succeed"
 
 
 def _state(entries: Mapping[str, Entry], host: Host) -> str:
@@ -197,14 +205,17 @@ def _tell_left_out(call: Call, targets: Targets) -> None:
 
 
 def _go(call: Call, account: Account, project: Project, run: Run, wish: Wish, *, gone: Sequence[Host] = ()) -> None:
-    call.out.note(f"deploy {run.plan.id}: {_sentence(run, wish)}")
-    for line in _plan(run):
-        call.out.note(line)
+    if run.hosts:
+        call.out.note(f"{'plan' if call.dry_run else f'deploy {run.plan.id}'}: {_sentence(run, wish)}")
+        for line in _plan(run):
+            call.out.note(line)
+        if call.sandbox and not call.dry_run:
+            call.out.note(_IN_A_SANDBOX)
     if call.dry_run:
         _tell_plan(call, run, wish)
         return
     if not run.hosts and not run.again:
-        call.out.note("no running node is meant")
+        call.out.note(NOBODY)
         call.out.table({"deploy": None, "hosts": []}, COLUMNS, [])
         return
     who = Claimant(run.plan.command, run.plan.id, window(call), time.sleep, call.out.warning, call.take_over)
@@ -311,7 +322,7 @@ def _sentence(run: Run, wish: Wish) -> str:
         told.append(f"{wish.canary} first")
     if wish.pause:
         told.append(f"in waves, {elapsed(wish.pause)} apart")
-    told.append("ending at the first failure" if not pace.max_errors else f"up to {pace.max_errors} may fail")
+    told.append(f"up to {pace.max_errors} may fail" if pace.max_errors else "no more are started once one has failed")
     return ", ".join(told)
 
 
@@ -331,6 +342,8 @@ def _of_group(group: Group, one: Part, run: Run) -> str:
 
 
 def _tell_plan(call: Call, run: Run, wish: Wish) -> None:
+    if not run.hosts:
+        call.out.note(NOBODY)
     pace = wish.pace(len(run.hosts))
     groups = [
         {

@@ -146,26 +146,38 @@ def deploy(
     call: Call,
     groups: Groups = None,
     *,
-    at_once: Annotated[str, typer.Option("-n", metavar="N|%", help="How many at a time.")] = "10",
-    canary: Annotated[int, typer.Option("--canary", min=0, metavar="N", help="So many go first, alone.")] = 0,
+    at_once: Annotated[
+        str, typer.Option("-n", metavar="N|%", help="How many hosts at a time, of all together.")
+    ] = "10",
+    canary: Annotated[int, typer.Option("--canary", min=0, metavar="N", help="So many hosts go first, alone.")] = 0,
     max_errors: Annotated[
-        str, typer.Option("--max-errors", metavar="N|%", help="Begin no more once more than that have failed.")
+        str, typer.Option("--max-errors", metavar="N|%", help="Start no more hosts once more than that have failed.")
     ] = "0",
     timeout: Annotated[
         timedelta | None,
-        typer.Option("--timeout", metavar="DURATION", parser=duration, help="Longest for one host; 30m."),
+        typer.Option(
+            "--timeout",
+            metavar="DURATION",
+            parser=duration,
+            show_default="30m",
+            help="How long one host's converge may take, and each wait before and after it.",
+        ),
     ] = None,
     pause: Annotated[
         timedelta | None,
-        typer.Option("--pause", metavar="DURATION", parser=duration, help="In waves, with that pause between them."),
+        typer.Option("--pause", metavar="DURATION", parser=duration, help="Go in waves of -n, that long apart."),
     ] = None,
     name: Annotated[
-        list[str] | None, typer.Option("--name", metavar="NAME", help="Only nodes of this name or id; also a glob.")
+        list[str] | None,
+        typer.Option("--name", metavar="NAME", help="Only nodes of this name or id, or glob; may be repeated."),
     ] = None,
-    zone: Annotated[list[str] | None, typer.Option("--zone", metavar="ZONE", help="Only nodes in this zone.")] = None,
+    zone: Annotated[
+        list[str] | None,
+        typer.Option("--zone", metavar="ZONE", help="Only nodes in this zone, or glob; may be repeated."),
+    ] = None,
     listing: Annotated[bool, typer.Option("--list", help="Show who would be touched, and do nothing.")] = False,
     retry: Annotated[
-        bool, typer.Option("--retry", help="Go on with a deploy, the newest or that of the ID given for GROUP.")
+        bool, typer.Option("--retry", help="Go on with the newest deploy, or with that of the ID given as GROUP.")
     ] = False,
 ) -> None:
     """Converge the running nodes of groups with the current repository, over SSH or SSM.

@@ -16,7 +16,7 @@ class Stage(StrEnum):
     WAITING = "waiting"
     LEAVING = "leaving its target groups"
     CONVERGING = "converging"
-    RETURNING = "looked at until it is healthy"
+    RETURNING = "being checked"  # until it is healthy
     OVER = "over"
 
 

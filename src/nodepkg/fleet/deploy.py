@@ -354,6 +354,9 @@ class Runner:
             self._drains.back(course)
         self._note(course, state)
         self._watcher.ended(course.job.host, state, f"{state}: {why}" if why else state)
+        standing = self._ledger.standing
+        if had_place and not self._closing and standing.waits and courses.stopped(standing, self._order.pace):
+            self._say_once(f"{len(standing.progress.failed)} failed: nobody else is started", key="stopped")
 
     def _note(self, course: Course, state: str) -> None:
         at, over = self._world.epoch(), course.is_over

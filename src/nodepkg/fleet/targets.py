@@ -79,7 +79,8 @@ def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Tar
             if narrowing.takes(machine):
                 found[machine.group].append(host(machine, region, address[machine.group]))
     if any(sizes.values()) and not any(found.values()):
-        raise UsageError(f"{narrowing}: no node of {len(groups)} groups is meant", hint="who there is: --list")
+        meant = groups[0].name if len(groups) == 1 else f"these {len(groups)} groups"
+        raise UsageError(f"{narrowing}: no running node of {meant}", hint="package instance:deploy --list shows all")
     hosts = tuple(one for group in groups for one in _zones_in_turn(found[group.name]))
     return Targets(hosts, sizes, {name: frozenset(ids) for name, ids in living.items()}, tuple(left_out), tagged)
 
