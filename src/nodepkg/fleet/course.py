@@ -45,7 +45,8 @@ class Order:
     `pause` is between waves, `patience` how long a converge may take, or the wait before and after it; `poll` how
     often AWS is looked at where something is waited for, `window` for how long it may show what is no longer so; all in
     seconds. With `handed_over` the transport has a pace of its own: it gets all of a group, one group after the other.
-    With `by_address` a host without an address cannot be reached.
+    With `by_address` a host without an address cannot be reached. `mends` are groups, with their regions, of which no
+    host is meant, and in which is put in order what an earlier deploy has left.
     """
 
     jobs: Sequence[Job]
@@ -57,6 +58,12 @@ class Order:
     window: float = 0.0
     handed_over: bool = False
     by_address: bool = True
+    mends: Mapping[str, str] = field(default_factory=dict)
+
+    def region_of(self, group: str) -> str:
+        if group in self.mends:
+            return self.mends[group]
+        return next(job.host.region for job in self.jobs if job.host.group == group)
 
 
 @dataclass

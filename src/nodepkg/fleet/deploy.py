@@ -85,10 +85,15 @@ class Runner:
             self._advance(course)
         if not self._closing:
             self._start_some()
-        ending = not self._may_start_more()
-        self._drains.carry_out(self._with_place(), self._sights, ending=ending, failing=self._lose)
+        ending = not self._may_start_more() and not self._unseen()
+        self._drains.carry_out(self._with_place(), self._sights, self._looked, ending=ending, failing=self._lose)
         self._watcher.tick(lambda: Counts.of(self.courses.values()))
-        return bool(self._with_place()) or self._may_start_more() or self._drains.busy(self._with_place())
+        goes_on = self._with_place() or self._may_start_more() or self._unseen()
+        return bool(goes_on) or self._drains.busy(self._with_place())
+
+    def _unseen(self) -> set[str]:
+        """The groups of which only what an earlier deploy has left is wanted, and that were not looked at yet."""
+        return set() if self._closing else {group for group in self._order.mends if group not in self._looked}
 
     # Who is at what.
 
@@ -143,6 +148,9 @@ class Runner:
         if self.error is None:
             self.error = error
             self._close(f"nobody starts any more: {error.message}")
+        for course in self._with_place():
+            if course.stage is Stage.LEAVING:
+                self._turn_back(course, NOT_STARTED, error.message)
 
     # Looks.
 
@@ -153,7 +161,7 @@ class Runner:
         if not self._closing:
             names = {*courses.candidates(standing, self._order, now), *self._might_start(now)}
             waits |= {group for name in names if self._is_stale(group := standing.group_of[name], now)}
-        return waits
+        return waits | self._unseen() | self._drains.awaited(self._with_place())
 
     def _might_start(self, now: float) -> list[str]:
         """Who starts as far as is known, be it old."""
@@ -213,10 +221,10 @@ class Runner:
         if self._blind >= BLIND_LOOKS or isinstance(error, CredentialsError):
             self._lose(error)
             for course in self._with_place():
-                if course.stage is Stage.LEAVING:
-                    self._turn_back(course, NOT_STARTED, "AWS cannot be looked at")
-                elif course.stage is Stage.RETURNING:
+                if course.stage is Stage.RETURNING and (not course.asks or self._blind >= 2 * BLIND_LOOKS):
                     self._end(course, course.state, course.why or "AWS cannot be asked whether it is healthy")
+            if self._blind >= 2 * BLIND_LOOKS:
+                self._drains.leave()
 
     def _note_presence(self, course: Course, sight: Sight, began: float) -> None:
         """What is gone, is gone: at once if AWS says so, after a window if it does not tell of it any more."""
@@ -244,8 +252,9 @@ class Runner:
             self._start([self.courses[name] for name in chosen])
 
     def _is_ready(self, course: Course, now: float) -> bool:
-        ready = course.missing_since is None and course.name not in self._drains.pending
-        return ready and not self._is_stale(course.group, now)
+        if course.missing_since is not None or self._is_stale(course.group, now):
+            return False
+        return self._drains.is_settled(course.name, self._looked[course.group])
 
     def _start(self, chosen: Sequence[Course]) -> None:
         for course in chosen:

@@ -88,10 +88,10 @@ class OverSsm:
         groups: dict[str, list[Job]] = {}
         for job in jobs:
             groups.setdefault(job.parcel.group, []).append(job)
-        for some in groups.values():
-            self._prepare(some[0].parcel, some)
         before = len(self._under_way)
         try:
+            for some in groups.values():
+                self._prepare(some[0].parcel, some)
             self._send()
         except AwsError:
             if len(self._under_way) == before:
@@ -110,6 +110,8 @@ class OverSsm:
                 break
             else:
                 self._sleep(min(self._next_look, until) - now)
+        if not self._news and (left := until - self._account.uptime()) > 0:
+            self._sleep(left)
         found, self._news = list(self._news), deque()
         return found
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.machines import Machine
 from nodepkg.errors import ConfigError, RefusedError, UsageError
+from nodepkg.fleet.drain import drained_keys
 from nodepkg.fleet.host import Host, host
 from nodepkg.fleet.sight import Presence, presence
-from nodepkg.launch import MANAGED
+from nodepkg.launch import DRAINS, MANAGED
 from nodepkg.nodes.group import Group
 
 
@@ -47,12 +48,14 @@ class Targets:
     """The hosts in the order of their turns: the groups' order, and within one by zones in turn.
 
     `living` are all instances of each group that were listed, `sizes` how many of them are its nodes, narrowed or not.
+    Of the groups `left_over` an earlier deploy has left nodes out of their target groups, or processes suspended.
     """
 
     hosts: tuple[Host, ...]
     sizes: Mapping[str, int]
     living: Mapping[str, frozenset[str]]
     left_out: tuple[LeftOut, ...] = ()
+    left_over: frozenset[str] = frozenset()
 
 
 def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Targets:
@@ -64,6 +67,7 @@ def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Tar
     left_out: list[LeftOut] = []
     sizes = dict.fromkeys(found, 0)
     living: dict[str, set[str]] = {name: set() for name in found}
+    left_over: set[str] = set()
     for region, here in by_region.items():
         there = presence(account, region, {group.name for group in here})
         address = {group.name: group.settings.deploy.address for group in here}
@@ -73,12 +77,15 @@ def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Tar
                 left_out.append(LeftOut(machine.id, machine.group, why))
                 continue
             sizes[machine.group] += 1
+            if drained_keys(machine.tags) or (machine.asg in there.asgs and DRAINS in there.asgs[machine.asg].tags):
+                left_over.add(machine.group)
             if narrowing.takes(machine):
                 found[machine.group].append(host(machine, region, address[machine.group]))
     if any(sizes.values()) and not any(found.values()):
         raise UsageError(f"{narrowing}: no node of {len(groups)} groups is meant", hint="who there is: --list")
     hosts = tuple(one for group in groups for one in _zones_in_turn(found[group.name]))
-    return Targets(hosts, sizes, {name: frozenset(ids) for name, ids in living.items()}, tuple(left_out))
+    known = {name: frozenset(ids) for name, ids in living.items()}
+    return Targets(hosts, sizes, known, tuple(left_out), frozenset(left_over))
 
 
 def _excluded(there: Presence, machine: Machine) -> str:
