@@ -1,6 +1,6 @@
 """Measures the figures and prints them as a table: bench/README.md says what they mean.
 
-Usage: python bench/run.py [startup] [aws] [large] [peers] [ec2] [rollouts]
+Usage: python bench/run.py [startup] [aws] [large] [peers] [ec2] [bundle] [ssh] [rollouts]
        python bench/run.py [overhead] [calls] [replacing]    parts of rollouts
 """
 
@@ -12,17 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import aws
+import bundles
 import ec2
 import large
 import peers
 import rollouts
+import ssh_fleets
 import startup
 from measure import HEAD, Figure
 from workplace import Workplace, prepare, prepare_peers
 
 GROUPS = 10_000
 WITH_PLAYBOOK = 1_000
-RATIOS = ("startup", "aws", "large", "peers", "ec2")
+RATIOS = ("startup", "aws", "large", "peers", "ec2", "bundle")
 
 
 def figures(place: Workplace, commands: int, wanted: list[str]) -> Iterator[Figure]:
@@ -32,6 +34,8 @@ def figures(place: Workplace, commands: int, wanted: list[str]) -> Iterator[Figu
         yield from aws.figures(place, times=25)
     if "ec2" in wanted:
         yield from ec2.figures(place)
+    if "bundle" in wanted:
+        yield from bundles.figures(place, times=15)
     if "large" in wanted:
         yield from large.figures(place, GROUPS, times=5)
     if "peers" in wanted:
@@ -41,7 +45,7 @@ def figures(place: Workplace, commands: int, wanted: list[str]) -> Iterator[Figu
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or [*RATIOS, "rollouts"]
+    wanted = sys.argv[1:] or [*RATIOS, "ssh", "rollouts"]
     parts = rollouts.PARTS if "rollouts" in wanted else [part for part in rollouts.PARTS if part in wanted]
     for name in [name for name in os.environ if name.startswith(("AWS_", "NODEPKG_", "PYTHON"))]:
         del os.environ[name]
@@ -53,6 +57,9 @@ def main() -> None:
             print(f"\n{HEAD}", flush=True)
         for figure in figures(place, commands, wanted):
             print(figure.row(), flush=True)
+        if "ssh" in wanted:
+            for line in ssh_fleets.tables(place):
+                print(line, flush=True)
         if parts:
             for line in rollouts.tables(place, parts):
                 print(line, flush=True)

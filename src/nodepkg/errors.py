@@ -2,6 +2,9 @@
 
 from enum import IntEnum
 
+# The remedy where IAM does not allow a call; what shows it puts the command that was run for COMMAND.
+POLICY_HINT = "to see what it has to be allowed: package iam:policy COMMAND"
+
 
 class ExitCode(IntEnum):
     """What the process answers; docs/design.md says the same (a test compares them)."""

@@ -1,6 +1,7 @@
 """instance:deploy as a process of its own, over SSH to loopback hosts: it is killed, or interrupted, or others come."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from nodepkg.clients.aws.account import Account
 from nodepkg.lease.claim import holders
+from nodepkg.sandbox import process
 from nodepkg.sandbox.realistic import RealClock
+from nodepkg.sandbox.seed import Seed, SeedImage, SeedRegion
 from tests.e2e.program import CLEAN, Program
 from tests.fleets import REGION, STOCK_IMAGE, Rig, fleet
 from tests.projects import make_project
@@ -37,6 +41,12 @@ class Deploying:
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
+
+    def await_told(self, text: str) -> None:
+        """Until it has said that on standard error; what it says until then is dropped."""
+        assert self.process.stderr
+        while text not in (line := self.process.stderr.readline()):
+            assert line, f"it ended, and has not said {text}"
 
     def end(self, code: int) -> dict[str, Any]:
         """Waits for its end, which has to have that exit code; its JSON document."""
@@ -89,6 +99,11 @@ class Place:
     def await_running(self, count: int) -> list[str]:
         require(lambda: len(self.running()) == count, f"{count} converges run at the same time")
         return self.running()
+
+    def followers(self) -> int:
+        """How many processes read the output of a converge, on all nodes: they share a process table."""
+        told = self.farm.ssh(min(self.farm.addresses), "pgrep -x tail | wc -l").stdout
+        return int(told.split()[-1])
 
     def release(self, *names: str) -> None:
         """These instances' converges end; none named: all, and no later one waits."""
@@ -180,8 +195,9 @@ def test_a_killed_deploy_is_gone_on_with(here: Place, meanwhile: str) -> None:
     for name in failing:
         here.farm.ssh(here.addresses[name], "kill -9 $(cat /var/lib/recorded/running)", user="root")
     if meanwhile == "they still run":
+        before = here.followers()
         with here.deploy("--retry") as again:
-            here.await_running(3)
+            require(lambda: here.followers() == before + 3, "the retry follows those that run")
             here.release()
             told = again.end(0)
     else:
@@ -209,11 +225,13 @@ def test_each_of_fifty_nodes_converges_once_though_deploy_after_deploy_is_killed
         assert here.codes() == here.once()
 
 
-def test_ctrl_c_starts_nobody_else_and_the_running_finish(here: Place) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_starts_nobody_else_and_the_running_finish(here: Place, number: signal.Signals) -> None:
     here.farm.behave(held=True)
     with here.deploy() as deploying:
         running = here.await_running(3)
-        deploying.send(signal.SIGINT)
+        deploying.send(number)
+        deploying.await_told("interrupted")
         here.release()
         told = deploying.end(130)
     assert {name for name, codes in here.codes().items() if codes} == set(running)
@@ -230,9 +248,7 @@ def test_a_second_ctrl_c_leaves_the_running_and_the_record_says_whom(here: Place
     with here.deploy() as deploying:
         running = here.await_running(3)
         deploying.send(signal.SIGINT)
-        assert deploying.process.stderr
-        while "interrupted" not in deploying.process.stderr.readline():
-            pass
+        deploying.await_told("interrupted")
         deploying.send(signal.SIGINT)
         told = deploying.end(130)
     assert states(told) == {name: "left running" if name in running else "not started" for name in here.addresses}
@@ -376,3 +392,27 @@ def test_host_keys_are_the_instances_own_and_ssh_reads_them(tmp_path: Path) -> N
             told = deploying.end(6)
         assert states(told) == {name: "refused" if name == impostor else "succeeded" for name in here.addresses}
         assert f"ssh-keygen -R {impostor} -f " in deploying.told
+
+
+def test_in_the_sandbox_one_offs_converge_with_their_own_dna_and_the_default_key(tmp_path: Path) -> None:
+    try:
+        sandbox = process.start(tmp_path / ".nodepkg/sandbox")
+        images = (SeedImage(STOCK_IMAGE, "precise"),)
+        process.seed(sandbox, Seed({REGION: SeedRegion(images=images, instance_types=("m1.large",))}))
+        made = instances.start(Account(endpoint=sandbox.endpoint).client("ec2", REGION), "bee", 3)
+        with hosts(tmp_path, list(made.values())) as farm:
+            entry = {"run_list": ["recipe[x]"], "source_ami": STOCK_IMAGE, "deploy": {"user": USER, "port": farm.port}}
+            make_project(tmp_path, {"bee": entry}, {RECIPE: "log 'x'\n", "cookbooks/x/metadata.rb": "name 'x'\n"})
+            one, *others = made
+            own = {"id": one, "run_list": ["recipe[x]"], "password": SECRET}
+            (tmp_path / "dna/instances").mkdir(parents=True)
+            (tmp_path / f"dna/instances/bee-{one}.json").write_text(json.dumps(own))
+            shutil.copy(farm.key, farm.home / ".ssh/id_ed25519")
+            (farm.home / ".ssh/config").rename(farm.home / "config")
+            done = Program(tmp_path)("instance:deploy", "bee", "--sandbox", HOME=str(farm.home))
+            assert SECRET not in done.stdout + done.stderr
+            dnas = {name: farm.runs(address)[0].dna for name, address in made.items()}
+            assert json.loads(dnas[one] or b"") == own
+            assert {json.loads(dnas[name] or b"")["id"] for name in others} == {"bee"}
+    finally:
+        process.stop(tmp_path / ".nodepkg/sandbox")

@@ -23,6 +23,7 @@ FILES = {"solo.rb": b"solo\n", "dna.json": b'{"of": "group"}\n', "cookbooks/x/re
 CHEF = "chef-solo -c {path}/solo.rb -j {path}/dna.json"
 CONSOLE = "[   1.2] boot\n-----BEGIN SSH HOST KEY KEYS-----\n{} root@bee\n-----END SSH HOST KEY KEYS-----\n"
 CONNECT = 10.0
+SEEDS = range(2)
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +257,26 @@ def test_a_cut_connection_does_not_stop_a_converge_and_its_output_is_whole(farm:
     assert gate.cut() == 1
     farm.release(address)
     require_whole(operator, seen, address, head + tail)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_wherever_connections_are_cut_each_host_converges_once_and_is_heard(
+    farm: Hosts, operator: Operator, seed: int
+) -> None:
+    chance = random.Random(seed)
+    told = {address: chance.randbytes(chance.randrange(20_000)) for address in GATED}
+    for address in GATED:
+        farm.behave(address, output=told[address], last="done\n", seconds=chance.choice((0, 0.1)))
+        for _ in range(2):
+            way = chance.choice(("down", "up"))
+            farm.gate(address).cut_next(**{way: chance.randrange(1, 25_000)})
+    bundle = archive(operator.folder / "more.tar.gz", {**FILES, "roles/more": chance.randbytes(10_000)})
+    operator.parcel = replace(operator.parcel, archive=bundle)
+    seen = operator.run([operator.job(address) for address in GATED], len(GATED))
+    for address in GATED:
+        (ended,) = seen.ended[operator.instance(address)]
+        assert (ended.result, runs(farm, operator, address)) == (Result.SUCCEEDED, [0]), (address, ended)
+        assert seen.output[operator.instance(address)] == told[address] + b"done\n", address
 
 
 def test_a_connection_that_dies_without_a_word_is_made_anew(farm: Hosts, operator: Operator) -> None:

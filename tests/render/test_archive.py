@@ -53,7 +53,7 @@ def test_it_is_named_by_the_digest_and_holds_exactly_the_bundle(root: Path) -> N
     assert path == root / BUNDLES / f"{bundle_digest(its)}.tar.gz"
     with tarfile.open(path, encoding="utf-8", errors="surrogateescape") as tar:
         files = {one.name: tar.extractfile(one).read() for one in tar if one.isfile()}  # type: ignore[union-attr]
-    assert files == {**{name: file.read_bytes() for name, file in its.shared.items()}, **its.own}
+    assert files == {**{name: Path(file).read_bytes() for name, file in its.shared.items()}, **its.own}
 
 
 def test_another_tar_unpacks_it(root: Path, tmp_path: Path) -> None:
@@ -200,6 +200,14 @@ def test_the_newest_stay_and_those_that_are_needed(root: Path) -> None:
     there = {one.name.removesuffix(".tar.gz") for one in path.parent.glob("*.tar.gz")}
     assert there == {path.name.removesuffix(".tar.gz"), *digests[: KEPT - 1], digests[-1]}
     assert {one.stem for one in path.parent.glob("*.sha256")} == there
+
+
+def test_what_was_used_within_a_day_stays_however_many_there_are(root: Path) -> None:
+    digests = old_archives(root, KEPT + 10)
+    for one in (root / BUNDLES).glob("*.tar.gz"):
+        os.utime(one, (time.time() - 80_000,) * 2)
+    path = pack(root)
+    assert {one.name.removesuffix(".tar.gz") for one in path.parent.glob("*.tar.gz")} >= set(digests)
 
 
 def test_one_that_is_used_again_counts_as_new(root: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nodepkg.render.bundle import sha256
-from nodepkg.render.memory import CACHE, COARSE_TICK, FINE_TICK, Memory, _is_old
+from nodepkg.render.memory import CACHE, COARSE_TICK, FINE_TICK, Memory, is_old
 from nodepkg.render.tree import files_below
 
 LATER = 10 * COARSE_TICK  # ns: when nothing that a test wrote is young any more
@@ -48,7 +48,7 @@ def forge(root: Path) -> None:
     """Puts a word in place of each digest that is remembered, so that a test sees what is not read again."""
     file = root / CACHE / "digests"
     known = json.loads(file.read_bytes().partition(b"\n")[2])
-    content = json.dumps({path: [*look, "remembered"] for path, (*look, _) in known.items()}).encode()
+    content = json.dumps({path: [*seen[:4], "remembered"] for path, seen in known.items()}).encode()
     file.write_bytes(sha256(content).encode() + b"\n" + content)
 
 
@@ -118,10 +118,10 @@ def test_a_tick_of_the_file_system_decides_what_is_young(root: Path, ago: int, r
 
 def test_times_in_whole_seconds_are_those_of_a_coarse_clock() -> None:
     second = 10**9
-    assert not _is_old([1, 5 * second, 5 * second, 1], 6 * second)
-    assert _is_old([1, 5 * second, 5 * second, 1], 7 * second + 1)
-    assert _is_old([1, 5 * second, 5 * second + 1, 1], 6 * second)
-    assert not _is_old([1, 9 * second, 5 * second, 1], 9 * second)
+    assert not is_old((1, 5 * second, 5 * second, 1, ""), 6 * second)
+    assert is_old((1, 5 * second, 5 * second, 1, ""), 7 * second + 1)
+    assert is_old((1, 5 * second, 5 * second + 1, 1, ""), 6 * second)
+    assert not is_old((1, 9 * second, 5 * second, 1, ""), 9 * second)
 
 
 def test_new_files_are_digested_and_gone_ones_forgotten(root: Path) -> None:

@@ -8,6 +8,7 @@ recorder (host/chef-solo); `fleet.behave` says what it does. For what a network 
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -18,6 +19,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from tests.rig import sshd
@@ -312,10 +314,20 @@ def _configure(fleet: Hosts, gated: set[str]) -> _Configs:
             name = f"/etc/ssh/{key}-{port}-{start}"
             lines = [f"Port {port}\n", f"HostKey /etc/ssh/{key}\n", SSHD_CONFIG.format(name=fleet.root.parent.name)]
             part = listening[start : start + SSHD_LISTENS]
+            if _penalises():
+                lines.append("PerSourcePenalties no\n")
             lines += [f"ListenAddress {address}\n" for address in part]
             (fleet.root / name.lstrip("/")).write_text("".join(lines))
             files[name] = (part[-1], port)
     return _Configs(files, ports)
+
+
+@cache
+def _penalises() -> bool:
+    """Whether this sshd, since OpenSSH 9.8, closes itself to an address from which logins failed: all come from one."""
+    told = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr
+    version = re.match(r"OpenSSH_(\d+)\.(\d+)", told)
+    return version is not None and (int(version[1]), int(version[2])) >= (9, 8)
 
 
 def _free_ports(address: str, *, taken: int) -> tuple[int, int]:

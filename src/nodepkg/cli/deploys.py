@@ -32,7 +32,7 @@ from nodepkg.lease.held import Claimant, held
 from nodepkg.nodes.group import Group
 from nodepkg.pace import Pace, Share, floor, share
 from nodepkg.render.archive import BUNDLES, archive
-from nodepkg.render.bundle import Bundle, Project
+from nodepkg.render.bundle import Bundle, Project, left_out
 
 _LISTED = ("instance", "name", "group", "zone", "address", "asg")
 SSM_WAVE = 50  # instance ids that one SendCommand takes
@@ -103,6 +103,8 @@ def deploy(call: Call, patterns: list[str], wish: Wish, *, listing: bool) -> Non
     for group in meant:
         _require_bucket(group)
     project = Project(nodes)
+    for line in left_out(project):
+        call.out.warning(line)
     id_ = new_deploy_id(account.now(), secrets.token_bytes(3))
     command = " ".join(["instance:deploy", *(group.name for group in meant)])
     plan = Plan(

@@ -177,7 +177,7 @@ def command(name: str, *sets: dict[str, Any], examples: Mapping[str, str], hidde
 
         def invoke(**given: Any) -> None:
             said = {key: given.pop(key) for key in shared}
-            debug, out = said.pop("debug"), _output(said)
+            debug, out = said.pop("debug"), _output(name, said)
             try:
                 function(Call(out, **said), **given)
             except NodepkgError as error:
@@ -199,7 +199,7 @@ def command(name: str, *sets: dict[str, Any], examples: Mapping[str, str], hidde
     return add
 
 
-def _output(said: dict[str, Any]) -> Output:
+def _output(command: str, said: dict[str, Any]) -> Output:
     """The Output that the options ask for; those that only it needs are taken out of `said`."""
     repeat = {"nodes": ("--nodes", said.get("nodes")), "profile": ("--profile", said.get("profile"))}
     given = {key: f" {option} {quote(str(value))}" for key, (option, value) in repeat.items() if value}
@@ -211,6 +211,7 @@ def _output(said: dict[str, Any]) -> Output:
         verbose=said.pop("verbose"),
         color=not said.pop("no_color"),
         given=given,
+        command=command,
     )
 
 

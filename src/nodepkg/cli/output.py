@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from nodepkg.cli.layout import GAP, aligned, cells, folded, narrow, printable, records, wrapped
-from nodepkg.errors import RefusedError
+from nodepkg.errors import POLICY_HINT, RefusedError
 
 # The least room, in cells of the terminal, for the last column of a table, which is the one that wraps.
 LAST_COLUMN = 30
@@ -40,6 +40,9 @@ _ON_AWS = {
     "instance:ssh",
 }
 
+# As clients.aws and Packer tell that IAM does not allow something.
+_DENIED = re.compile(r"not allowed: [a-z0-9-]+:\w|is not authorized to perform: |UnauthorizedOperation")
+
 _STYLES = {"bold": "1", "red": "31", "green": "32", "magenta": "35"}
 
 
@@ -52,6 +55,7 @@ class Output:
     verbose: bool = False
     color: bool = True
     given: Mapping[str, str] = field(default_factory=dict)
+    command: str = "COMMAND"
 
     def suggested(self, text: str) -> str:
         """The text, its commands to run with those options of this call without which they would run elsewhere."""
@@ -61,7 +65,8 @@ class Output:
             wanted = ("sandbox", "profile", "nodes") if on_aws else ("nodes",)
             return found[0] + "".join(self.given.get(key, "") for key in wanted)
 
-        return re.sub(r"package ([a-z]+:[a-z]+)(?: [A-Za-z0-9_][\w-]*)*", with_options, text)
+        text = text.replace("package iam:policy COMMAND", f"package iam:policy {self.command}")
+        return re.sub(r"package ([a-z]+:[a-z]+)(?: [A-Za-z0-9_][\w-]*(?::\w+)?)*", with_options, text)
 
     def result(self, document: Any, lines: Iterable[str]) -> None:
         """The result, as JSON or as lines."""
@@ -135,6 +140,8 @@ class Output:
             self._tell("detail", text)
 
     def error(self, message: str, hint: str, code: int) -> None:
+        if _DENIED.search(message) and POLICY_HINT not in hint:  # who passed the error on may have given another hint
+            hint = f"{POLICY_HINT}; {hint}" if hint else POLICY_HINT
         message, hint = self.suggested(message), self.suggested(hint)
         if self.json:
             self._print(self._line("error", message, hint=hint, exit_code=code))

@@ -21,19 +21,20 @@ from nodepkg.render.bundle import FOLDERS, Bundle, Project, sha256
 from nodepkg.render.digest import bundle_digest
 from nodepkg.render.files import private_folder
 from nodepkg.render.gzipped import gzipped
+from nodepkg.render.tree import read
 
 BUNDLES = Path(".nodepkg", "bundles")
 SUFFIX = ".tar.gz"
 KEPT = 20
 _PROGRAMS = (b"#!", b"\x7fELF")
-_ABANDONED = 24 * 3600.0  # seconds after which nobody writes to a temporary file any more
+_DAY = 24 * 3600.0  # seconds: a deploy that uses an archive has begun with it, or has written down that it needs it
 
 
 def archive(project: Project, bundle: Bundle, folder: Path, *, keep: Collection[str] = ()) -> Path:
     """The file with the bundle, made if it is not there, or not whole: `folder`/<bundle digest>.tar.gz.
 
-    Older ones go, but for the newest and those whose digests `keep` names. Raises RefusedError if a file has changed
-    since its digest was taken, or the archive cannot be written.
+    Older ones go, but for the newest, those of the last day, and those whose digests `keep` names. Raises RefusedError
+    if a file has changed since its digest was taken, or the archive cannot be written.
     """
     digest = bundle_digest(bundle)
     path = folder / f"{digest}{SUFFIX}"
@@ -97,9 +98,9 @@ def _pack(file: BinaryIO, bundle: Bundle) -> None:
     with gzipped(file) as packed:
         for folder in _folders(bundle):
             packed.write(_header(f"{folder}/", 0, 0o755, tarfile.DIRTYPE))
-        files: dict[str, Path | bytes] = {**bundle.shared, **bundle.own}
+        files: dict[str, str | bytes] = {**bundle.shared, **bundle.own}
         for path, content in sorted(files.items(), key=itemgetter(0)):
-            data = content if isinstance(content, bytes) else _read(content, bundle.shared_digests[path])
+            data = content if isinstance(content, bytes) else _unchanged(content, bundle.shared_digests[path])
             mode = 0o755 if data.startswith(_PROGRAMS) else 0o644
             packed.write(_header(path, len(data), mode, tarfile.REGTYPE))
             packed.write(data)
@@ -145,12 +146,8 @@ def _folders(bundle: Bundle) -> list[str]:
     return sorted(found)
 
 
-def _read(file: Path, digest: str) -> bytes:
-    try:
-        with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - in half the time
-            content = opened.read()
-    except OSError as error:
-        raise RefusedError(f"{file}: cannot be read: {error.strerror}") from error
+def _unchanged(file: str, digest: str) -> bytes:
+    content = read(file)[0]
     if sha256(content) != digest:
         raise RefusedError(f"{file}: has changed while the bundle was made", hint="run the command again")
     return content
@@ -161,8 +158,10 @@ def _tidy(folder: Path, keep: Collection[str]) -> None:
     found = {path: seen for path in folder.iterdir() if (seen := _modified(path)) is not None}
     archives = sorted((path for path in found if path.name.endswith(SUFFIX)), key=found.__getitem__, reverse=True)
     going = [path for path in archives[KEPT:] if path.name.removesuffix(SUFFIX) not in keep]
-    going += [path for path in found if path.suffix == ".tmp" and found[path] < time.time() - _ABANDONED]
+    going += [path for path in found if path.suffix == ".tmp"]  # of processes that were killed
     for path in going:
+        if found[path] > time.time() - _DAY:
+            continue
         for gone in (path, _sum_file(path)):
             gone.unlink(missing_ok=True)
 

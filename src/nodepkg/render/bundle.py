@@ -76,10 +76,10 @@ class Project:
         return secrets_of(self.root, self._files)
 
     @cached_property
-    def shared_files(self) -> dict[str, Path]:
-        """The files of cookbooks and data_bags that go to a node: path in the bundle -> file."""
+    def shared_files(self) -> dict[str, str]:
+        """The files of cookbooks and data_bags that go to a node: path in the bundle -> where the file lies."""
         left_out = frozenset(self.secrets)
-        return {path: Path(file.path) for path, file in self._files.items() if path not in left_out}
+        return {path: file.path for path, file in self._files.items() if path not in left_out}
 
     @cached_property
     def memory(self) -> Memory:
@@ -175,12 +175,12 @@ def missing_roles(project: Project, group: Group) -> list[Finding]:
 class Bundle:
     """What a node of the group gets.
 
-    `shared` are the project's files that every group gets (path in the bundle -> file) with their
+    `shared` are the project's files that every group gets (path in the bundle -> where the file lies) with their
     digests, `own` the contents made for this group.
     """
 
     group: str
-    shared: dict[str, Path]
+    shared: dict[str, str]
     shared_digests: dict[str, str]
     own: dict[str, bytes]
 

@@ -13,15 +13,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from nodepkg.errors import RefusedError
 from nodepkg.render.files import private_folder
-from nodepkg.render.tree import File
+from nodepkg.render.tree import File, read
 
 CACHE = Path(".nodepkg", "cache")
 # How far apart two changes may be and still have the same time: a tick of the kernel, and 2 s on FAT and its like.
 FINE_TICK, COARSE_TICK = 50_000_000, 2_000_000_000
 
-Look = list[int]  # size, mtime and ctime (ns), inode
+Seen = tuple[int, int, int, int, str]  # size, mtime and ctime (ns), inode; SHA-256 in hex
 
 
 class Memory:
@@ -34,16 +33,18 @@ class Memory:
         self.file = root / CACHE / "digests"
         self._clock = clock
         self._known = _load(self.file)
-        self._seen: dict[str, tuple[Look, str]] = {}
+        self._seen: dict[str, Seen] = {}
         self._began = 0
 
     def digests(self, files: Mapping[str, File]) -> dict[str, str]:
         """SHA-256 of each file, in hex. Raises RefusedError naming the first that cannot be read."""
-        self._began, self._seen = self._clock(), {}
-        for path, file in files.items():
-            known = self._known.get(path)
-            self._seen[path] = known if known and known[0] == _look(file.stat) else _hashed(file.path)
-        return {path: digest for path, (_, digest) in self._seen.items()}
+        self._began = self._clock()
+        known = self._known
+        self._seen = {
+            path: seen if (seen := known.get(path)) and seen[:4] == _look(file.stat) else _hashed(file.path)
+            for path, file in files.items()
+        }
+        return {path: seen[4] for path, seen in self._seen.items()}
 
     def save(self) -> None:
         """Writes down what `digests` found, for the next process; where that cannot be done, nothing is remembered."""
@@ -58,10 +59,9 @@ class Memory:
             with temporary.open("xb") as file:
                 # The clock that counts is that of the file system, which may be another machine's.
                 began = os.fstat(file.fileno()).st_mtime_ns - (self._clock() - self._began)
+                known = self._known
                 kept = {
-                    path: seen
-                    for path, seen in self._seen.items()
-                    if seen == self._known.get(path) or _is_old(seen[0], began)
+                    path: seen for path, seen in self._seen.items() if seen == known.get(path) or is_old(seen, began)
                 }
                 if kept == self._known:
                     return
@@ -71,38 +71,29 @@ class Memory:
             temporary.unlink(missing_ok=True)
 
 
-def _is_old(look: Look, began: int) -> bool:
+def is_old(seen: Seen, began: int) -> bool:
     """Whether any change after `began` gives the file other times than these."""
-    _, changed, touched, _ = look
+    _, changed, touched, _, _ = seen
     tick = FINE_TICK if touched % 1_000_000_000 else COARSE_TICK
     return max(changed, touched) + tick < began
 
 
-def _look(seen: os.stat_result) -> Look:
-    return [seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino]
+def _look(seen: os.stat_result) -> tuple[int, int, int, int]:
+    return seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino
 
 
-def _hashed(path: str) -> tuple[Look, str]:
+def _hashed(path: str) -> Seen:
     """As the file looks after it was read: what changed meanwhile is then too young to be remembered."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            digest = hashlib.sha256()
-            while piece := os.read(descriptor, 1 << 20):
-                digest.update(piece)
-            return _look(os.fstat(descriptor)), digest.hexdigest()
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise RefusedError(f"{path}: cannot be read: {error.strerror}") from error
+    content, seen = read(path)
+    return (*_look(seen), hashlib.sha256(content).hexdigest())
 
 
-def _dump(known: Mapping[str, tuple[Look, str]]) -> bytes:
-    content = json.dumps({path: [*look, digest] for path, (look, digest) in known.items()}).encode("ascii")
+def _dump(known: Mapping[str, Seen]) -> bytes:
+    content = json.dumps(known).encode("ascii")
     return hashlib.sha256(content).hexdigest().encode("ascii") + b"\n" + content
 
 
-def _load(file: Path) -> dict[str, tuple[Look, str]]:
+def _load(file: Path) -> dict[str, Seen]:
     """{} also for what is damaged: its first line is the digest of the rest."""
     try:
         first, _, content = file.read_bytes().partition(b"\n")
@@ -110,4 +101,4 @@ def _load(file: Path) -> dict[str, tuple[Look, str]]:
         return {}
     if hashlib.sha256(content).hexdigest().encode("ascii") != first:
         return {}
-    return {path: (look, digest) for path, (*look, digest) in json.loads(content).items()}
+    return {path: tuple(seen) for path, seen in json.loads(content).items()}

@@ -4,8 +4,8 @@ import os
 import re
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from nodepkg.errors import RefusedError
 
@@ -19,8 +19,7 @@ _SECRET_SETTING = re.compile(
 _LITERAL = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'")
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     """A regular file, by the path that leads to it, and what the system says of it."""
 
     path: str
@@ -41,8 +40,9 @@ def files_below(root: Path, folder: str) -> dict[str, File]:
     while waiting:  # the deepest first: links into each other end at the system's limit, and not after all ways to it
         place, at = waiting.pop()
         for entry in _entries(place):
-            name = os.fsencode(entry.name).decode("utf-8", errors="surrogateescape")  # the same in every locale
-            _refuse_name(place, name)
+            name = entry.name if entry.name.isascii() else _in_every_locale(entry.name)
+            if not name.isprintable():
+                _refuse_control_characters(place, name)
             if _is_folder(entry):
                 if entry.is_symlink():
                     _refuse_loop(entry.path)
@@ -52,16 +52,31 @@ def files_below(root: Path, folder: str) -> dict[str, File]:
     return found
 
 
+def read(path: str) -> tuple[bytes, os.stat_result]:
+    """The content of a file, and what the system says of it afterwards. Raises RefusedError if it cannot be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            pieces = []
+            while piece := os.read(descriptor, 1 << 16):
+                pieces.append(piece)
+            return b"".join(pieces), os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise RefusedError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def secrets_of(root: Path, paths: Iterable[str]) -> list[str]:
     """Those of the paths that are the key of encrypted data bags: by their name, or since the project's solo.rb or
     knife.rb says so.
     """
     said = [text for name in SECRET_SETTERS for text in _secrets_named(root / name)]
-    return [path for path in paths if _is_secret(path, said)]
+    return [path for path in paths if path[path.rfind("/") + 1 :] in SECRET_NAMES or (said and _is_said(path, said))]
 
 
-def _is_secret(path: str, said: list[str]) -> bool:
-    return path[path.rfind("/") + 1 :] in SECRET_NAMES or any(text.endswith(f"/{path}") for text in said)
+def _is_said(path: str, said: list[str]) -> bool:
+    return any(text.endswith(f"/{path}") for text in said)
 
 
 def _secrets_named(configuration: Path) -> list[str]:
@@ -107,8 +122,12 @@ def _regular(entry: os.DirEntry[str]) -> os.stat_result:
     return seen
 
 
-def _refuse_name(place: str, name: str) -> None:
-    if not name.isprintable() and not all(char.isprintable() or "\udc80" <= char <= "\udcff" for char in name):
+def _in_every_locale(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", errors="surrogateescape")
+
+
+def _refuse_control_characters(place: str, name: str) -> None:
+    if not all(char.isprintable() or "\udc80" <= char <= "\udcff" for char in name):
         raise RefusedError(f"{place}: the name {name!r} holds a control character, and cannot go to a node")
 
 

@@ -1,6 +1,7 @@
 """How AWS is reached: one session for a whole run, clients made when they are needed, errors in our words."""
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 from nodepkg import __version__
 from nodepkg.clients.aws.buckets import Buckets
 from nodepkg.clients.aws.clock import AwsClock, uptime
-from nodepkg.errors import AwsError, CredentialsError
+from nodepkg.errors import POLICY_HINT, AwsError, CredentialsError
 
 Found = TypeVar("Found")
 
@@ -39,6 +40,10 @@ _CREDENTIAL_CODES = frozenset(
         "InvalidAccessKeyId",
     }
 )
+
+# Those with which they say that IAM does not allow it; 403 is S3's answer to HEAD, which has no words.
+_DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"})
+_DENIED = re.compile(r"is not authorized to perform: (\S+)(?: on resource: (\S+))?")
 
 
 class Account:
@@ -235,6 +240,17 @@ def wait_for(seen: Callable[[], Found | None], *, seconds: float = CONSISTENCY_S
     return found
 
 
+def _denied(error: Any) -> str:
+    """Which action on what IAM does not allow, as far as AWS says it; EC2 adds what only another call can decode."""
+    message = error.response["Error"].get("Message", "").partition(" Encoded authorization failure message")[0]
+    told = _DENIED.search(message)
+    if told is None:
+        return f"not allowed: {error.operation_name}{message and f': {message}'}"
+    on = f" on {told[2]}" if told[2] else ""
+    why = "" if "no identity-based policy allows" in message else f": {message}"
+    return f"not allowed: {told[1]}{on}{why}"
+
+
 @contextmanager
 def aws_errors(what: str) -> Iterator[None]:
     """Turns boto's errors into AwsError or CredentialsError, which say what was being done."""
@@ -250,6 +266,8 @@ def aws_errors(what: str) -> Iterator[None]:
             raise CredentialsError(
                 f"{what}: AWS does not take the credentials: {code}: {message}", code=code
             ) from error
+        if code in _DENIED_CODES:
+            raise AwsError(f"{what}: {code}: {_denied(error)}", code=code, hint=POLICY_HINT) from error
         raise AwsError(f"{what}: {code}: {message}", code=code) from error
     except (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError) as error:
         raise CredentialsError(
