@@ -25,6 +25,7 @@ _LEFT_BEHIND = 7 * 86400.0  # how far back commands of former deploys are looked
 _SELDOM = 3  # so many times less often is asked for what has more than a page
 _SOON = 1.0  # the first look after a command
 _RERUNS = 2
+_IDLE = 1.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class OverSsm:
             else:
                 self._sleep(min(self._next_look, until) - now)
         if not self._news and (left := until - self._account.uptime()) > 0:
-            self._sleep(left)
+            self._sleep(min(left, _IDLE))  # nothing is under way: the caller waits for something else
         found, self._news = list(self._news), deque()
         return found
 
