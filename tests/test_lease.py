@@ -125,9 +125,9 @@ class Old:
         return reply
 
 
-def when(action: str, then: Callable[[], object]) -> Layer:
-    """The first call of this action is throttled, and then something happens before it is tried again."""
-    waiting = [then]
+def when(action: str, then: Callable[[], object], times: int = 1) -> Layer:
+    """The first calls of this action are throttled, and then something happens before each is tried again."""
+    waiting = [then] * times
 
     def answer(call: Call, onward: Onward) -> Response:
         if call.action != action or not waiting:
@@ -490,6 +490,25 @@ def test_a_stale_heartbeat_of_our_own_forbids_changes_until_the_next_one() -> No
         lease.beat()
         with lease.fenced():
             there.change()
+
+
+def test_a_change_is_made_anew_where_throttling_outlasts_the_heartbeat() -> None:
+    with world(when("CreateTags", lambda: there.clock.sleep(61), times=3)) as there:
+        lease = there.claim()
+        assert there.sent
+        assert lease.making("tagging", there.change) is None
+        sent = there.sent
+        assert (sent.count("PutParameter"), sent[-1]) == (3, "CreateTags")
+
+
+def test_a_change_is_not_made_anew_for_ever_nor_after_the_lease_is_lost() -> None:
+    with world(when("CreateTags", lambda: there.clock.sleep(61), times=99)) as there:
+        lease = there.claim()
+        with pytest.raises(StaleHeartbeatError):
+            lease.making("tagging", there.change)
+        there.take_over()
+        with pytest.raises(LostLeaseError):
+            lease.making("tagging", there.change)
 
 
 @pytest.mark.parametrize("stands", ["AWS's clock", "the local clock"])

@@ -74,7 +74,10 @@ def dna() -> list[str]:
     return sorted(path.name for path in Path("dna/instances").glob("*"))
 
 
-def test_one_is_created_shown_and_listed(run: Run, fleet: World, account: Account) -> None:
+def test_one_is_created_shown_and_listed(
+    run: Run, fleet: World, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NODEPKG_CONSISTENCY_SECONDS", "0.01")
     done = create(run, "--json")
     assert done.code == 0, done.err
     told, machine = json.loads(done.out), machines(account)["one-off"]
@@ -83,7 +86,9 @@ def test_one_is_created_shown_and_listed(run: Run, fleet: World, account: Accoun
     assert told["dna"] == f"dna/instances/bee-{machine.id}.json"
     assert json.loads(Path(told["dna"]).read_text())["id"] == f"bee-{machine.id}"
     assert listed(run)["one-off"]["current"] is True
-    assert create(run, name="another").out.splitlines()[1].startswith("wrote dna/instances/bee-i-")
+    another = create(run, name="another")
+    assert another.out.splitlines()[1].startswith("wrote dna/instances/bee-i-")
+    assert "claim the name another, and wait 0.01 s" in another.err
 
 
 def test_the_ssh_command_is_one_that_ssh_understands(run: Run, fleet: World, account: Account, tmp_path: Path) -> None:
@@ -149,6 +154,24 @@ def test_a_name_that_somebody_holds_is_refused(run: Run, fleet: World, account: 
     assert run("instance:delete", "one-off", "--yes").code == 4
     assert list(machines(account)) == ["one-off"]
     lease.release()
+
+
+def test_a_name_of_another_region_is_refused(run: Run, fleet: World, account: Account, tmp_path: Path) -> None:
+    make_project(tmp_path, {**FLEET, "far": {**FLEET["bee"], "region": "eu-west-1"}})
+    there = World("eu-west-1")
+    there.instance(*there.images("far", 1), tags={"Name": "one-off"})
+    done = create(run)
+    assert (done.code, "(eu-west-1, running)" in done.err, machines(account)) == (4, True, {}), done.err
+    assert create(run, name="another").code == 0
+
+
+def test_the_name_of_many_nodes_is_refused_in_few_words(run: Run, fleet: World, account: Account) -> None:
+    scale(account, "wasp-v001", 9)
+    done = create(run, name="wasp")
+    assert (done.code, done.err.count("a node of wasp-v001"), "and 4 more" in done.err) == (4, 5, True)
+    assert "instance:delete" not in done.err
+    several = run("instance:ssh", "wasp")
+    assert (several.code, several.err.count("running"), "and 4 more" in several.err) == (4, 5, True)
 
 
 def test_an_open_key_is_refused_before_aws_is_asked(run: Run, fleet: World, calls: Recorder) -> None:
@@ -281,6 +304,8 @@ def test_delete_refuses_what_is_no_one_off(run: Run, fleet: World, account: Acco
             done = run("instance:delete", name, *force)
             assert (done.code, why in done.err) == (4, True), done.err
     assert {"wasp", "builder", "foreign", "twin"} <= set(machines(account))
+    misspelt = run("instance:delete", "twinn", "--yes")
+    assert (misspelt.code, "did you mean twin?" in misspelt.err) == (2, True)
     assert run("instance:delete", machines(account)["twin"].id, "--yes").code == 0
     assert run("instance:delete", "twin", "--yes").code == 0
     unknown = run("instance:delete", "nobody", "--yes")
@@ -322,6 +347,19 @@ def test_an_error_of_aws_is_told_with_the_command_that_goes_on(
     finished = create(run, "--key", "other")
     assert (finished.code, listed(run)["one-off"]["phase"]) == (0, None), finished.err
     assert "so this key may not open it" in finished.err
+
+
+def test_a_file_that_cannot_be_written_leaves_what_the_same_command_finishes(
+    run: Run, fleet: World, account: Account
+) -> None:
+    Path("dna").write_text("in the way")
+    done = create(run)
+    made = machines(account)["one-off"].id
+    assert (done.code, f"{made} (one-off of bee" in done.out, "not finished" in done.out) == (4, True, True)
+    assert f"bee-{made}.json" in done.err
+    Path("dna").unlink()
+    finished = create(run)
+    assert (finished.code, dna(), list(machines(account))) == (0, [f"bee-{made}.json"], ["one-off"]), finished.err
 
 
 PROGRAM = [sys.executable, "-m", "nodepkg"]
@@ -419,6 +457,15 @@ def test_ssh_is_what_the_program_becomes(run: Run, fleet: World, account: Accoun
     assert "-i" not in recording_ssh.read_text().splitlines()
 
 
+def test_a_project_that_can_remember_no_host_key_is_no_obstacle(
+    fleet: World, tmp_path: Path, recording_ssh: Path
+) -> None:
+    (tmp_path / ".nodepkg").write_text("in the way")
+    instance = fleet.instance(STOCK_IMAGE, tags={"group": "bee", "nodepkg:managed": "true"})
+    done = program("instance:ssh", instance)
+    assert (done.returncode, recording_ssh.exists()) == (7, True), done.stderr
+
+
 @pytest.mark.parametrize("address", ["{tag:door}", "{name}"])
 def test_an_address_is_never_an_option(fleet: World, tmp_path: Path, recording_ssh: Path, address: str) -> None:
     make_project(tmp_path, {"bee": {**FLEET["bee"], "deploy": {"address": address}}})
@@ -456,6 +503,7 @@ def test_a_real_node_is_logged_in_to_until_its_host_key_changes(
         words[words.index("-l") + 1], words[words.index("-p") + 1] = host.user, str(host.port)
         pasted = subprocess.run([*words, "id -un"], capture_output=True, text=True, check=False)
         assert (pasted.returncode, pasted.stdout) == (0, f"{host.user}\n"), pasted.stderr
+        assert remembered.read_text().startswith(f"{machine.id} ssh-")
         there = program("instance:ssh", "one-off", "--key", "key", "--", "exit 9")
         assert there.returncode == 9, there.stderr
         (line,) = remembered.read_text().splitlines()

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from moto.ec2.models.instances import StateReason
@@ -48,6 +49,22 @@ def require_made(creator: Creator) -> str:
     dna = json.loads((creator.root / "dna/instances" / creator.files()[0]).read_text())
     assert dna == {"id": f"bee-{machine.id}", "run_list": ["role[role-bee]"]}
     return machine.id
+
+
+class Dying(Creator):
+    """The first instance is terminated while it is waited for."""
+
+    reason = "Server.InsufficientInstanceCapacity: Insufficient capacity to satisfy instance request"
+
+    def __init__(self, *arguments: Any, **wish: Any) -> None:
+        super().__init__(*arguments, **wish)
+        self.said = self.die
+
+    def die(self, said: str) -> None:
+        for machine in self.machines() if said.startswith("wait") else ():
+            instance = self.rig.world().now_there.ec2.get_instance(machine.id)
+            instance._state.name, instance._state.code = "terminated", 48
+            instance.state_reason = StateReason(self.reason, self.reason.partition(":")[0])
 
 
 def held(rig: Rig) -> bool:
@@ -98,6 +115,9 @@ def test_a_pair_of_our_name_and_another_key_is_not_used(tmp_path: Path, key: Pub
         lose_replies("RunInstances", 3),
         fail("RunInstances", 2),
         throttle("RunInstances", 2),
+        throttle("RunInstances", 15),
+        throttle("ImportKeyPair", 9),
+        throttle("DeleteTags", 9),
         cut_page("RunInstances", count=1),
         lose_replies("ImportKeyPair"),
         lose_replies("PutParameter"),
@@ -173,18 +193,29 @@ def test_an_address_that_never_comes_keeps_nobody_waiting_for_long(tmp_path: Pat
 def test_what_dies_on_the_way_is_told_with_aws_reason(tmp_path: Path, key: PublicKey) -> None:
     with fleet(slow_start(1000), direct=True) as rig:
         rig.world().image()
-        creator = Creator(rig, tmp_path, key)
-
-        def die(said: str) -> None:
-            for machine in creator.machines() if "wait" in said else ():
-                instance = rig.world().now_there.ec2.get_instance(machine.id)
-                instance._state.name, instance._state.code = "terminated", 48
-                instance.state_reason = StateReason("Client.VolumeLimitExceeded: Volume limit exceeded", "Client.X")
-
-        creator.said = die
+        creator = Dying(rig, tmp_path, key)
+        creator.reason = "Client.VolumeLimitExceeded: Volume limit exceeded"
         with pytest.raises(AwsError, match=r"is terminated and will not run: .*Volume limit exceeded"):
             creator.create()
         assert (creator.files(), held(rig)) == ([], False)
+
+
+def test_where_there_is_no_room_after_all_the_next_zone_is_tried(tmp_path: Path, key: PublicKey) -> None:
+    recorder = Recorder()
+    with fleet(slow_start(3), lose_replies("RunInstances", 2), recorder, direct=True) as rig:
+        rig.world().image()
+        Dying(rig, tmp_path, key).create()
+        require_made(Creator(rig, tmp_path, key))
+        tokens = [call.parameters["ClientToken"] for call in recorder.of("RunInstances")]
+        assert len(tokens) == len(set(tokens)) == 2
+
+
+def test_of_the_zone_that_was_named_it_is_told_that_it_has_no_room_after_all(tmp_path: Path, key: PublicKey) -> None:
+    with fleet(slow_start(3), direct=True) as rig:
+        rig.world().image()
+        with pytest.raises(AwsError, match=r"no room for m1.large in us-east-1b: Server.Insufficient") as error:
+            Dying(rig, tmp_path, key, zone=ZONES[1]).create()
+        assert "without --zone" in error.value.hint
 
 
 def test_waiting_has_an_end_and_the_same_call_goes_on(tmp_path: Path, key: PublicKey) -> None:

@@ -2,8 +2,11 @@
 
 from enum import Enum
 
+from nodepkg.clients.aws.undecided import is_undecided
 from nodepkg.errors import AwsError, CredentialsError, NodepkgError, NotYetError
 from nodepkg.lease.claim import LostLeaseError, StaleHeartbeatError
+
+__all__ = ["Verdict", "is_undecided", "judge"]
 
 
 class Verdict(Enum):
@@ -17,25 +20,6 @@ class Verdict(Enum):
     NO = "AWS, or a rule, said no: it was not made"
 
 
-# What AWS answers without having decided anything, after all the tries that botocore makes: throttling, and faults of
-# its own (a 5xx without words has its number for a code).
-_UNDECIDED = (
-    "Throttl",
-    "RequestThrottled",
-    "RequestLimitExceeded",
-    "TooManyRequests",
-    "SlowDown",
-    "Internal",
-    "ServiceUnavailable",
-    "ServiceFault",
-    "Unavailable",
-    "RequestTimeout",
-    "ResourceContention",
-    "PriorRequestNotComplete",
-    "TransactionInProgress",
-)
-
-
 def judge(error: NodepkgError) -> Verdict:
     """What a change that raised this came to."""
     for kind, verdict in (
@@ -47,8 +31,3 @@ def judge(error: NodepkgError) -> Verdict:
         if isinstance(error, kind):
             return verdict
     return Verdict.UNCLEAR if isinstance(error, AwsError) and is_undecided(error) else Verdict.NO
-
-
-def is_undecided(error: AwsError) -> bool:
-    """Whether AWS, or the network, has not said yes or no: it may be otherwise the next time."""
-    return not error.code or error.code.startswith(_UNDECIDED) or (error.code.isdigit() and error.code[:1] == "5")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nodepkg.fleet.delete import Place
     from nodepkg.fleet.listing import ListedInstance
     from nodepkg.fleet.order import Order
+    from nodepkg.lease.claim import Lease
     from nodepkg.nodes.group import Group
     from nodepkg.nodes.load import Nodes
     from nodepkg.plan import Action, Report
@@ -63,8 +64,10 @@ def create_instance(call: Call, pattern: str, asked: Asked) -> None:
     account = cloud(call, nodes.root, [group]).account
 
     from nodepkg.fleet.create import Site, plan_create
+    from nodepkg.fleet.find import require_free
 
     wanted = _order(account, nodes, group, asked, key)
+    require_free(account, _regions(call, nodes) - {group.region}, asked.name)
     _warn_if_stale(call, nodes, wanted)
     site = Site(account, nodes.root, call.poll, window(call), time.sleep, call.out.note)
     show = _Shown(call, asked, wanted, site).show
@@ -72,19 +75,26 @@ def create_instance(call: Call, pattern: str, asked: Asked) -> None:
     if call.dry_run:
         carry_out(call, plan, site, show)
         return
-    with _told_how_to_go_on(call, asked.again(group.name)), _claimed(call, site, wanted):
+    _ready_to_remember(nodes.root)
+    command = f"instance:create {group.name} --name {asked.name}"
+    with (
+        _told_how_to_go_on(call, asked.again(group.name)),
+        _claimed(call, account, group.region, asked.name, command=command, run_id=wanted.run_id) as site.claimed,
+    ):
         carry_out(call, plan_create(account, wanted), site, show)
 
 
 @contextmanager
-def _claimed(call: Call, site: "Site", order: "Order") -> "Iterator[None]":
+def _claimed(call: Call, account: "Account", region: str, name: str, *, command: str, run_id: str) -> "Iterator[Lease]":
+    from nodepkg.cli.account import window
     from nodepkg.lease.held import Claimant, held_name
 
-    command = f"instance:create {order.group.name} --name {order.name}"
-    who = Claimant(command, order.run_id, site.window, site.sleep, call.out.warning, call.take_over)
-    with held_name(site.account, order.region, order.name, who) as lease:
-        site.claimed = lease
-        yield
+    seconds = window(call)
+    if seconds:
+        call.out.note(f"claim the name {name}, and wait {seconds:g} s until AWS shows all that was done before")
+    who = Claimant(command, run_id, seconds, time.sleep, call.out.warning, call.take_over)
+    with held_name(account, region, name, who) as lease:
+        yield lease
 
 
 def _require_words(asked: Asked) -> None:
@@ -93,7 +103,10 @@ def _require_words(asked: Asked) -> None:
     from nodepkg.nodes.names import group_name_problem, legal_group_name
 
     if problem := group_name_problem(asked.name):
-        raise UsageError(f"--name {asked.name}: {problem}", hint=f"for example {legal_group_name(asked.name)}")
+        raise UsageError(
+            f"--name {asked.name}: {problem}",
+            hint=f"the grammar is a group's, for example {legal_group_name(asked.name)}",
+        )
     if asked.image is not None and not re.fullmatch("ami-[A-Za-z0-9]+", asked.image):
         raise UsageError(f"--image {asked.image}: no image has such an id", hint="ids of images look like ami-1ebb2077")
 
@@ -146,7 +159,7 @@ class _Shown:
 
     def show(self, reports: "Sequence[Report]") -> None:
         done = {key: value for report in reports for key, value in report.items()}
-        if "instance" not in done:
+        if "instance" not in done or self.site.instance in self.site.ended:
             return
         document = self._document(done)
         place = f"{document['instance']} ({self.order.name} of {self.order.group.name}, {document['zone']})"
@@ -241,9 +254,7 @@ def delete_instance(call: Call, word: str) -> None:
         call.out.note(f"AWS does not know {word} any more")
         carry_out(call, left, place, lambda reports: _show_deleted(call, word, reports))
         return
-    from nodepkg.fleet.find import the_one
-
-    region, machine = the_one(found, word)
+    region, machine = _the_one(call, nodes, account, found, word)
     plan = delete.plan_delete(region, machine, place.root)
     for volume in machine.staying if machine.state != "terminated" else ():
         call.out.note(f"stays: volume {volume}")
@@ -260,15 +271,12 @@ def delete_instance(call: Call, word: str) -> None:
 def _terminate(call: Call, place: "Place", region: str, machine: "Machine", plan: "Sequence[Action[Place]]") -> None:
     from dataclasses import replace
 
-    from nodepkg.cli.account import window
     from nodepkg.fleet.delete import name_to_claim
-    from nodepkg.lease.held import Claimant, held_name
 
-    command, run_id = f"instance:delete {machine.id}", secrets.token_hex(8)
-    who = Claimant(command, run_id, window(call), time.sleep, call.out.warning, call.take_over)
+    name, command = name_to_claim(machine), f"instance:delete {machine.id}"
     with (
         _told_how_to_go_on(call, f"package {command}"),
-        held_name(place.account, region, name_to_claim(machine), who) as lease,
+        _claimed(call, place.account, region, name, command=command, run_id=secrets.token_hex(8)) as lease,
     ):
         carry_out(call, plan, replace(place, lease=lease), lambda reports: _show_deleted(call, machine.id, reports))
 
@@ -285,13 +293,12 @@ def _show_deleted(call: Call, instance: str, reports: "Sequence[Report]") -> Non
 def log_in(call: Call, word: str, command: Sequence[str], key: Path | None) -> None:
     """This process becomes ssh."""
     from nodepkg.clients.openssh import become
-    from nodepkg.fleet.find import require_ours, the_one
+    from nodepkg.fleet.find import require_ours
     from nodepkg.fleet.host import host
-    from nodepkg.fleet.login import KNOWN_HOSTS, login_of, require_loopback, ssh_command
-    from nodepkg.render.files import private_folder
+    from nodepkg.fleet.login import login_of, require_loopback, ssh_command
 
     nodes, account = _everywhere(call)
-    region, machine = the_one(_found(call, nodes, account, word), word)
+    region, machine = _the_one(call, nodes, account, _found(call, nodes, account, word), word)
     require_ours(machine)
     if machine.state != "running":
         raise RefusedError(f"{machine.id} ({machine.name or 'no name'}) is {machine.state}, not running")
@@ -301,7 +308,7 @@ def log_in(call: Call, word: str, command: Sequence[str], key: Path | None) -> N
     if call.sandbox:
         require_loopback(there)
     words = ssh_command(there, login, nodes.root.absolute(), key=key and key.expanduser(), command=command)
-    private_folder(nodes.root.absolute() / KNOWN_HOSTS.parent)
+    _ready_to_remember(nodes.root)
     call.out.detail(join(words))
     become(words)
 
@@ -317,5 +324,25 @@ def _everywhere(call: Call) -> "tuple[Nodes, Account]":
 def _found(call: Call, nodes: "Nodes", account: "Account", word: str) -> "list[tuple[str, Machine]]":
     from nodepkg.fleet.find import instances
 
-    regions = {call.region} if call.region else {nodes.region_of(name) for name in nodes.names}
-    return instances(account, regions, word)
+    return instances(account, _regions(call, nodes), word)
+
+
+def _the_one(
+    call: Call, nodes: "Nodes", account: "Account", found: "list[tuple[str, Machine]]", word: str
+) -> "tuple[str, Machine]":
+    from nodepkg.fleet.find import names, the_one
+
+    return the_one(found, word, lambda: names(account, _regions(call, nodes)))
+
+
+def _regions(call: Call, nodes: "Nodes") -> set[str]:
+    return {call.region} if call.region else {nodes.region_of(name) for name in nodes.names}
+
+
+def _ready_to_remember(root: Path) -> None:
+    """ssh makes no folder for the host keys that it accepts; where there can be none it still logs in."""
+    from nodepkg.fleet.login import KNOWN_HOSTS
+    from nodepkg.render.files import private_folder
+
+    with suppress(OSError):
+        private_folder(root.absolute() / KNOWN_HOSTS.parent)

@@ -91,7 +91,7 @@ CHANGES = {
 TAKE_OVER = {
     "take_over": Annotated[
         bool,
-        typer.Option("--take-over", help="Take a group from who holds it and has not been heard of for 20 minutes."),
+        typer.Option("--take-over", help="Take it from who holds it and has not been heard of for 20 minutes."),
     ]
 }
 

@@ -1,13 +1,14 @@
 """instance:create: the plan of one instance, and its steps. What was begun is finished by the same call."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.ec2 import Subnet
-from nodepkg.clients.aws.launches import NO_ROOM, Launches, is_unclear
+from nodepkg.clients.aws.launches import NO_ROOM, Launches
 from nodepkg.clients.aws.machines import Machine, Machines
+from nodepkg.clients.aws.undecided import is_undecided
 from nodepkg.errors import AwsError, CredentialsError, RefusedError
 from nodepkg.fleet.host import host
 from nodepkg.fleet.login import login_of
@@ -23,6 +24,7 @@ _PATIENCE_SECONDS = 10.0  # for what was just made, and may be invisible
 _ASK_AGAIN_SECONDS = 1.0
 _TRIES = 4  # in one place, if replies are lost
 _BLIND_LOOKS = 5
+_NO_ROOM_AFTER_ALL = "Server.InsufficientInstanceCapacity"
 
 
 @dataclass
@@ -30,7 +32,8 @@ class Site:
     """Where the steps are done: the account, the project, the lease of the name once it is claimed.
 
     `window` is the consistency window, `poll` how often is looked, both in seconds. `instance` is known once it is
-    started, `machine` once it runs.
+    started, `machine` once it runs. `refused` is what EC2 said of the places without room, in their order, and `ended`
+    are instances that it started, and ended before they ran.
     """
 
     account: Account
@@ -42,6 +45,8 @@ class Site:
     claimed: Lease | None = None
     instance: str = ""
     machine: Machine | None = None
+    refused: list[AwsError] = field(default_factory=list)
+    ended: set[str] = field(default_factory=set)
 
     @property
     def lease(self) -> Lease:
@@ -68,9 +73,8 @@ class ImportKeyPair:
 
     def run(self, site: Site, /) -> Report:
         order, launches = self.order, Launches(site.account, self.order.region)
-        site.lease.beat("importing the key")
-        with site.lease.fenced():
-            made = launches.import_key_pair(order.pair, order.wish.key.text, {MANAGED: "true"})
+        told = order.pair, order.wish.key.text, {MANAGED: "true"}
+        made = site.lease.making("importing the key", lambda: launches.import_key_pair(*told))
         if not made and not self._is_there(site):
             raise RefusedError(
                 f"the key pair {order.pair} in {order.region} is of another key", hint="remove it, or name another key"
@@ -90,7 +94,7 @@ class ImportKeyPair:
 
 @dataclass(frozen=True)
 class StartInstance:
-    """Tries one place after the other, until EC2 has room."""
+    """Tries one place after the other, from the first that has not refused, until EC2 has room."""
 
     order: Order
 
@@ -101,19 +105,18 @@ class StartInstance:
         return f"start {self.order.name}, {kind} of {self.order.image.id}, in {first}{otherwise}"
 
     def run(self, site: Site, /) -> Report:
-        refused: list[AwsError] = []
-        for number, subnet in enumerate(self.order.subnets):
+        for number, subnet in list(enumerate(self.order.subnets))[len(site.refused) :]:
             try:
                 machine = self._started(site, subnet, f"{self.order.run_id}-{number}-{subnet.zone}"[:64])
             except AwsError as error:
                 if error.code not in NO_ROOM:
                     raise
-                refused.append(error)
+                site.refused.append(error)
                 site.say(f"no room in {subnet.zone}: {error.message}")
                 continue
             site.instance = machine.id
             return {"instance": machine.id, "zone": subnet.zone}
-        raise self._no_room(refused)
+        raise self._no_room(site.refused)
 
     def _no_room(self, refused: list[AwsError]) -> AwsError:
         kind, zones = self.order.group.settings.instance_type, ", ".join(self.order.zones)
@@ -123,16 +126,16 @@ class StartInstance:
     def _started(self, site: Site, subnet: Subnet, token: str) -> Machine:
         """With one token EC2 starts one instance, however often it is told; and it is looked for in between."""
         until, tries = site.account.uptime() + max(site.window, _PATIENCE_SECONDS), _TRIES
+        launches, data = Launches(site.account, self.order.region), {**self.order.data, "SubnetId": subnet.id}
         while True:
-            site.lease.beat("starting")
             try:
-                with site.lease.fenced():
-                    data = {**self.order.data, "SubnetId": subnet.id}
-                    return Launches(site.account, self.order.region).run_instance(data, token)
+                return site.lease.making("starting", lambda: launches.run_instance(data, token))
+            except CredentialsError:
+                raise
             except AwsError as error:
-                tries -= is_unclear(error)
-                if is_unclear(error):
-                    site.say(f"AWS's reply is lost ({error.message}): looking whether it was started")
+                if is_undecided(error):
+                    tries -= 1
+                    site.say(f"AWS has not said whether it was started ({error.message}): looking for it")
                     if found := site.seen(lambda: self._ours(site), site.window):
                         return found
                 elif error.code != "InvalidKeyPair.NotFound" or site.account.uptime() >= until:
@@ -143,7 +146,7 @@ class StartInstance:
 
     def _ours(self, site: Site) -> Machine | None:
         named = Machines(site.account, self.order.region).named(self.order.name)
-        ours = (one for one in named if one.tags.get(RUN) == self.order.run_id)
+        ours = (one for one in named if one.tags.get(RUN) == self.order.run_id and one.id not in site.ended)
         return next(ours, None)
 
 
@@ -159,6 +162,14 @@ class AwaitRunning:
 
     def run(self, site: Site, /) -> Report:
         site.instance = self.instance or site.instance
+        while ended := self._wait(site):
+            site.say(f"no room in {ended.zone}: {ended.id} is {ended.state}: {ended.reason}")
+            site.refused.append(AwsError(ended.reason, code=_NO_ROOM_AFTER_ALL.partition(".")[2]))
+            StartInstance(self.order).run(site)
+        return {"instance": site.instance, "zone": site.machine.zone if site.machine else None}
+
+    def _wait(self, site: Site) -> Machine | None:
+        """Until it runs; gives one that EC2 has ended since its zone had no room after all."""
         began, ran = site.account.uptime(), None
         for machine in self._looks(site):
             now = site.account.uptime()
@@ -167,11 +178,18 @@ class AwaitRunning:
                 if self._has_address(machine) or now - ran >= _PATIENCE_SECONDS:
                     break
             elif machine and machine.state != "pending":
+                site.ended |= {machine.id} if machine.state not in LIVING else set()
+                if self._had_no_room(machine):
+                    return machine
                 raise self._not_running(machine)
             if now - began >= RUNNING_SECONDS:
                 state = machine.state if machine else "not shown by EC2"
                 raise AwsError(f"{site.instance} does not run after {RUNNING_SECONDS:g} s: it is {state}")
-        return {"instance": site.instance, "zone": site.machine.zone if site.machine else None}
+        return None
+
+    def _had_no_room(self, machine: Machine) -> bool:
+        """Of one that an earlier call has begun it is not known which places that has tried."""
+        return not self.instance and machine.state not in LIVING and machine.reason.startswith(_NO_ROOM_AFTER_ALL)
 
     def _looks(self, site: Site) -> Iterator[Machine | None]:
         """Again and again; some that fail in a row are as good as one that shows nothing."""
@@ -214,9 +232,8 @@ class WriteDna:
     def run(self, site: Site, /) -> Report:
         artifact = instance_dna(self.order.group, site.instance)
         files.write(site.root, [artifact])
-        site.lease.beat("finishing")
-        with site.lease.fenced():
-            Launches(site.account, self.order.region).delete_tags(site.instance, [PHASE, RUN])
+        launches = Launches(site.account, self.order.region)
+        site.lease.making("finishing", lambda: launches.delete_tags(site.instance, [PHASE, RUN]))
         return {"dna": artifact.path}
 
 

@@ -40,9 +40,7 @@ class TerminateInstance:
             require_deletable(seen)
         if place.lease is None:
             raise AssertionError(f"{told} is not claimed")
-        place.lease.beat("terminating")
-        with place.lease.fenced():
-            machines.terminate_instance(told)
+        place.lease.making("terminating", lambda: machines.terminate_instance(told))
         return {"terminated": True, "kept_volumes": list(self.machine.staying)}
 
 

@@ -1,7 +1,7 @@
 """What instance:create was asked for, made ready: the image, where it may go, and what EC2 is told. It reads only."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -20,6 +20,7 @@ from nodepkg.nodes.group import Group
 PHASE, RUN = "nodepkg:phase", "nodepkg:run"
 CREATING = "creating"
 LIVING = ("pending", "running", "stopping", "stopped")
+_MOST_TOLD = 5
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,21 @@ def unfinished(order: Order, named: list[Machine]) -> Machine | None:
         return None
     if len(living) == 1 and not _not_ours(order, living[0]):
         return living[0]
-    told = "; ".join(f"{one.id} ({_not_ours(order, one) or 'being created'})" for one in living)
-    raise RefusedError(
-        f"{order.name} lives already in {order.region}: {told}",
-        hint=f"take another --name, or first: package instance:delete {order.name}",
-    )
+    told = some([f"{one.id} ({_not_ours(order, one) or 'being created'})" for one in living])
+    hint = "take another --name"
+    if any(map(_is_one_off, living)):
+        hint += f", or first: package instance:delete {order.name if len(living) == 1 else 'ID'}"
+    raise RefusedError(f"{order.name} lives already in {order.region}: {told}", hint=hint)
+
+
+def some(texts: Sequence[str]) -> str:
+    """The first of what may be thousands, and how many more there are."""
+    more = [f"and {len(texts) - _MOST_TOLD} more"] if len(texts) > _MOST_TOLD else []
+    return "; ".join([*texts[:_MOST_TOLD], *more])
+
+
+def _is_one_off(machine: Machine) -> bool:
+    return machine.tags.get(MANAGED) == "true" and machine.group != "" and not machine.asg
 
 
 def _not_ours(order: Order, machine: Machine) -> str:

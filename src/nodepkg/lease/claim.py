@@ -25,11 +25,11 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from nodepkg.clients.aws.account import CONSISTENCY_SECONDS, Account
 from nodepkg.clients.aws.ssm import Parameter, Parameters
@@ -46,7 +46,9 @@ _NAME = re.compile(rf"{_PATH}/(?:group|instance)/([^/]+)/([1-9][0-9]{{0,17}})")
 _READS = ("Describe", "Get", "List", "Head")
 _LONGEST = {"command": 300, "user": 100, "host": 100, "state": 100}  # a parameter holds 4 KB
 _ASK_AGAIN_SECONDS = 0.5
+_TRIES = 5
 
+Made = TypeVar("Made")
 Kind = Literal["group", "instance"]
 
 
@@ -116,6 +118,20 @@ class Lease:
         """
         with self._account.checked(self._check):
             yield
+
+    def making(self, state: str, change: Callable[[], Made]) -> Made:
+        """What a change gives that is made fenced, behind a heartbeat that tells the state.
+
+        Where AWS throttles it for so long that the heartbeat gets old it is made anew, so it has to be one that may be
+        made twice. Raises as beat() and fenced() do.
+        """
+        for _ in range(_TRIES - 1):
+            self.beat(state)
+            with suppress(StaleHeartbeatError), self.fenced():
+                return change()
+        self.beat(state)
+        with self.fenced():
+            return change()
 
     def beat(self, state: str | None = None) -> None:
         """Says that we live, and in which state, at most every 30 s.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nodepkg.clients.aws.account import Account
 from nodepkg.errors import NodepkgError
-from nodepkg.lease.claim import Lease, claim
+from nodepkg.lease.claim import Kind, Lease, claim
 from nodepkg.nodes.group import Group
 
 
@@ -31,16 +31,7 @@ def held(account: Account, groups: Sequence[Group], who: Claimant) -> Iterator[M
     with ExitStack() as stack:
         leases: dict[str, Lease] = {}
         for group in groups:
-            leases[group.name] = claim(
-                account,
-                group.region,
-                group.name,
-                command=who.command,
-                run=who.run_id,
-                take_over=who.take_over,
-                window=who.window,
-                sleep=who.sleep,
-            )
+            leases[group.name] = _claim(account, group.region, group.name, who, "group")
             stack.callback(_release, leases[group.name], who.warn)
         if leases:
             who.sleep(who.window)  # the last request of a holder that was killed may show only now
@@ -50,7 +41,16 @@ def held(account: Account, groups: Sequence[Group], who: Claimant) -> Iterator[M
 @contextmanager
 def held_name(account: Account, region: str, name: str, who: Claimant) -> Iterator[Lease]:
     """The lease of the name of a one-off instance, as `held` has those of groups."""
-    lease = claim(
+    lease = _claim(account, region, name, who, "instance")
+    try:
+        who.sleep(who.window)  # as above
+        yield lease
+    finally:
+        _release(lease, who.warn)
+
+
+def _claim(account: Account, region: str, name: str, who: Claimant, kind: Kind) -> Lease:
+    return claim(
         account,
         region,
         name,
@@ -59,13 +59,8 @@ def held_name(account: Account, region: str, name: str, who: Claimant) -> Iterat
         take_over=who.take_over,
         window=who.window,
         sleep=who.sleep,
-        kind="instance",
+        kind=kind,
     )
-    try:
-        who.sleep(who.window)
-        yield lease
-    finally:
-        _release(lease, who.warn)
 
 
 def _release(lease: Lease, warn: Callable[[str], None]) -> None:

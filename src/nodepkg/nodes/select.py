@@ -77,6 +77,11 @@ def no_such_group(nodes: Nodes, pattern: str) -> UsageError:
     """The error for a pattern that matches nothing, with the nearest groups."""
     if pattern in nodes.entries:
         return UsageError(f"{pattern} is a layer, not a group", hint="the groups are in: package group:list")
-    nearest = get_close_matches(pattern, nodes.names, n=3, cutoff=0.4)
-    hint = f"did you mean {', '.join(nearest)}?" if nearest else "the groups are in: package group:list"
+    hint = did_you_mean(pattern, nodes.names, "the groups are in: package group:list")
     return UsageError(f"no group {pattern} in {nodes.source.path}", hint=hint)
+
+
+def did_you_mean(word: str, names: Sequence[str], otherwise: str) -> str:
+    """A hint with the nearest names; `otherwise` if there is none near."""
+    nearest = get_close_matches(word, names, n=3, cutoff=0.4)
+    return f"did you mean {', '.join(nearest)}?" if nearest else otherwise

@@ -7,7 +7,6 @@ from nodepkg.clients.aws.account import aws_errors
 from nodepkg.clients.aws.machines import Machine, machine_of
 from nodepkg.clients.aws.regional import Regional, unless
 from nodepkg.clients.aws.tags import Tags, tag_list
-from nodepkg.errors import AwsError, CredentialsError
 
 # With these EC2 says that one zone, or subnet, has no room for it: another one may.
 NO_ROOM = (
@@ -18,14 +17,7 @@ NO_ROOM = (
     "InsufficientFreeAddressesInSubnet",
     "Unsupported",
 )
-# What says nothing about whether it was carried out: also the lack of any code, when no reply came.
-_UNCLEAR = ("", "InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "RequestTimeout")
 _THROTTLED = ("RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException")
-
-
-def is_unclear(error: AwsError) -> bool:
-    """Whether the call may have been carried out all the same."""
-    return not isinstance(error, CredentialsError) and (error.code in _UNCLEAR or error.code.isdigit())
 
 
 class Launches(Regional):
