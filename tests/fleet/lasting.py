@@ -140,6 +140,7 @@ class Scene:
             records=records,
             mends={} if hosts else {"bee": REGION},
             window=WINDOW,
+            patience=150.0,
             **more,
         )
         self.told += done.heard.lines

@@ -13,7 +13,7 @@ from tests.autoscale.ends import each_end
 from tests.fleet.lasting import Scene, scene
 
 DEEP = os.environ.get("NODEPKG_SWEEP") == "all"
-SOME = 14
+SOME = 24
 KINDS = [(True, True, "ELB"), (True, True, "EC2"), (False, True, "ELB"), (True, False, "EC2"), (False, False, "EC2")]
 
 
@@ -51,4 +51,4 @@ def test_a_deploy_that_is_killed_at_any_change_is_finished(
         ends = each_end(here, here.deploy, lambda: then(here), chosen)
         here.require_well()
         assert not ends.wrong
-        assert len(ends.outcomes) > 2
+        assert len(ends.outcomes) > 1
