@@ -4,10 +4,9 @@ import os
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from tests.autoscale.operators import Scene
-from tests.fleets import FleetAccount, Killed
+from tests.fleets import FleetAccount, Killed, Rig
 
 READS = ("Describe", "Get", "List", "Head")
 
@@ -57,12 +56,19 @@ class Ends:
         return "\n\n".join(f"{point}: {told}" for point, told in self.outcomes.items() if told)
 
 
-def mortal(scene: Scene) -> MortalAccount:
+class OnRig(Protocol):
+    """What happens on a rig."""
+
+    @property
+    def rig(self) -> Rig: ...
+
+
+def mortal(scene: OnRig) -> MortalAccount:
     return MortalAccount(scene.rig.endpoint, scene.rig.clock, scene.rig.direct)
 
 
 def each_end(
-    scene: Scene,
+    scene: OnRig,
     first: Callable[[FleetAccount], object],
     then: Callable[[], object],
     chosen: Callable[[int, str, str], bool],

@@ -109,28 +109,31 @@ def deployed(
     take_over: bool = False,
     behaves: Callable[..., Any] | None = None,
     watches: Callable[[str, str], None] | None = None,
+    transport: Hosts | None = None,
+    deploy: str = "",
+    records: Callable[[Path, Plan], Record] = Record,
     **order: Any,
 ) -> Deployed:
     """A deploy of these groups, to its end."""
     account = account or rig.account
     found = list(hosts if hosts is not None else hosts_of(rig, *known))
-    transport = Hosts(rig.clock.now, rig.wait)
+    transport = transport or Hosts(rig.clock.now, rig.wait)
     if behaves:
         transport.behaves = behaves
     if watches:
         transport.watches = watches
     plan = Plan(
-        new_deploy_id(rig.clock.now(), b"abc"),
+        deploy or new_deploy_id(rig.clock.now(), b"abc"),
         "instance:deploy",
         rig.clock.now(),
         tuple(Part(name, REGION, "d" * 64, "/opt/x", "true", "root") for name in known),
         tuple(found),
     )
-    record = again or Record(folder, plan)
+    record = again or records(folder, plan)
     heard = heard or Heard()
     settings: dict[str, Any] = {"poll": POLL, "window": WINDOW} | order
     wanted = Order(
-        tuple(jobs_of(found)),
+        tuple(jobs_of(found, record.plan.id)),
         terms or {name: Terms(Share(90, percent=True), group.settings.deploy.drain) for name, group in known.items()},
         pace or Pace(10, max_errors=0),
         **settings,

@@ -3,15 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.fleet.course import Terms
 from nodepkg.fleet.transport import Result
 from nodepkg.pace import Pace, Share
 from tests.fleet.deploys import begun, deployed, groups
 from tests.fleet.hosts import Behaviour
-from tests.fleets import REGION, Killed, Rig, fleet
+from tests.fleets import REGION, Rig, fleet
 
 DRAINS = {"deploy": {"drain": True}}
 
@@ -102,32 +100,3 @@ def test_an_elb_group_replaces_nobody_who_has_left_its_target_groups(tmp_path: P
         assert after.suspended == frozenset()
         assert "nodepkg:drains" not in after.tags
         assert sorted(member.id for member in after.members) == nodes
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_what_a_killed_deploy_left_out_is_brought_back_by_the_next(tmp_path: Path, when: str) -> None:
-    """Killed at each of its calls in turn, from the first change on."""
-    n, killed = 1, True
-    while killed:
-        n += 5
-        with fleet(direct=True, drain=10, healthy=5, pending=5, checks=5) as rig:
-            nodes, arn = behind(rig, 2, HealthCheckType="ELB", HealthCheckGracePeriod=0)
-            known = groups(tmp_path / str(n), bee=DRAINS)
-            account = rig.operator()
-            account.stop_at(n, when)
-            killed = False
-            try:
-                deployed(rig, tmp_path / str(n), known, account=account)
-            except Killed:
-                killed = True
-            rig.wait(1300)
-            done = deployed(rig, tmp_path / f"{n} again", known, take_over=True)
-            rig.wait(300)
-            after = AutoScaling(rig.account, REGION).group("bee-v001")
-            assert after
-            assert set(done.states().values()) == {"succeeded"}, (n, done.heard.lines)
-            assert left_over(rig, nodes) == [], n
-            assert (after.suspended, "nodepkg:drains" in after.tags) == (frozenset(), False), n
-            assert rig.world().target_states(arn) == dict.fromkeys(nodes, "healthy"), n
-            assert sorted(member.id for member in after.members) == nodes, n
-    assert n > 20

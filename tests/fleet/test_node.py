@@ -297,6 +297,13 @@ def test_half_a_bundle_is_none(machine: Machine) -> None:
     assert [one.name for one in (machine.folder / "opt").iterdir()] == ["bundle"]
 
 
+def test_a_tar_that_says_nothing_is_told_by_its_code(machine: Machine) -> None:
+    machine.wrap("tar", "cat >/dev/null; exit 3")
+    said = machine.converge(machine.run("d1", "true"))
+    assert said.end
+    assert said.end.why == "the bundle could not be unpacked: tar ended with code 3"
+
+
 @pytest.mark.parametrize("program", ["tar", "rm", "mv", "sync", "setsid"])
 def test_a_crash_at_any_step_is_made_good_by_the_next_session(machine: Machine, program: str) -> None:
     machine.converge(machine.run("d0", "true", digest="older"))

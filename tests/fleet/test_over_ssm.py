@@ -3,6 +3,9 @@
 import math
 from pathlib import Path
 
+import pytest
+
+from nodepkg.errors import NodepkgError
 from tests.faults import refuse
 from tests.fleet.ssm_fleets import BUCKET, GROUP, begun, drained, ends, output, results, ssm_fleet
 
@@ -163,3 +166,22 @@ def test_ten_thousand_nodes_cost_calls_by_pages(tmp_path: Path) -> None:
         assert counts.count("SendCommand") == 1
         # 200 pages of nodes, and of invocations three times as many, 10 outputs, and one look every 15 s.
         assert len(counts) < 900
+
+
+def test_nothing_that_was_refused_with_others_is_begun_later(tmp_path: Path) -> None:
+    """Two groups at once; the bundle of the second one is not taken."""
+    with ssm_fleet(tmp_path) as here:
+        one, two = here.nodes(1), here.nodes(1, "wasp")
+        here.agents([*one, *two])
+        transport = here.transport(buckets={GROUP: BUCKET, "wasp": "no-such-bucket"}, whole=False)
+        with pytest.raises(NodepkgError):
+            transport.start([*here.jobs(one), *here.jobs(two, "wasp")])
+        drained(transport)
+        assert here.commands() == []
+
+
+def test_where_nothing_is_under_way_time_passes_all_the_same(tmp_path: Path) -> None:
+    with ssm_fleet(tmp_path) as here:
+        before = here.rig.clock.now()
+        assert here.transport().events(0.5) == []
+        assert here.rig.clock.now() == before + 0.5

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -138,10 +138,12 @@ def retry(call: Call, words: list[str], wish: Wish, *, listing: bool) -> None:
     groups = nodes.groups([one.group for one in record.plan.parts])
     account = cloud(call, nodes.root, groups).account
     entries = record.entries()
-    left = [one for one in record.plan.hosts if _state(entries, one) not in (SUCCEEDED, GONE)]
-    meant = [group for group in groups if any(one.group == group.name for one in left)]
-    targets = find(account, meant, Narrowing())
+    targets = find(account, groups, Narrowing())
     there = {one.instance: one for one in targets.hosts}
+    states = {one.instance: _state(entries, one) for one in record.plan.hosts}
+    left = [one for one in record.plan.hosts if states[one.instance] != SUCCEEDED]
+    left = [one for one in left if states[one.instance] != GONE or one.instance in there]
+    meant = [one for one in groups if one.name in {host.group for host in left} | targets.left_over]
     hosts = tuple(there[one.instance] for one in left if one.instance in there)
     if listing:
         _list(call, hosts, ())
@@ -256,7 +258,7 @@ def _converge(
     groups = {group.name: group for group in run.groups}
     interrupts = Interrupts()
     world = AwsWorld(account, groups, leases, web_of(account), account.uptime)
-    parts = [one for one in run.plan.parts if one.group in groups]
+    parts = [one for one in run.plan.parts if any(host.group == one.group for host in run.hosts)]
     folder = project.root / BUNDLES
     keep = {one.digest for one in parts}
 
@@ -266,11 +268,14 @@ def _converge(
     paths = archives(project, groups, parts, pack, folder)
     with watching(call.out) as watcher:
         for name in TRANSPORTS:
-            hosts = [one for one in run.hosts if groups[one.group].settings.deploy.transport == name]
-            if not hosts or any(one.broke_off for one in ended):
+            mine = {key for key, group in groups.items() if group.settings.deploy.transport == name}
+            hosts = [one for one in run.hosts if one.group in mine]
+            mends = (mine & run.targets.left_over) - {one.group for one in hosts}
+            if not (hosts or mends) or any(one.broke_off for one in ended):
                 continue
             todo = jobs(run.plan.id, parts, paths, hosts, run.dna, timeout=wish.timeout)
-            order = _order(call, wish, _pace_left(wish, len(run.hosts), ended), todo, groups, over=name)
+            pace = _pace_left(wish, len(run.hosts), ended)
+            order = _order(call, wish, pace, todo, groups, over=name, mends=mends)
             carrier = (
                 over_ssm(call, account, run.groups, run.targets, order)
                 if name == "ssm"
@@ -289,8 +294,17 @@ def _pace_left(wish: Wish, hosts: int, ended: Sequence[Runner]) -> Pace:
     return replace(pace, canary=max(pace.canary - len(before), 0), max_errors=max((pace.max_errors or 0) - failed, 0))
 
 
-def _order(call: Call, wish: Wish, pace: Pace, todo: Sequence[Job], groups: Mapping[str, Group], *, over: str) -> Order:
-    names = {job.host.group for job in todo}
+def _order(
+    call: Call,
+    wish: Wish,
+    pace: Pace,
+    todo: Sequence[Job],
+    groups: Mapping[str, Group],
+    *,
+    over: str,
+    mends: Collection[str],
+) -> Order:
+    names = {*(job.host.group for job in todo), *mends}
     terms = {
         name: Terms(least(groups[name]), groups[name].settings.deploy.drain, health_of(groups[name])) for name in names
     }
@@ -306,6 +320,7 @@ def _order(call: Call, wish: Wish, pace: Pace, todo: Sequence[Job], groups: Mapp
         poll=call.poll,
         window=window(call),
         handed_over=over == "ssm" and not in_waves,
+        mends={name: groups[name].region for name in mends},
     )
 
 

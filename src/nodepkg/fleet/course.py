@@ -45,6 +45,8 @@ class Order:
     `pause` is between waves, `patience` how long a converge may take, or the wait before and after it; `poll` how
     often AWS is looked at where something is waited for, `window` for how long it may show what is no longer so; all in
     seconds. With `handed_over` the transport has a pace of its own: it gets all of a group, one group after the other.
+    `mends` are groups, with their regions, of which no host is meant, and in which what an earlier deploy has left is
+    put in order.
     """
 
     jobs: Sequence[Job]
@@ -55,6 +57,12 @@ class Order:
     poll: float = 5.0
     window: float = 0.0
     handed_over: bool = False
+    mends: Mapping[str, str] = field(default_factory=dict)
+
+    def region_of(self, group: str) -> str:
+        if group in self.mends:
+            return self.mends[group]
+        return next(job.host.region for job in self.jobs if job.host.group == group)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from nodepkg.errors import NodepkgError
 from nodepkg.fleet import course as courses
 from nodepkg.fleet.course import FAILED, GONE, LEFT, NOT_STARTED, SUCCEEDED, Counts, Course, Ledger, Order, Stage
 from nodepkg.fleet.drains import Drains
-from nodepkg.fleet.looks import Looks
+from nodepkg.fleet.looks import BLIND_LOOKS, Looks
 from nodepkg.fleet.record import Entry, Record
 from nodepkg.fleet.sight import Sight
 from nodepkg.fleet.transport import Began, Ended, Event, Result, Transport, Wrote
@@ -80,10 +80,16 @@ class Runner:
                 self._advance(course)
         if not self._closing:
             self._start_some()
-        ending = not self._may_start_more()
-        self._drains.carry_out(self._with_place(), self._looks.sights, ending=ending, failing=self._lose)
+        ending = not self._may_start_more() and not self._unseen()
+        looks = self._looks
+        self._drains.carry_out(self._with_place(), looks.sights, looks.looked, ending=ending, failing=self._lose)
         self._watcher.tick(lambda: Counts.of(self.courses.values()))
-        return bool(self._with_place()) or self._may_start_more() or self._drains.busy(self._with_place())
+        goes_on = self._with_place() or self._may_start_more() or self._unseen()
+        return bool(goes_on) or self._drains.busy(self._with_place())
+
+    def _unseen(self) -> set[str]:
+        """The groups of which only what an earlier deploy has left is wanted, and that were not looked at yet."""
+        return set() if self._closing else {group for group in self._order.mends if group not in self._looks.looked}
 
     # Who is at what.
 
@@ -140,6 +146,9 @@ class Runner:
         if self.error is None:
             self.error = error
             self._close(f"nobody starts any more: {error.message}")
+        for course in self._with_place():
+            if course.stage is Stage.LEAVING:
+                self._turn_back(course, NOT_STARTED, error.message)
 
     # Looks.
 
@@ -150,7 +159,7 @@ class Runner:
         if not self._closing:
             names = {*courses.candidates(standing, self._order, now), *self._might_start(now)}
             waits |= {group for name in names if self._looks.is_stale(group := standing.group_of[name], now)}
-        return waits
+        return waits | self._unseen() | self._drains.awaited(self._with_place())
 
     def _might_start(self, now: float) -> list[str]:
         """Who starts as far as is known, be it old."""
@@ -189,10 +198,10 @@ class Runner:
         if hopeless:
             self._lose(error)
             for course in self._with_place():
-                if course.stage is Stage.LEAVING:
-                    self._turn_back(course, NOT_STARTED, "AWS cannot be looked at")
-                elif course.stage is Stage.RETURNING:
+                if course.stage is Stage.RETURNING and (not course.asks or self._looks.blind >= 2 * BLIND_LOOKS):
                     self._end(course, course.state, course.why or "AWS cannot be asked whether it is healthy")
+            if self._looks.blind >= 2 * BLIND_LOOKS:
+                self._drains.leave()
 
     def _note_presence(self, course: Course, sight: Sight, began: float) -> None:
         """What is gone, is gone: at once if AWS says so, after a window if it does not tell of it any more."""
@@ -220,8 +229,9 @@ class Runner:
             self._start([self.courses[name] for name in chosen])
 
     def _is_ready(self, course: Course, now: float) -> bool:
-        ready = course.missing_since is None and course.name not in self._drains.pending
-        return ready and not self._looks.is_stale(course.group, now)
+        if course.missing_since is not None or self._looks.is_stale(course.group, now):
+            return False
+        return self._drains.is_settled(course.name, self._looks.looked[course.group])
 
     def _start(self, chosen: Sequence[Course]) -> None:
         for course in chosen:

@@ -112,11 +112,15 @@ Change = Leave | Return | Forget | Hold | LetGo
 
 
 def hold(region: str, asg: AutoScalingGroup) -> Hold | None:
-    """What has to be done before a node of this group leaves a target group; None for nothing."""
-    missing = tuple(name for name in _PROCESSES if name not in asg.suspended)
-    if asg.health_check_type == "EC2" or DRAINS in asg.tags or not missing:
+    """What has to be done before a node of this group leaves a target group; None for nothing.
+
+    What a deploy that was killed has noted, it may not have suspended any more.
+    """
+    if asg.health_check_type == "EC2":
         return None
-    return Hold(region, asg.name, missing)
+    noted = asg.tags.get(DRAINS, "").split()
+    processes = tuple(name for name in _PROCESSES if name in noted or name not in asg.suspended)
+    return Hold(region, asg.name, processes) if processes else None
 
 
 def held(sight: Sight) -> dict[str, tuple[str, ...]]:

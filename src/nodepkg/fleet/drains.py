@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nodepkg.errors import NodepkgError
-from nodepkg.fleet.course import Course, Order, Stage
+from nodepkg.fleet.course import GONE, Course, Order, Stage
 from nodepkg.fleet.drain import (
     Change,
     Forget,
@@ -22,16 +22,29 @@ from nodepkg.fleet.world import World
 from nodepkg.lease.claim import LostLeaseError
 
 TRIES = 10
+_NOT_JUDGED = ("", "initial", "draining")
 
 
 @dataclass
 class _Chore:
-    """What is to be done beside the hosts' own courses; after some tries it is left to the next deploy."""
+    """Changes to be made one after the other beside the hosts' own courses.
+
+    After some tries of one, it and what follows it are left to the next deploy.
+    """
 
     group: str
-    change: Change
+    changes: list[Change]
     retry_at: float = 0.0
     tries: int = 0
+
+
+@dataclass(frozen=True)
+class _Returned:
+    """A node of a group that was brought back into these target groups (ARNs), at this moment."""
+
+    group: str
+    arns: tuple[str, ...]
+    at: float
 
 
 @dataclass
@@ -42,7 +55,9 @@ class Drains:
     order: Order
     say: Callable[[str], None]
     _held: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
-    _drained: set[str] = field(default_factory=set)
+    _suspended: set[tuple[str, str]] = field(default_factory=set)
+    _away: dict[str, str] = field(default_factory=dict)
+    _returned: dict[str, "_Returned"] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
     _chores: list[_Chore] = field(default_factory=list)
     _lost: bool = False
@@ -50,43 +65,63 @@ class Drains:
     @property
     def out(self) -> frozenset[str]:
         """The nodes that an earlier deploy left out of their target groups, and that are not back yet."""
-        chores = (one.change for one in self._chores if isinstance(one.change, Return))
-        return frozenset(name for change in chores for name in change.instances)
+        return frozenset(name for chore in self._chores for one in chore.changes for name in _returns(one))
 
-    @property
-    def pending(self) -> frozenset[str]:
-        """The nodes of which something is still to be put in order: they do not start before."""
-        instances = (getattr(one.change, "instances", ()) for one in self._chores)
-        return frozenset(name for names in instances for name in names)
+    def is_settled(self, name: str, looked: float) -> bool:
+        """Whether a look of that moment shows how things are with a node, and nothing is still to be put in order."""
+        if any(name in getattr(change, "instances", ()) for chore in self._chores for change in chore.changes):
+            return False
+        returned = self._returned.get(name)
+        return returned is None or looked >= returned.at + self.order.window
+
+    def awaited(self, placed: Iterable[Course]) -> set[str]:
+        """The groups whose nodes are awaited in their target groups before Auto Scaling may judge them again."""
+        if self._lost or self._chores or any(placed):
+            return set()
+        return {group for group, _ in self._held}
 
     def find_left_over(self, group: str, sight: Sight) -> None:
         """What a deploy that was killed has left, and this one has not seen before."""
         for asg, processes in held(sight).items():
-            self._held.setdefault((group, asg), processes)
+            if (group, asg) not in self._suspended:
+                self._held.setdefault((group, asg), processes)
         for name, node in sight.nodes.items():
             keys = drained_keys(node.tags)
-            if not keys or name in self._known or name in self._drained:
+            if not keys or name in self._known or name in self._away:
                 continue
             self._known.add(name)
-            arns = left_by(node.tags, node.targets)
+            arns = tuple(sorted(left_by(node.tags, node.targets)))
             self.say(f"{group}: {name} is brought back: a deploy that was cut off has left it out of its target groups")
-            region = self._region(group)
+            changes: list[Change] = [Forget(self._region(group), (name,), keys)]
             if arns:
-                self._chores.append(_Chore(group, Return(region, (name,), tuple(sorted(arns)))))
-            self._chores.append(_Chore(group, Forget(region, (name,), keys)))
+                self._away[name] = group
+                changes.insert(0, Return(self._region(group), (name,), arns))
+            self._chores.append(_Chore(group, changes))
 
     def back(self, course: Course) -> None:
-        """A host is back, or gone: what was noted on it is removed."""
+        """A host is back, or gone: what was noted on it is removed. What could not be brought back stays noted."""
+        if course.state == GONE:
+            self._away.pop(course.name, None)
+        if course.name in self._away:
+            self.say(f"{course.group}: left to the next deploy of the group: bring {course.name} back")
+            return
         keys = tuple(drained_tags(course.left))
-        self._chores.append(_Chore(course.group, Forget(course.job.host.region, (course.name,), keys)))
+        self._chores.append(_Chore(course.group, [Forget(course.job.host.region, (course.name,), keys)]))
 
     def busy(self, placed: Iterable[Course]) -> bool:
-        return not self._lost and bool(self._chores or (self._held and not list(placed)))
+        return not self._lost and bool(self._chores or (self._held and not any(placed)))
+
+    def leave(self) -> None:
+        """Leaves it to the next deploy to let Auto Scaling judge the nodes again."""
+        for group, asg in self._held:
+            self._say_left(group, asg)
+        self._held.clear()
 
     def carry_out(
         self,
         placed: list[Course],
         sights: Mapping[str, Sight],
+        looked: Mapping[str, float],
         *,
         ending: bool,
         failing: Callable[[NodepkgError], None],
@@ -110,7 +145,7 @@ class Drains:
             return
         self._do_chores(failing)
         if ending and not placed and not self._chores:
-            self._let_go(sights)
+            self._let_go(sights, looked)
             self._do_chores(failing)
 
     def _change_targets(
@@ -119,32 +154,67 @@ class Drains:
         names, region = tuple(one.name for one in courses), self._region(group)
         if stage is Stage.LEAVING:
             self._hold(group, names, sights[group])
-            self._drained.update(names)
+            self._away |= dict.fromkeys(names, group)
             self.world.change(group, Leave(region, names, arns))
         else:
-            self.world.change(group, Return(region, names, arns))
+            self._change(group, Return(region, names, arns))
         for course in courses:
             course.asks, course.since = False, self.world.now()
+
+    def _change(self, group: str, change: Change) -> None:
+        self.world.change(group, change)
+        if isinstance(change, Return):
+            for name in change.instances:
+                self._away.pop(name, None)
+                self._returned[name] = _Returned(group, change.arns, self.world.now())
 
     def _hold(self, group: str, names: Iterable[str], sight: Sight) -> None:
         for asg in sorted({sight.nodes[name].asg for name in names if name in sight.nodes}):
             found = sight.asgs.get(asg)
-            change = hold(self._region(group), found) if found and (group, asg) not in self._held else None
-            if change:
+            if found is None or (group, asg) in self._suspended:
+                continue
+            if change := hold(self._region(group), found):
                 self._held[group, asg] = change.processes
                 self.world.change(group, change)
+            self._suspended.add((group, asg))
 
-    def _let_go(self, sights: Mapping[str, Sight]) -> None:
-        for (group, asg), processes in self._held.items():
-            found = sights[group].asgs.get(asg) if group in sights else None
-            wrongly = [
-                one.id
-                for one in (found.members if found else ())
-                if one.id in self._drained and one.lifecycle == "InService" and one.health.lower() != "healthy"
-            ]
-            change = LetGo(self._region(group), asg, processes, tuple(sorted(wrongly)))
-            self._chores.append(_Chore(group, change))
-        self._held.clear()
+    def _let_go(self, sights: Mapping[str, Sight], looked: Mapping[str, float]) -> None:
+        for (group, asg), processes in list(self._held.items()):
+            sight = sights.get(group, Sight())
+            if any(of == group and name in sight.nodes for name, of in self._away.items()):
+                self._say_left(group, asg)
+            elif all(self._is_judged(name, sight, looked.get(group)) for name in self._brought_back(group)):
+                change = LetGo(self._region(group), asg, processes, self._taken_for_unhealthy(group, asg, sight))
+                self._chores.append(_Chore(group, [change]))
+            else:
+                continue
+            del self._held[group, asg]
+
+    def _say_left(self, group: str, asg: str) -> None:
+        processes = ", ".join(self._held[group, asg])
+        self.say(f"{group}: left to the next deploy of the group: resume {processes} of {asg}")
+
+    def _brought_back(self, group: str) -> list[str]:
+        return [name for name, one in self._returned.items() if one.group == group]
+
+    def _is_judged(self, name: str, sight: Sight, looked: float | None) -> bool:
+        """Whether load balancers have looked at a node that is back: until then Auto Scaling would see none there."""
+        one = self._returned[name]
+        if self.world.now() - one.at > self.order.patience:
+            return True
+        if looked is None or looked < one.at + self.order.window:
+            return False
+        node = sight.nodes.get(name)
+        return node is None or all(node.targets.get(arn, "unused") not in _NOT_JUDGED for arn in one.arns)
+
+    def _taken_for_unhealthy(self, group: str, asg: str, sight: Sight) -> tuple[str, ...]:
+        found, ours = sight.asgs.get(asg), self._brought_back(group)
+        wrongly = [
+            one.id
+            for one in (found.members if found else ())
+            if one.id in ours and one.lifecycle == "InService" and one.health.lower() != "healthy"
+        ]
+        return tuple(sorted(wrongly))
 
     def _do_chores(self, failing: Callable[[NodepkgError], None]) -> None:
         """In their order: what is behind one that cannot be done waits, if it is of the same group."""
@@ -159,12 +229,15 @@ class Drains:
                 if chore.tries < TRIES:
                     left.append(chore)
                 else:
-                    self.say(f"{chore.group}: left to the next deploy of the group: {chore.change}")
+                    told = "; ".join(map(str, chore.changes))
+                    self.say(f"{chore.group}: left to the next deploy of the group: {told}")
         self._chores = [] if self._lost else left
 
     def _does(self, chore: _Chore, failing: Callable[[NodepkgError], None]) -> bool:
         try:
-            self.world.change(chore.group, chore.change)
+            while chore.changes:
+                self._change(chore.group, chore.changes[0])
+                del chore.changes[0]
         except LostLeaseError as error:
             self._lost = True
             failing(error)
@@ -177,7 +250,11 @@ class Drains:
         return True
 
     def _region(self, group: str) -> str:
-        return next(job.host.region for job in self.order.jobs if job.host.group == group)
+        return self.order.region_of(group)
+
+
+def _returns(change: Change) -> tuple[str, ...]:
+    return change.instances if isinstance(change, Return) else ()
 
 
 def _alike(asking: Iterable[Course]) -> dict[tuple[str, Stage, tuple[str, ...]], list[Course]]:

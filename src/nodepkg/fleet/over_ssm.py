@@ -25,6 +25,7 @@ _LEFT_BEHIND = 7 * 86400.0  # how far back commands of former deploys are looked
 _SELDOM = 3  # so many times less often is asked for what has more than a page
 _SOON = 1.0  # the first look after a command
 _RERUNS = 2
+_IDLE = 1.0
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,10 @@ class OverSsm:
         groups: dict[str, list[Job]] = {}
         for job in jobs:
             groups.setdefault(job.parcel.group, []).append(job)
-        for some in groups.values():
-            self._prepare(some[0].parcel, some)
         before = len(self._under_way)
         try:
+            for some in groups.values():
+                self._prepare(some[0].parcel, some)
             self._send()
         except AwsError:
             if len(self._under_way) == before:
@@ -111,6 +112,8 @@ class OverSsm:
                 break
             else:
                 self._sleep(min(self._next_look, until) - now)
+        if not self._news and (left := until - self._account.uptime()) > 0:
+            self._sleep(min(left, _IDLE))  # nothing is under way: the caller waits for something else
         found, self._news = list(self._news), deque()
         return found
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.machines import Machine
 from nodepkg.errors import ConfigError, RefusedError, UsageError
+from nodepkg.fleet.drain import drained_keys
 from nodepkg.fleet.host import Host, host
 from nodepkg.fleet.sight import Presence, presence
-from nodepkg.launch import MANAGED
+from nodepkg.launch import DRAINS, MANAGED
 from nodepkg.nodes.group import Group
 
 
@@ -48,6 +49,7 @@ class Targets:
 
     `living` are all instances of each group that were listed, `sizes` how many of them are its nodes, narrowed or not,
     and `tagged` how many run and have both tags: also members that Auto Scaling is about to take.
+    Of the groups `left_over` an earlier deploy has left nodes out of their target groups, or processes suspended.
     """
 
     hosts: tuple[Host, ...]
@@ -55,6 +57,7 @@ class Targets:
     living: Mapping[str, frozenset[str]]
     left_out: tuple[LeftOut, ...] = ()
     tagged: Mapping[str, int] = field(default_factory=dict)
+    left_over: frozenset[str] = frozenset()
 
 
 def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Targets:
@@ -66,6 +69,7 @@ def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Tar
     left_out: list[LeftOut] = []
     sizes, tagged = dict.fromkeys(found, 0), dict.fromkeys(found, 0)
     living: dict[str, set[str]] = {name: set() for name in found}
+    left_over: set[str] = set()
     for region, here in by_region.items():
         there = presence(account, region, {group.name for group in here})
         address = {group.name: group.settings.deploy.address for group in here}
@@ -76,13 +80,16 @@ def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Tar
                 left_out.append(LeftOut(machine.id, machine.group, why))
                 continue
             sizes[machine.group] += 1
+            if drained_keys(machine.tags) or (machine.asg in there.asgs and DRAINS in there.asgs[machine.asg].tags):
+                left_over.add(machine.group)
             if narrowing.takes(machine):
                 found[machine.group].append(host(machine, region, address[machine.group]))
     if any(sizes.values()) and not any(found.values()):
         meant = groups[0].name if len(groups) == 1 else f"these {len(groups)} groups"
         raise UsageError(f"{narrowing}: no running node of {meant}", hint="package instance:deploy --list shows all")
     hosts = tuple(one for group in groups for one in _zones_in_turn(found[group.name]))
-    return Targets(hosts, sizes, {name: frozenset(ids) for name, ids in living.items()}, tuple(left_out), tagged)
+    known = {name: frozenset(ids) for name, ids in living.items()}
+    return Targets(hosts, sizes, known, tuple(left_out), tagged, frozenset(left_over))
 
 
 def _excluded(there: Presence, machine: Machine) -> str:

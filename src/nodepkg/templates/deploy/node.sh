@@ -163,7 +163,7 @@ np_receive() {
         np_broken "$np_lock: it cannot be written"
     np_why=$(rm -rf -- "$np_path".nodepkg-* "$np_home/bundle" 2>&1 && mkdir -p -- "$np_path" "$np_staging" 2>&1) ||
         np_broken "$np_why"
-    np_why=$(exec 9>&- && np_unpack 2>&1) || np_discard "$np_why"
+    np_why=$(exec 9>&- && np_unpack 2>&1) || np_discard "$np_why" "tar ended with code $?"
     set --
     for np_file in cookbooks data_bags roles solo.rb dna.json; do
         [ ! -e "$np_staging/$np_file" ] || set -- "$@" "$np_staging/$np_file"
@@ -197,9 +197,11 @@ np_fetch() {
     fi
 }
 
+# np_discard WHY OTHERWISE: of WHY the first line that says something; gzip begins with an empty one.
 np_discard() {
     rm -rf -- "$np_staging"
-    set -- "${1#"$np_newline"}"
+    while case $1 in "$np_newline"*) true ;; *) false ;; esac do set -- "${1#?}" "${2-}"; done
+    [ "$1" ] || set -- "${2-}"
     case $1 in
         *"No space left"*) np_broken "the bundle could not be unpacked: no space left on the device of $np_path" ;;
     esac
