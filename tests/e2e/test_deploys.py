@@ -213,7 +213,7 @@ def test_a_killed_deploy_is_gone_on_with(here: Place, meanwhile: str) -> None:
 def test_each_of_fifty_nodes_converges_once_though_deploy_after_deploy_is_killed(tmp_path: Path) -> None:
     with place(tmp_path, nodes=50) as here:
         here.farm.behave(seconds=0.2)
-        for begun, again in ((5, []), (20, ["--retry"]), (35, ["--retry"])):
+        for begun, again in ((10, []), (30, ["--retry"])):
             with here.deploy("-n", "10", *again) as deploying:
                 require(lambda: sum(map(len, here.codes().values())) >= begun, f"{begun} have begun")  # noqa: B023
                 deploying.send(signal.SIGKILL)
