@@ -6,7 +6,7 @@ import pytest
 
 from nodepkg.errors import RefusedError, UsageError
 from nodepkg.fleet.host import Host
-from nodepkg.fleet.record import Entry, Part, Plan, Record, documents, find, is_deploy_id, new_deploy_id
+from nodepkg.fleet.record import RETRIED, Entry, Part, Plan, Record, documents, find, is_deploy_id, new_deploy_id
 
 HOST = Host("i-1", "bee", "us-east-1", "us-east-1a", "one", "", "10.0.0.1")
 PART = Part("bee", "us-east-1", "d" * 64, "/opt/nodepkg", "true", "root", 22, strict=True)
@@ -54,6 +54,19 @@ def test_a_torn_line_does_not_count_and_spoils_no_later_one(tmp_path: Path, torn
     again.note(Entry("i-1", "failed", 3.0, 1, over=True))
     again.close()
     assert find(tmp_path, None).entries()["i-1"].state == "failed"
+
+
+def test_a_log_shows_where_a_retry_begins(tmp_path: Path) -> None:
+    first = begun(tmp_path)
+    first.wrote("i-1", b"half a li")
+    first.close()
+    again = find(tmp_path, None)
+    again.resume()
+    for instance in ("i-1", "i-1", "i-2"):
+        again.wrote(instance, b"line\n")
+    again.close()
+    assert again.log("i-1").read_bytes() == b"half a li" + RETRIED + b"line\nline\n"
+    assert again.log("i-2").read_bytes() == b"line\n"
 
 
 def test_of_a_host_that_a_killed_process_left_it_is_not_known_how_it_ended(tmp_path: Path) -> None:

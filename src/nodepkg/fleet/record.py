@@ -73,6 +73,9 @@ class Entry:
     over: bool = False
 
 
+RETRIED = b"\n--- retried ---\n"
+
+
 class Record:
     """The folder of one deploy."""
 
@@ -81,6 +84,7 @@ class Record:
         self.folder = root / DEPLOYS / plan.id
         self._root = root
         self._states: int | None = None
+        self._earlier: set[str] = set()
 
     def begin(self) -> None:
         """Writes down the plan; raises RefusedError if that cannot be."""
@@ -94,6 +98,7 @@ class Record:
 
     def resume(self) -> None:
         """Goes on writing; raises RefusedError if that cannot be."""
+        self._earlier = {path.stem for path in self.folder.glob("*.log")}
         try:
             self._open()
         except OSError as error:
@@ -131,7 +136,13 @@ class Record:
         return os.path.relpath(self.log(instance))
 
     def wrote(self, instance: str, output: bytes) -> None:
-        """Adds to a host's log. Opened anew each time: hundreds may write. Raises OSError."""
+        """Adds to a host's log. Opened anew each time: hundreds may write. Raises OSError.
+
+        A retry marks where it begins: of a converge that it follows the node gives all output once more.
+        """
+        if instance in self._earlier:
+            self._earlier.remove(instance)
+            output = RETRIED + output
         descriptor = os.open(self.log(instance), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             _write_all(descriptor, output)
