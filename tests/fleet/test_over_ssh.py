@@ -370,7 +370,7 @@ def test_hosts_behind_a_jump_host_share_its_connection(fleet: Fleet, home: Path,
 
 def test_a_proxy_command_of_the_configuration_is_used(fleet: Fleet, home: Path, machine: Node, tmp_path: Path) -> None:
     with (home / "config").open("a") as config:
-        config.write(f"Host i-1\n  ProxyCommand ssh {' '.join(machine.options)} -W %h:%p root@127.0.0.1\n")
+        config.write(f"Host i-1\n  ProxyCommand ssh {' '.join(machine.options)} -W %h:%p root@127.0.0.1 | cat\n")
     over = fleet.over(ssh=Ssh())
     ended, _, _ = over.deploy(_by_name(over, f"{tmp_path.name}-1"))
     assert (ended.result, ended.why) == (Result.SUCCEEDED, "")

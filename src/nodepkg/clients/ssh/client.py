@@ -6,8 +6,7 @@ Everything but `Ssh(...)` itself is to be called in the event loop's thread.
 import asyncio
 import base64
 import os
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nodepkg.clients.ssh.configuration import Configuration, names_keys
 from nodepkg.clients.ssh.connection import Connection
 from nodepkg.clients.ssh.jumps import Jumps
+from nodepkg.clients.ssh.proxies import Proxy, begin
 from nodepkg.clients.ssh.target import HostKey, Patience, Target, is_loopback
 from nodepkg.clients.ssh.words import in_words
 from nodepkg.errors import RefusedError, UnreachableError
@@ -62,15 +62,24 @@ class Ssh:
         import asyncssh
 
         seen: list[HostKey] = []
+        proxy: Proxy | None = None
         try:
             told = self._configuration.of(target)
             options = await self._options(target, seen, own_keys=bool(self._key) or not names_keys(told))
             async with asyncio.timeout(self.patience.connect):
-                through = await self._through(told)
-                made = await asyncssh.connect(target.address, **options, **through)
-        except (OSError, asyncssh.Error, ValueError, TimeoutError) as error:
-            raise in_words(error, target, seen, self.patience.connect) from error
-        return Connection(made, proxied="proxy_command" in through)
+                if "ProxyJump" in told:
+                    options["tunnel"] = await self._jumps.through(told["ProxyJump"])
+                elif "ProxyCommand" in told:
+                    proxy = await begin(told["ProxyCommand"])
+                    options["sock"] = proxy.sock
+                made = await asyncssh.connect(target.address, **options)
+        except BaseException as error:
+            if proxy:
+                await proxy.end()
+            if isinstance(error, OSError | asyncssh.Error | ValueError | TimeoutError):
+                raise in_words(error, target, seen, self.patience.connect) from error
+            raise
+        return Connection(made, proxy)
 
     async def close(self) -> None:
         """Ends the connections that several share."""
@@ -90,16 +99,6 @@ class Ssh:
         except (OSError, ValueError) as error:
             raise RefusedError(f"{', '.join(files)}: cannot be read: {error}") from error
         return [_host_key(key) for key in keys if key not in revoked]
-
-    async def _through(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        """What the configuration puts between."""
-        if "ProxyJump" in told:
-            return {"tunnel": await self._jumps.through(told["ProxyJump"])}
-        if "ProxyCommand" in told:
-            # asyncssh takes what the command says on standard error for the server's, and its end for the connection's.
-            command = shlex.split(told["ProxyCommand"])
-            return {"proxy_command": ["sh", "-c", '"$@" 2>/dev/null; exit', "sh", *command]}
-        return {}
 
     async def _options(self, target: Target, seen: list[HostKey], *, own_keys: bool) -> dict[str, Any]:
         """The arguments of asyncssh.connect; as an object of options they would be worked through twice for each host.

@@ -5,21 +5,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from nodepkg.clients.ssh.proxies import Proxy
 from nodepkg.clients.ssh.words import reason
 from nodepkg.errors import UnreachableError
 
 if TYPE_CHECKING:
     import asyncssh
 
-_PROXY_ENDS = 5.0  # seconds that a ProxyCommand has to end
-
 
 class Connection:
     """A connection on which one command runs. It is closed by leaving `async with`."""
 
-    def __init__(self, made: "asyncssh.SSHClientConnection", *, proxied: bool = False) -> None:
+    def __init__(self, made: "asyncssh.SSHClientConnection", proxy: Proxy | None = None) -> None:
         self._made = made
-        self._proxied = proxied
+        self._proxy = proxy
 
     @property
     def user(self) -> str:
@@ -32,9 +31,9 @@ class Connection:
     async def __aexit__(self, *_: object) -> None:
         # Not waiting for the other side, which may hang.
         self._made.abort()
-        if self._proxied:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._made.wait_closed(), _PROXY_ENDS)
+        if self._proxy:
+            await self._made.wait_closed()
+            await self._proxy.end()
 
     def abort(self) -> None:
         """Ends it at once."""
