@@ -10,9 +10,9 @@ def test_the_table_says_who_gave_each_value(run: Run, project: Path) -> None:
     done = run("config:explain", "12_04-www")
     assert done.code == 0
     lines = {line.split()[0]: line.split(maxsplit=4)[1:] for line in done.out.splitlines()}
-    assert lines["security_groups[2]"] == ["append", "__web__", "nodes.json:27", '"www"']
+    assert lines["security_groups[2]"] == ["append", "__web__", "nodes.json:31", '"www"']
     assert lines["packer.ssh_source_cidrs"] == ["merge", "__base__", "nodes.json:16", '["192.0.2.0/24"]']
-    assert lines["instance_type"] == ["override", "12_04-www", "nodes.json:66", '"m3.xlarge"']
+    assert lines["instance_type"] == ["override", "12_04-www", "nodes.json:70", '"m3.xlarge"']
     assert lines["packer.chef.path"] == ["default", "-", "-", '"/opt/nodepkg"']
     assert lines["key_name"] == ["default", "-", "-", "none"]
     assert "instead of" not in done.out
@@ -21,7 +21,7 @@ def test_the_table_says_who_gave_each_value(run: Run, project: Path) -> None:
 def test_one_key_is_told_with_what_it_was_laid_over(run: Run, project: Path) -> None:
     lines = run("config:explain", "12_04-w*", "instance_type").out.splitlines()
     assert [line.split() for line in lines[1:]] == [
-        ["instance_type", "override", "12_04-www", "nodes.json:66", '"m3.xlarge"'],
+        ["instance_type", "override", "12_04-www", "nodes.json:70", '"m3.xlarge"'],
         ["instead", "of", "-", "__base__", "nodes.json:8", '"m1.large"'],
     ]
 
@@ -71,7 +71,7 @@ def test_json_has_value_layer_place_and_rule(run: Run, project: Path) -> None:
                 "path": ["run_list", 1],
                 "value": "recipe[nginx]",
                 "layer": "__web__",
-                "place": {"file": "nodes.json", "line": 35},
+                "place": {"file": "nodes.json", "line": 39},
                 "rule": "append",
                 "reset": False,
                 "by": None,

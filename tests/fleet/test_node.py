@@ -330,7 +330,10 @@ def test_a_daemon_that_stays_holds_neither_lock_nor_session(machine: Machine) ->
 
 def test_a_command_has_the_signals_of_any_other(machine: Machine) -> None:
     said = machine.converge(machine.run("d1", "grep SigIgn /proc/self/status"))
-    assert said.output.split() == [b"SigIgn:", b"0000000000000000"]
+    label, ignored = said.output.split()
+    # 32 and 33 are the C library's own, which posix_spawn has ignored (make starts the tests with it).
+    own = 0b11 << 31
+    assert (label, int(ignored, 16) & ~own) == (b"SigIgn:", 0)
 
 
 def test_ten_megabytes_of_any_bytes_come_as_they_were(machine: Machine) -> None:
