@@ -17,6 +17,37 @@ OF_AN_INSTANCE = {
         typer.Option("--region", metavar="REGION", help="Where to look; else in all regions of nodes.json."),
     ]
 }
+AtOnce = Annotated[str, typer.Option("-n", metavar="N|%", help="How many hosts at a time, of all together.")]
+Canary = Annotated[int, typer.Option("--canary", min=0, metavar="N", help="So many hosts go first, alone.")]
+MaxErrors = Annotated[
+    str, typer.Option("--max-errors", metavar="N|%", help="Start no more hosts once more than that have failed.")
+]
+Timeout = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--timeout",
+        metavar="DURATION",
+        parser=duration,
+        show_default="30m",
+        help="How long one host's converge may take, and each wait before and after it.",
+    ),
+]
+Pause = Annotated[
+    timedelta | None,
+    typer.Option("--pause", metavar="DURATION", parser=duration, help="Go in waves of -n, that long apart."),
+]
+Names = Annotated[
+    list[str] | None,
+    typer.Option("--name", metavar="NAME", help="Only nodes of this name or id, or glob; may be repeated."),
+]
+Zones = Annotated[
+    list[str] | None,
+    typer.Option("--zone", metavar="ZONE", help="Only nodes in this zone, or glob; may be repeated."),
+]
+Listing = Annotated[bool, typer.Option("--list", help="Show who would be touched, and do nothing.")]
+Retry = Annotated[
+    bool, typer.Option("--retry", help="Go on with the newest deploy, or with that of the ID given as GROUP.")
+]
 
 
 @command(
@@ -146,39 +177,15 @@ def deploy(
     call: Call,
     groups: Groups = None,
     *,
-    at_once: Annotated[
-        str, typer.Option("-n", metavar="N|%", help="How many hosts at a time, of all together.")
-    ] = "10",
-    canary: Annotated[int, typer.Option("--canary", min=0, metavar="N", help="So many hosts go first, alone.")] = 0,
-    max_errors: Annotated[
-        str, typer.Option("--max-errors", metavar="N|%", help="Start no more hosts once more than that have failed.")
-    ] = "0",
-    timeout: Annotated[
-        timedelta | None,
-        typer.Option(
-            "--timeout",
-            metavar="DURATION",
-            parser=duration,
-            show_default="30m",
-            help="How long one host's converge may take, and each wait before and after it.",
-        ),
-    ] = None,
-    pause: Annotated[
-        timedelta | None,
-        typer.Option("--pause", metavar="DURATION", parser=duration, help="Go in waves of -n, that long apart."),
-    ] = None,
-    name: Annotated[
-        list[str] | None,
-        typer.Option("--name", metavar="NAME", help="Only nodes of this name or id, or glob; may be repeated."),
-    ] = None,
-    zone: Annotated[
-        list[str] | None,
-        typer.Option("--zone", metavar="ZONE", help="Only nodes in this zone, or glob; may be repeated."),
-    ] = None,
-    listing: Annotated[bool, typer.Option("--list", help="Show who would be touched, and do nothing.")] = False,
-    retry: Annotated[
-        bool, typer.Option("--retry", help="Go on with the newest deploy, or with that of the ID given as GROUP.")
-    ] = False,
+    at_once: AtOnce = "10",
+    canary: Canary = 0,
+    max_errors: MaxErrors = "0",
+    timeout: Timeout = None,
+    pause: Pause = None,
+    name: Names = None,
+    zone: Zones = None,
+    listing: Listing = False,
+    retry: Retry = False,
 ) -> None:
     """Converge the running nodes of groups with the current repository, over SSH or SSM.
 
