@@ -139,13 +139,18 @@ def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
         yield _row(name, field)
         found = next(_models(field.annotation), None)
         if found:
-            listed = get_origin(field.annotation) is list
-            inner.append((f"{path}.{name}".lstrip(".") + ("[]" if listed else ""), found))
+            inner.append((f"{path}.{name}".lstrip(".") + _place(field.annotation), found))
     if path == "packer":
         yield "\nThese keys of a builder follow from others, and `builder` may not have them: "
         yield ", ".join(f"`{key}` ({giver})" for key, giver in WRITTEN_BUILDER_KEYS.items()) + ".\n"
     for inner_path, found in inner:
         yield from _section(inner_path, found)
+
+
+def _place(annotation: Any) -> str:
+    """Where in a field its model stands: `[]` in a list, `.NAME` in an object whose keys are the user's."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    return {list: "[]", dict: ".NAME" + _place(inner[-1])}.get(origin, "") if inner else ""
 
 
 def _row(name: str, field: FieldInfo) -> str:
@@ -157,7 +162,7 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def _type(name: str, annotation: Any) -> str:  # noqa: PLR0911 - a case each
-    if name == "autoscale":
+    if name in ("autoscale", "services"):
         return "false or object"
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
@@ -179,7 +184,7 @@ def _default(name: str, field: FieldInfo) -> str:
     if isinstance(field.default, BaseModel):
         return "`{}`"
     if field.default is None:
-        return "`false`" if name == "autoscale" else "none"
+        return "`false`" if name in ("autoscale", "services") else "none"
     return f"`{_json(field.default)}`"
 
 

@@ -123,20 +123,27 @@ def rows() -> Iterator[tuple[list[str], str, str, str]]:
 
 
 def placed(path: list[str], value: Any) -> Entry:
-    """An entry that has the value at this path; `key[]` is a list of it."""
-    for name in reversed(path):
-        value = {name.removesuffix("[]"): [value] if name.endswith("[]") else value}
+    """An entry that has the value at this path, and what its objects require; `key[]` is a list of it."""
+    for length in range(len(path), 0, -1):
+        name, required = path[length - 1], REQUIRED.get(".".join(path[:length]), {})
+        given = {**required, **value}
+        value = {name.removesuffix("[]"): [given] if name.endswith("[]") else given}
     return dict(value)
 
 
 ROWS = [pytest.param(*row, id=".".join([*row[0], row[1]])) for row in rows()]
-REQUIRED: dict[str, Entry] = {"block_devices[]": {"device": "/dev/sda1"}, "source_ami_filter": FILTER}
+REQUIRED: dict[str, Entry] = {
+    "block_devices[]": {"device": "/dev/sda1"},
+    "source_ami_filter": FILTER,
+    "services": {"cookbook": "service"},
+    "services.external.NAME[]": {"host": "db"},
+}
 
 
 def test_the_page_has_every_key_of_the_schema() -> None:
     assert len(ROWS) == sum(len(model["properties"]) for model in SCHEMA["$defs"].values())
     without = {row.id for row in ROWS if not row.values[3]}
-    assert without == {"source_ami_filter", "block_devices", "packer", "packer.chef", "deploy"}
+    assert without == {"source_ami_filter", "block_devices", "packer", "packer.chef", "deploy", "services.tls"}
 
 
 @pytest.mark.parametrize(("path", "key", "default", "example"), ROWS)
@@ -145,7 +152,7 @@ def test_every_example_and_default_of_the_page_is_accepted(
 ) -> None:
     shown = [json.loads(cell.strip("`")) for cell in (default, example) if cell.startswith("`")]
     for value in [*shown, None] if default != "required" else shown:
-        entry = placed(path, {**REQUIRED.get(path[0] if path else "", {}), key: value})
+        entry = placed(path, {key: value})
         assert complaints(of(entry)) == findings(of(entry)) == []
 
 

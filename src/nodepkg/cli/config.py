@@ -83,12 +83,14 @@ def _tell_what_is_next(call: Call, folder: Path) -> None:
 def check(call: Call, groups: Groups = None) -> None:
     """Check nodes.json: everything that is wrong, with file and line.
 
-    Looks at the groups, their layers, what they are built on and the roles that they refer to, and
-    warns of what works and is probably not wanted. Exit 3 if anything is wrong.
+    Looks at the groups, their layers, what they are built on, the roles that they refer to and the services that they
+    require, and warns of what works and is probably not wanted. Exit 3 if anything is wrong.
     """
     from nodepkg.cli.layout import count
+    from nodepkg.nodes.service_graph import circles, unprovided
     from nodepkg.render.bundle import Project, missing_roles
     from nodepkg.render.packer import PackerTemplates, broken_template
+    from nodepkg.render.services import undeletable
     from nodepkg.render.user_data import UserData, broken_user_data
 
     nodes = call.load()
@@ -97,11 +99,19 @@ def check(call: Call, groups: Groups = None) -> None:
     for group in checked:
         findings += missing_roles(templates.project, group) or broken_template(templates, group)
         findings += broken_user_data(user_data, group)
-    nodes.refuse(findings)
-    found = nodes.warnings(checked)
+    nodes.refuse([*findings, *unprovided(nodes, checked)])
+    found = [*nodes.warnings(checked), *undeletable(nodes, checked)]
     for line in found:
         call.out.warning(line)
-    document = {"file": str(nodes.source.path), "groups": [group.name for group in checked], "warnings": found}
+    needing_each_other = circles(nodes, checked)
+    for line in needing_each_other:
+        call.out.note(line)
+    document = {
+        "file": str(nodes.source.path),
+        "groups": [group.name for group in checked],
+        "warnings": found,
+        "notes": needing_each_other,
+    }
     told = f"{count(len(checked), 'group')} {'is' if len(checked) == 1 else 'are'} right"
     call.out.result(document, [f"{nodes.source.path}: {told}"])
 

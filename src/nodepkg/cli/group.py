@@ -79,7 +79,8 @@ def _few(names: Sequence[str]) -> str:
 def create(call: Call, groups: Groups = None, check: Check = False) -> None:
     """Write role, Packer template and dna of each group: run it after every edit.
 
-    The dna is that of the Auto Scaling group; a group without one gets none.
+    The dna is that of the Auto Scaling group; a group without one gets none. A group with the key services also gets
+    services/GROUP.json, which tells its nodes what they announce and need.
     """
     from nodepkg.render.bundle import Project
     from nodepkg.render.group import group_artifacts

@@ -18,6 +18,7 @@ from nodepkg.render.digest import image_digest
 from nodepkg.render.packer import PackerTemplates
 from nodepkg.render.packer_context import source_filter
 from nodepkg.render.role import role
+from nodepkg.render.services import services_artifact
 
 # Keys of a builder with which Packer finds credentials that boto would not find.
 OWN_CREDENTIALS = {"profile", "shared_credentials_file", "assume_role", "vault_aws_engine"}
@@ -325,6 +326,8 @@ def stale_images(templates: PackerTemplates, groups: Sequence[Group], images: Ma
 def stale_inputs(templates: PackerTemplates, group: Group) -> list[str]:
     """The artefacts that a build of the group reads from disk and that are not what they should be."""
     wanted = [templates.template(group), *(role(owner) for owner in templates.project.groups_of_roles(group))]
+    services = services_artifact(templates.project.nodes, group)
+    wanted += [services] if services else []
     return [made.path for made in wanted if files.state(templates.project.root, made) is not files.State.FRESH]
 
 

@@ -33,3 +33,8 @@ class Model(BaseModel):
 def unit(name: str) -> dict[str, Any]:
     """What a field's `json_schema_extra` says of its unit."""
     return {"unit": name}
+
+
+def without_null(value: Any) -> Any:
+    """An object without the keys that null takes back."""
+    return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value

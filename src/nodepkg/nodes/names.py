@@ -18,6 +18,7 @@ _WORD = r"[A-Za-z0-9_.-]+"
 _VERSION = r"(?:@[0-9]+(?:\.[0-9]+){1,2})?"
 _RECIPE = re.compile(rf"recipe\[{_WORD}(?:::{_WORD})?{_VERSION}\]")
 _BARE_RECIPE = re.compile(rf"{_WORD}(?:::{_WORD})?{_VERSION}")
+_RECIPE_PARTS = re.compile(rf"(?:recipe\[)?({_WORD})(?:::({_WORD}))?{_VERSION}\]?")
 _ROLE = re.compile(r"role\[([A-Za-z0-9_-]+)\]")
 RUN_LIST_ITEM = re.compile(f"{_RECIPE.pattern}|{_ROLE.pattern}|{_BARE_RECIPE.pattern}")
 
@@ -61,6 +62,12 @@ def role_of(item: str) -> str | None:
     """The name in `role[name]`, or None for any other run-list item."""
     match = _ROLE.fullmatch(item)
     return match[1] if match else None
+
+
+def recipe_of(item: str) -> tuple[str, str] | None:
+    """Cookbook and recipe of a run-list item, `default` where it names none; None for a role."""
+    match = _RECIPE_PARTS.fullmatch(item)
+    return (match[1], match[2] or "default") if match else None
 
 
 def anchored(rule: re.Pattern[str]) -> str:

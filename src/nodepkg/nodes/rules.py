@@ -33,6 +33,9 @@ def broken_rules(group: Group, wrong: Container[str | int] = ()) -> Iterator[tup
     settings = group.settings
     if settings.user_data and len(settings.user_data.encode()) > MOST_USER_DATA:
         yield ("user_data",), "EC2 takes at most 16 KB of user data"
+    for name, check in settings.services.checks.items() if settings.services else ():
+        if (check.command is None) == (check.http is None):
+            yield ("services", "checks", name), "has to have either command or http"
     if settings.autoscale:
         low, desired, high = settings.autoscale.node_min, settings.autoscale.desired, settings.autoscale.most
         if low > high:

@@ -15,8 +15,9 @@ from pydantic_core import PydanticKnownError
 
 from nodepkg.nodes.deploy import Deploy
 from nodepkg.nodes.health_url import HEALTH_URL, checked_health_url
-from nodepkg.nodes.model import Model, Seconds, Size, Text, Word, unit
+from nodepkg.nodes.model import Model, Seconds, Size, Text, Word, unit, without_null
 from nodepkg.nodes.names import LAYER_NAME, RUN_LIST_ITEM, anchored, run_list_item_problem
+from nodepkg.nodes.services import Services
 
 SOURCE_KEYS = ("source_ami", "source_group", "source_ami_filter")
 
@@ -57,10 +58,6 @@ def _exactly_false(value: Any) -> Any:
     if value is not False:  # to pydantic 0 is a Literal[False], too
         raise PydanticKnownError("literal_error", {"expected": "False"})
     return value
-
-
-def _without_null(value: Any) -> Any:
-    return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
 
 
 def _builder_keys(builder: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +112,7 @@ TagValue = Annotated[str, Field(max_length=LONGEST_TAG_VALUE, json_schema_extra=
 Attributes = dict[str, Any]
 Tags = Annotated[
     dict[str, str],
-    BeforeValidator(_without_null, json_schema_input_type=dict[str, TagValue | None]),
+    BeforeValidator(without_null, json_schema_input_type=dict[str, TagValue | None]),
     AfterValidator(_tag_keys),
     Field(json_schema_extra={"patternProperties": {key: {"type": "null"} for key in _TAGS_ONLY_TAKEN_BACK}}),
 ]
@@ -267,6 +264,12 @@ class Autoscale(Model):
     target_groups: list[Text] = Field(
         [], description="Names or ARNs of the target groups that the nodes serve.", examples=[["web-http"]]
     )
+    wait: Literal["acknowledged", "full"] = Field(
+        "acknowledged",
+        description="With `services`: `timeout` ends early when all that use the old nodes have acknowledged that they "
+        "leave, or is waited out in `full`.",
+        examples=["full"],
+    )
 
     @property
     def desired(self) -> int:
@@ -364,3 +367,11 @@ class Settings(Model):
         json_schema_extra={"default": False},
     )
     deploy: Deploy = Field(Deploy(), description="How `instance:deploy` reaches running nodes, and what it runs there.")
+    services: Annotated[
+        Services | None, BeforeValidator(_false_is_none, json_schema_input_type=Services | Literal[False] | None)
+    ] = Field(
+        None,
+        description="What the nodes announce to each other, and need of each other; false: nothing.",
+        examples=[{"cookbook": "seatgeek-service", "requires": ["recommendation"]}],
+        json_schema_extra={"default": False},
+    )

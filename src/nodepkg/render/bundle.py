@@ -19,6 +19,7 @@ from nodepkg.render.dna import dna_document
 from nodepkg.render.jsontext import canonical, pretty
 from nodepkg.render.memory import Memory
 from nodepkg.render.role import role_document
+from nodepkg.render.services import SERVICES, services_content
 from nodepkg.render.tree import File, files_below, secrets_of
 
 NO_SUCH_ROLE = "no group has it, and no file of roles/"
@@ -186,10 +187,13 @@ class Bundle:
 
 
 def bundle(project: Project, group: Group) -> Bundle:
-    """cookbooks and data_bags whole, solo.rb, the roles under their own names, and the dna."""
+    """cookbooks and data_bags whole, solo.rb, the roles under their own names, the dna, and what services need."""
     own = {role_file.bundle_path: project.role_content(role_file) for role_file in project.roles(group)}
     own["solo.rb"] = project.solo_rb.encode("utf-8", errors="surrogateescape")
     own["dna.json"] = pretty(dna_document(group)).encode("utf-8")
+    services = services_content(project.nodes, group)
+    if services is not None:
+        own[SERVICES] = services.encode("utf-8")
     return Bundle(group.name, project.shared_files, project.shared_digests, own)
 
 
@@ -208,8 +212,8 @@ def sha256(content: bytes) -> str:
 
 
 def digest_content(path: str, content: bytes) -> bytes:
-    """What counts of a file for a digest: of a role and a dna what they say, of all others every byte."""
-    if path == "dna.json" or path.startswith("roles/"):
+    """What counts of a file for a digest: of a role, a dna and services what they say, of all others every byte."""
+    if path in ("dna.json", SERVICES) or path.startswith("roles/"):
         try:
             return canonical(json.loads(content))
         except (ValueError, RecursionError):

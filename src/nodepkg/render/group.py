@@ -5,13 +5,15 @@ from nodepkg.render.dna import asg_dna
 from nodepkg.render.files import Artifact
 from nodepkg.render.packer import PackerTemplates
 from nodepkg.render.role import role
+from nodepkg.render.services import services_artifact
 
 
 def group_artifacts(templates: PackerTemplates, group: Group) -> list[Artifact]:
-    """Role, Packer template and, for a group that has an Auto Scaling group, its dna."""
+    """Role, Packer template and, for groups that have them, the dna of the Auto Scaling group, and the services."""
     roles = [role(owner) for owner in templates.project.groups_of_roles(group)]
-    made = [*roles, templates.template(group)]
-    return [*made, asg_dna(group)] if group.settings.autoscale else made
+    dna = asg_dna(group) if group.settings.autoscale else None
+    services = services_artifact(templates.project.nodes, group)
+    return [*roles, templates.template(group), *(made for made in (dna, services) if made)]
 
 
 def autoscale_artifacts(group: Group) -> list[Artifact]:

@@ -6,10 +6,11 @@ from typing import Any
 
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.schema import BlockDevice
-from nodepkg.render.bundle import Project, RoleFile
+from nodepkg.render.bundle import Project
 from nodepkg.render.dna import dna_document
 from nodepkg.render.jsontext import pretty
 from nodepkg.render.packer_language import Language, literal
+from nodepkg.render.services import SERVICES, services_artifact
 
 # Root's rights where they are needed and there is sudo; `env` since sudo drops the variables.
 AS_ROOT = (
@@ -104,15 +105,20 @@ def _provisioning(project: Project, group: Group, language: Language) -> dict[st
     path = quote(chef.path)
     folders = " ".join(f"{path}/{folder}" for folder in ("cookbooks", "data_bags", "roles"))
     dna = pretty(dna_document(group)).rstrip("\n")
-    files = {"dna.json": dna} if project.has_solo_rb else {"solo.rb": project.solo_rb.rstrip("\n"), "dna.json": dna}
+    written = {"dna.json": dna} if project.has_solo_rb else {"solo.rb": project.solo_rb.rstrip("\n"), "dna.json": dna}
+    files = [(role.path, role.bundle_path) for role in project.roles(group)]
+    services = services_artifact(project.nodes, group)
+    if services:
+        files.append((services.path, SERVICES))
     return {
         "prepare": [
-            f"rm -rf {folders} {path}/solo.rb {path}/dna.json",  # those of the image that this one is built on
+            # Those of the image that this one is built on.
+            f"rm -rf {folders} {path}/solo.rb {path}/dna.json {path}/{SERVICES}",
             f"mkdir -p {folders}",
             f'chown -R "${{SUDO_UID:-$(id -u)}}" {path}',
         ],
-        "uploads": _uploads(project, project.roles(group), chef.path, language),
-        "write_files": [_write_file(text, f"{path}/{name}") for name, text in files.items()],
+        "uploads": _uploads(project, files, chef.path, language),
+        "write_files": [_write_file(text, f"{path}/{name}") for name, text in written.items()],
         "chef": {
             "install": literal(chef.install) if chef.install else None,
             "command": literal(chef.command.replace("{path}", path)),
@@ -125,11 +131,11 @@ def _write_file(text: str, path: str) -> Any:
     return literal(f"printf '%s\\n' {quote(text)} > {path}")
 
 
-def _uploads(project: Project, roles: list[RoleFile], path: str, language: Language) -> list[dict[str, Any]]:
+def _uploads(project: Project, files: list[tuple[str, str]], path: str, language: Language) -> list[dict[str, Any]]:
     pairs = [(f"{folder}/", folder) for folder in project.folders]
     if project.has_solo_rb:
         pairs.append(("solo.rb", "solo.rb"))
-    pairs += [(role.path, role.bundle_path) for role in roles]
+    pairs += files
     return [
         {"source": language.beside(f"../{source}"), "destination": literal(f"{path}/{destination}")}
         for source, destination in pairs

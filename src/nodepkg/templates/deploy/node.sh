@@ -165,12 +165,12 @@ np_receive() {
         np_broken "$np_why"
     np_why=$(exec 9>&- && np_unpack 2>&1) || np_discard "$np_why" "tar ended with code $?"
     set --
-    for np_file in cookbooks data_bags roles solo.rb dna.json; do
+    for np_file in cookbooks data_bags roles solo.rb dna.json services.json; do
         [ ! -e "$np_staging/$np_file" ] || set -- "$@" "$np_staging/$np_file"
     done
     [ "$#" != 0 ] || np_discard "the bundle is empty"
     np_why=$(
-        cd -- "$np_path" 2>&1 && rm -rf -- cookbooks data_bags roles solo.rb dna.json 2>&1 &&
+        cd -- "$np_path" 2>&1 && rm -rf -- cookbooks data_bags roles solo.rb dna.json services.json 2>&1 &&
             mv -- "$@" . 2>&1 && rm -rf -- "$np_staging" 2>&1
     ) || np_discard "$np_why"
     # Or a crash could leave the record of the bundle, and empty files.

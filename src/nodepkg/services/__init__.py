@@ -1,0 +1,1 @@
+"""The registry of services, and the agent that runs on each node."""
