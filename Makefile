@@ -8,7 +8,8 @@ demo:
 	@scripts/demo.sh
 
 test:
-	@scripts/setup.sh git:git packer:packer sshd:openssh-server ssh:openssh-client unshare:util-linux zsh:zsh fish:fish
+	@scripts/setup.sh git:git packer:packer sshd:openssh-server ssh:openssh-client unshare:util-linux zsh:zsh fish:fish \
+		etcd:etcd-server
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

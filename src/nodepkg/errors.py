@@ -80,6 +80,14 @@ class UnreachableError(ToolError):
         self.passing = passing
 
 
+class CompactedError(ToolError):
+    """etcd does not have all that happened since a revision any more: list again, then watch from there."""
+
+
+class LeaseGoneError(ToolError):
+    """A lease of etcd has expired, or was revoked, and what was bound to it went with it."""
+
+
 class HostKeyError(RefusedError):
     """A host shows a key that nothing vouches for. `algorithm` and `data` (base64) are the key."""
 

@@ -20,8 +20,8 @@ class Gate:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, address: str, port: int, behind: int, elsewhere: int) -> None:
-        self.address, self.taken = address, 0
-        self._loop, self._port, self.behind, self._elsewhere = loop, port, behind, elsewhere
+        self.address, self.port, self.taken = address, port, 0
+        self._loop, self.behind, self._elsewhere = loop, behind, elsewhere
         self._server: asyncio.Server | None = None
         self._silent, self._target = False, behind
         self._cuts: list[tuple[int | None, int | None]] = []
@@ -61,7 +61,7 @@ class Gate:
     async def _listen(self, target: int, *, silent: bool = False) -> None:
         self._target, self._silent, self._cuts = target, silent, []
         if self._server is None:
-            self._server = await asyncio.start_server(self._accept, self.address, self._port, backlog=128)
+            self._server = await asyncio.start_server(self._accept, self.address, self.port, backlog=128)
 
     async def _close(self) -> None:
         if self._server is not None:
