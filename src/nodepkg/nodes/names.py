@@ -22,6 +22,10 @@ _RECIPE_PARTS = re.compile(rf"(?:recipe\[)?({_WORD})(?:::({_WORD}))?{_VERSION}\]
 _ROLE = re.compile(r"role\[([A-Za-z0-9_-]+)\]")
 RUN_LIST_ITEM = re.compile(f"{_RECIPE.pattern}|{_ROLE.pattern}|{_BARE_RECIPE.pattern}")
 
+# A service is called as its recipe is, so it is one step of a key in etcd; DELETE begins the recipe that takes it off.
+SERVICE_NAME = re.compile(_WORD)
+DELETE = "delete-"
+
 
 def group_name_problem(name: str) -> str | None:
     """Why this cannot be a group's name, or None if it can: it has to be legal wherever it goes."""
@@ -68,6 +72,15 @@ def recipe_of(item: str) -> tuple[str, str] | None:
     """Cookbook and recipe of a run-list item, `default` where it names none; None for a role."""
     match = _RECIPE_PARTS.fullmatch(item)
     return (match[1], match[2] or "default") if match else None
+
+
+def service_name_problem(name: str) -> str | None:
+    """Why this is no service of a run list, or None if it is one."""
+    if not SERVICE_NAME.fullmatch(name):
+        return f"{name[:40]!r} is no name of a service: letters, digits, _ . - are legal"
+    if name == "default" or name.startswith(DELETE):
+        return f"{name[:40]} is no service: `default` and `delete-…` are recipes beside them"
+    return None
 
 
 def anchored(rule: re.Pattern[str]) -> str:

@@ -8,11 +8,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from nodepkg.nodes.deploy import SHARE
 from nodepkg.nodes.model import Model, Seconds, Text, unit, without_null
-from nodepkg.nodes.names import anchored, recipe_of
+from nodepkg.nodes.names import SERVICE_NAME, anchored, recipe_of, service_name_problem
 
-# A service is called as its recipe is (chef/cookbook/metadata.rb), so it is one step of a key in etcd.
-SERVICE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
-DELETE = "delete-"
 NODE_ADDRESS_FIELDS = ("private_ip", "public_ip", "private_dns", "instance_id", "zone")
 _NODE_ADDRESS = re.compile(rf"(?:[A-Za-z0-9._:-]|\{{(?:{'|'.join(NODE_ADDRESS_FIELDS)})\}})+")
 _ENDPOINT = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
@@ -20,22 +17,15 @@ _PREFIX = re.compile(r"(?:/[A-Za-z0-9_.-]+)+")
 _HTTP = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+(?:[/?][!-~]*)?")
 
 
-def is_service(recipe: str) -> bool:
-    """Whether a recipe of the services' cookbook is a service: `default` is none, nor what deletes one."""
-    return recipe != "default" and not recipe.startswith(DELETE)
-
-
 def provided(run_list: Iterable[str], cookbook: str) -> list[str]:
     """The services of a run list, in its order, each once: recipe[COOKBOOK::NAME], in whatever way it is written."""
     recipes = [found for item in run_list if (found := recipe_of(item))]
-    return list(dict.fromkeys(name for book, name in recipes if book == cookbook and is_service(name)))
+    return list(dict.fromkeys(name for book, name in recipes if book == cookbook and not service_name_problem(name)))
 
 
 def _service(name: str) -> str:
-    if not SERVICE_NAME.fullmatch(name):
-        raise ValueError(f"{name[:40]!r} is no name of a service: letters, digits, _ . - are legal")
-    if not is_service(name):
-        raise ValueError(f"{name[:40]} is no service: `default` and `delete-…` are recipes beside them")
+    if problem := service_name_problem(name):
+        raise ValueError(problem)
     return name
 
 
