@@ -306,8 +306,8 @@ def test_a_cluster_goes_on_without_its_leader(tmp_path: Path) -> None:
             except UnreachableError:
                 continue
             put += 1
-        values = [changes.puts[0].now for changes in await watching]
-        assert [item and item.value for item in values if item and item.value == "0"] == ["0"]
+        # A put that got no answer may be there twice, but never none.
+        assert [changes.revision for changes in await watching] == list(range(revision + 1, revision + 5))
         item = await client.get("/l/")
         assert item
         assert item.value == "3"

@@ -37,13 +37,17 @@ class _Channel(Channel):
     async def __connect__(self) -> Any:
         protocol = await super().__connect__()
         if self._ended:
-            self.close()
+            self.end()
             raise StreamTerminatedError("Connection lost")
         return protocol
 
     def end(self) -> None:
+        """Ends it at once: what hangs would take no farewell, and TLS waits half a minute for one."""
         self._ended = True
+        transport = getattr(self._protocol.connection, "_transport", None) if self._protocol else None
         self.close()
+        if transport:
+            transport.abort()
 
 
 class Connection:
