@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from nodepkg.clients.aws.account import Account
+from nodepkg.durable import private_folder
 from nodepkg.errors import RefusedError, ToolError
-from nodepkg.render.files import private_folder
 from nodepkg.sandbox import process
 from nodepkg.sandbox.seed import Seed, SeedImage, SeedRegion
 

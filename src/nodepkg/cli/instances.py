@@ -341,8 +341,8 @@ def _regions(call: Call, nodes: "Nodes") -> set[str]:
 
 def _ready_to_remember(root: Path) -> None:
     """ssh makes no folder for the host keys that it accepts; where there can be none it still logs in."""
+    from nodepkg.durable import private_folder
     from nodepkg.fleet.known_hosts import KNOWN_HOSTS
-    from nodepkg.render.files import private_folder
 
     with suppress(OSError):
         private_folder(root.absolute() / KNOWN_HOSTS.parent)

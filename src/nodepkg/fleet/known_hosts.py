@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nodepkg.clients.ssh.target import HostKey
+from nodepkg.durable import private_folder
 from nodepkg.errors import RefusedError
-from nodepkg.render.files import private_folder
 
 KNOWN_HOSTS = Path(".nodepkg", "known_hosts")
 

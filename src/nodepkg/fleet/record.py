@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nodepkg.durable import private_folder, write_through
 from nodepkg.errors import RefusedError, UsageError
 from nodepkg.fleet.host import Host
-from nodepkg.render.files import private_folder, write_through
 
 DEPLOYS = Path(".nodepkg", "deploys")
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{6}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from nodepkg.clients.packer_output import Line
-from nodepkg.render.files import private_folder
+from nodepkg.durable import private_folder
 
 LOGS = Path(".nodepkg", "logs")
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from nodepkg.clients.packer_output import Outcome, Tail
+from nodepkg.durable import private_folder, write_through
 from nodepkg.errors import RefusedError
-from nodepkg.render.files import private_folder, write_through
 
 BUILDS = Path(".nodepkg", "builds")
 _BUILD_ID = re.compile(r"[0-9a-f]{16}")

@@ -16,10 +16,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
+from nodepkg.durable import private_folder
 from nodepkg.errors import RefusedError
 from nodepkg.render.bundle import FOLDERS, Bundle, Project, sha256
 from nodepkg.render.digest import bundle_digest
-from nodepkg.render.files import private_folder
 from nodepkg.render.gzipped import gzipped
 from nodepkg.render.tree import read
 

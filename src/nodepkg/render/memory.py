@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from nodepkg.render.files import private_folder
+from nodepkg.durable import private_folder
 from nodepkg.render.tree import File, read
 
 CACHE = Path(".nodepkg", "cache")

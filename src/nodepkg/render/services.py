@@ -6,8 +6,8 @@ from typing import Any
 
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
-from nodepkg.nodes.service_graph import provides
 from nodepkg.nodes.names import DELETE
+from nodepkg.nodes.service_graph import provides
 from nodepkg.nodes.services import Services
 from nodepkg.render.files import Artifact
 from nodepkg.render.jsontext import pretty

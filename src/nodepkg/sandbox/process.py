@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import nodepkg
+from nodepkg.durable import private_folder
 from nodepkg.errors import RefusedError, ToolError
-from nodepkg.render.files import private_folder
 from nodepkg.sandbox.environment import without_credentials
 from nodepkg.sandbox.seed import Seed
 

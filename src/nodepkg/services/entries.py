@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,12 @@ class Keys:
     def leaving(self, instance: str) -> str:
         return f"{self.all_leaving}{instance}"
 
-    def consumers(self, service: str) -> str:
-        return f"{self.prefix}/consumers/{service}/"
+    @property
+    def all_consumers(self) -> str:
+        return f"{self.prefix}/consumers/"
 
     def consumer(self, service: str, instance: str) -> str:
-        return f"{self.consumers(service)}{instance}"
+        return f"{self.all_consumers}{service}/{instance}"
 
     def nodes(self, group: str) -> str:
         return f"{self.prefix}/nodes/{group}/"
@@ -41,14 +42,9 @@ class Keys:
     def node(self, group: str, instance: str) -> str:
         return f"{self.nodes(group)}{instance}"
 
-    def slots(self, group: str) -> str:
-        return f"{self.prefix}/slots/{group}/"
-
-    def canary(self, group: str) -> str:
-        return f"{self.prefix}/canary/{group}"
-
-    def proven(self, group: str) -> str:
-        return f"{self.prefix}/proven/{group}"
+    def pace(self, group: str) -> str:
+        """Below it stands who of a group may converge: slot/0, slot/1, …, canary and proven."""
+        return f"{self.prefix}/pace/{group}/"
 
 
 @dataclass(frozen=True)
@@ -76,6 +72,12 @@ class Leaving:
 
     def takes(self, service: str) -> bool:
         return self.services is None or service in self.services
+
+    def with_all_of(self, other: "Leaving") -> "Leaving":
+        """What both take away, as the first of them announced it."""
+        if self.services is None or other.services is None:
+            return replace(self, services=None)
+        return replace(self, services=tuple(dict.fromkeys((*self.services, *other.services))))
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,16 @@ def node(value: str) -> Node | None:
     return _read(Node, value)
 
 
+def owner(value: str) -> Provider | Node | None:
+    """Whose key it is."""
+    return provider(value) or node(value)
+
+
+Entry = TypeVar("Entry", Provider, Leaving, Node)
 _TYPES: Mapping[str, tuple[type, ...]] = {"port": (int, type(None)), "services": (list, type(None))}
 
 
-def _read[Entry: (Provider, Leaving, Node)](kind: type[Entry], value: str) -> Entry | None:
+def _read(kind: type[Entry], value: str) -> Entry | None:
     try:
         document = json.loads(value)
         fields = {name: document.get(name) for name in kind.__dataclass_fields__}

@@ -44,7 +44,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Registry:
+class Location:
     """Where the registry is, and how etcd is reached. Paths of files, "" for none."""
 
     endpoints: tuple[str, ...]
@@ -65,7 +65,7 @@ class Terms:
     provides: tuple[Offer, ...]
     requires: tuple[str, ...]
     external: Mapping[str, tuple[Where, ...]]
-    registry: Registry
+    location: Location
     attribute: str
     address: str
     path: str
@@ -117,7 +117,7 @@ def _terms(document: dict[str, Any]) -> Terms:
             _service(name): tuple(Where(_text(one["host"]), _port(one["port"])) for one in found)
             for name, found in document["external"].items()
         },
-        registry=registry(document),
+        location=location(document),
         attribute=_text(document["attribute"]),
         address=_text(document["address"]),
         path=_text(document["path"]),
@@ -132,10 +132,10 @@ def _terms(document: dict[str, Any]) -> Terms:
     )
 
 
-def registry(document: Mapping[str, Any]) -> Registry:
+def location(document: Mapping[str, Any]) -> Location:
     """Where the registry is, in the words of services.json and of the key `services` alike."""
     tls = document["tls"]
-    return Registry(
+    return Location(
         endpoints=tuple(_text(endpoint) for endpoint in document["etcd"]),
         prefix=_text(document["prefix"]),
         ca=tls.get("ca") or "",

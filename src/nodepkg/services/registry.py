@@ -1,0 +1,195 @@
+"""The registry in etcd: who provides a service, who is about to leave, and who has heard of it."""
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nodepkg.clients.etcd.client import Etcd
+from nodepkg.clients.etcd.values import Changes, Delete, Get, Listing, Put, Tls, absent, unchanged
+from nodepkg.errors import CompactedError, RefusedError, UnreachableError
+from nodepkg.services import entries
+from nodepkg.services.entries import Keys, Leaving, Node, Provider, written
+from nodepkg.services.terms import Location, Offer
+
+# Who withdrew a node and never came back would leave its key for ever; nobody drains for longer than that.
+LEAVING_SECONDS = 30 * 24 * 3600
+
+
+def connect(location: Location, environ: Mapping[str, str], *, timeout: float = 5.0) -> Etcd:
+    """The etcd of a registry. Raises RefusedError for a file of passwords that cannot be read."""
+    tls = Tls(_path(location.ca), _path(location.certificate), _path(location.key))
+    user = environ.get("NODEPKG_ETCD_USER") or location.user
+    password = environ.get("NODEPKG_ETCD_PASSWORD") or ""
+    if user and not password and location.password_file:
+        try:
+            password = Path(location.password_file).read_text(encoding="utf-8").strip("\r\n")
+        except (OSError, ValueError) as error:
+            told = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise RefusedError(f"{location.password_file} (services.password_file) cannot be read: {told}") from error
+    return Etcd(location.endpoints, tls=tls, user=user, password=password, timeout=timeout)
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+@dataclass(frozen=True)
+class ThisNode:
+    """This node, as it announces itself. `agent` tells its announcements from those of a node with the same id."""
+
+    instance: str
+    group: str
+    address: str
+    zone: str
+    digest: str
+    agent: str
+
+    def provider(self, offer: Offer, since: str) -> Provider:
+        return Provider(self.instance, self.group, self.address, offer.port, self.zone, since, self.digest, self.agent)
+
+    def node(self, services: Iterable[str]) -> Node:
+        return Node(self.instance, self.group, self.address, self.zone, self.digest, self.agent, tuple(services))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that is announced. `providers`: service -> instance -> who it is; `leaving` and `nodes` by instance."""
+
+    revision: int
+    providers: Mapping[str, Mapping[str, Provider]]
+    leaving: Mapping[str, Leaving]
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+
+
+async def snapshot(etcd: Etcd, keys: Keys) -> Snapshot:
+    """Who announces what. Who leaves is read last, so nobody who has said so before is missed."""
+    nodes = await etcd.range(f"{keys.prefix}/nodes/")
+    listed = await etcd.range(keys.services)
+    leaving = await etcd.range(keys.all_leaving)
+    providers: dict[str, dict[str, Provider]] = {}
+    for item in listed.items:
+        service, _, instance = item.key.removeprefix(keys.services).partition("/")
+        if found := entries.provider(item.value):
+            providers.setdefault(service, {})[instance] = found
+    return Snapshot(
+        leaving.revision,
+        providers,
+        {told.key.removeprefix(keys.all_leaving): entries.leaving(told.key, told.value) for told in leaving.items},
+        {item.key.rpartition("/")[2]: found for item in nodes.items if (found := entries.node(item.value))},
+    )
+
+
+async def put_own(etcd: Etcd, key: str, value: str, lease: int, agent: str) -> None:
+    """Writes a key of this node: a new one, or one that this agent wrote. Raises RefusedError for anybody else's."""
+    outcome = await etcd.txn([absent(key)], [Put(key, value, lease)], [Get(key)])
+    while not outcome.succeeded:
+        (there,) = outcome.items[0] or (None,)
+        if there and (there.value, there.lease) == (value, lease):
+            return
+        known = entries.owner(there.value) if there else None
+        if known and known.agent != agent:
+            raise RefusedError(
+                f"{key} is announced by another node that calls itself {known.instance} ({known.address})",
+                hint="each node needs an id of its own; what a node that is gone announced vanishes by itself",
+            )
+        condition = unchanged(key, there.mod_revision) if there else absent(key)
+        outcome = await etcd.txn([condition], [Put(key, value, lease)], [Get(key)])
+
+
+async def announce(etcd: Etcd, keys: Keys, me: ThisNode, offers: Iterable[Offer], lease: int) -> None:
+    """Announces services of this node, under a lease: they vanish when nobody renews it."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    for offer in offers:
+        await put_own(etcd, keys.provider(offer.name, me.instance), written(me.provider(offer, since)), lease, me.agent)
+
+
+async def say_leaving(etcd: Etcd, keys: Keys, told: Leaving) -> int:
+    """Announces that an instance is about to go, for everybody that uses it; returns the revision to acknowledge.
+
+    If it has announced that of the same, or of more, that stands as it is.
+    """
+    key, lease, condition = keys.leaving(told.instance), 0, absent(keys.leaving(told.instance))
+    while True:
+        lease = lease or (await etcd.grant(LEAVING_SECONDS)).id
+        outcome = await etcd.txn([condition], [Put(key, written(told), lease)], [Get(key)])
+        if outcome.succeeded:
+            return outcome.revision
+        if not outcome.items[0]:
+            condition = absent(key)
+            continue
+        there = outcome.items[0][0]
+        before = entries.leaving(key, there.value)
+        told = before.with_all_of(told)
+        if told.services == before.services:
+            await etcd.revoke(lease)
+            return there.mod_revision
+        condition = unchanged(key, there.mod_revision)
+
+
+async def unsay_leaving(etcd: Etcd, keys: Keys, instance: str, *, by: str | None = None) -> bool:
+    """The instance stays; with `by` only if that is who said that it leaves. Whether anybody had."""
+    there = await etcd.get(keys.leaving(instance))
+    if there is None or (by is not None and entries.leaving(there.key, there.value).by != by):
+        return False
+    return await etcd.delete(there.key, there.mod_revision)
+
+
+def unacknowledged(
+    keys: Keys, listed: Listing, told: Mapping[str, int], services: Mapping[str, Collection[str]]
+) -> dict[str, list[str]]:
+    """Who uses a service and has not acknowledged yet that instances of it leave: service -> consumers.
+
+    `listed` are all consumers. `told`: instance -> the revision at which it was announced that it leaves; `services`:
+    service -> those of these instances that provide it. Who leaves itself is not waited for. Pure.
+    """
+    waiting: dict[str, list[str]] = {}
+    for item in listed.items:
+        service, _, consumer = item.key.removeprefix(keys.all_consumers).partition("/")
+        wanted = max((told[name] for name in services.get(service, ()) if name in told), default=0)
+        if consumer not in told and _revision(item.value) < wanted:
+            waiting.setdefault(service, []).append(consumer)
+    return waiting
+
+
+def _revision(value: str) -> int:
+    return int(value) if value.isascii() and value.isdigit() else 0
+
+
+async def await_acknowledged(
+    etcd: Etcd, keys: Keys, told: Mapping[str, int], services: Mapping[str, Collection[str]], timeout: float
+) -> dict[str, list[str]]:
+    """Waits until all have acknowledged, or `timeout` seconds have passed; returns who has not."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + timeout
+    while True:
+        listed = await etcd.range(keys.all_consumers)
+        waiting = unacknowledged(keys, listed, told, services)
+        left = until - loop.time()
+        if not waiting or left <= 0:
+            return waiting
+        await _next_change(etcd, keys.all_consumers, listed.revision + 1, left)
+
+
+async def _next_change(etcd: Etcd, prefix: str, revision: int, seconds: float) -> Changes | None:
+    """The next change below a prefix, or None after so many seconds; or where etcd was lost, a while later."""
+    try:
+        async with asyncio.timeout(seconds), aclosing(etcd.watch(prefix, revision)) as changes:
+            async for change in changes:
+                return change
+    except TimeoutError:
+        pass
+    except (UnreachableError, CompactedError):
+        await asyncio.sleep(min(seconds, 1.0))
+    return None
+
+
+async def retract(etcd: Etcd, keys: Keys, me: ThisNode, services: Iterable[str]) -> None:
+    """Takes services of this node out of the registry; those that another node announces stay."""
+    for service in services:
+        there = await etcd.get(keys.provider(service, me.instance))
+        found = entries.provider(there.value) if there else None
+        if there and (found is None or found.agent == me.agent):
+            await etcd.txn([unchanged(there.key, there.mod_revision)], [Delete(there.key)])
