@@ -78,7 +78,7 @@ async def snapshot(etcd: Etcd, keys: Keys) -> Snapshot:
         leaving.revision,
         providers,
         {told.key.removeprefix(keys.all_leaving): entries.leaving(told.key, told.value) for told in leaving.items},
-        {item.key.rpartition("/")[2]: found for item in nodes.items if (found := entries.node(item.value))},
+        {item.key.rpartition("/")[2]: node for item in nodes.items if (node := entries.node(item.value))},
     )
 
 

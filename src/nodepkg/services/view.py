@@ -16,14 +16,14 @@ class View:
     keys: Keys
     providers: dict[str, dict[str, Provider]] = field(default_factory=dict)
     leaving: dict[str, Leaving] = field(default_factory=dict)
-    told_leaving: int = 0
-    """The newest revision at which somebody was seen to begin or end to leave."""
+    revision: int = 0
+    """The newest one at which anything of it has changed."""
 
     def put(self, key: str, value: str, revision: int) -> None:
         """A key that is new, or has changed; what cannot be read is as if it were not there."""
+        self.revision = max(self.revision, revision)
         if key.startswith(self.keys.all_leaving):
             self.leaving[key.removeprefix(self.keys.all_leaving)] = leaving(key, value)
-            self.told_leaving = max(self.told_leaving, revision)
             return
         service, instance = self._place(key)
         found = provider(value)
@@ -34,9 +34,9 @@ class View:
 
     def delete(self, key: str, revision: int) -> None:
         """A key that is gone."""
+        self.revision = max(self.revision, revision)
         if key.startswith(self.keys.all_leaving):
             self.leaving.pop(key.removeprefix(self.keys.all_leaving), None)
-            self.told_leaving = max(self.told_leaving, revision)
             return
         service, instance = self._place(key)
         self.providers.get(service, {}).pop(instance, None)

@@ -1,0 +1,123 @@
+"""What this node announces, kept alive under one lease; and what it acknowledges."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from nodepkg.clients.etcd.client import Etcd
+from nodepkg.clients.etcd.values import Put
+from nodepkg.errors import LeaseGoneError, RefusedError, ToolError
+from nodepkg.services import registry
+from nodepkg.services.entries import Keys, written
+from nodepkg.services.registry import ThisNode
+from nodepkg.services.terms import Terms
+from nodepkg.services.told import Tell, backoff
+
+
+class Presence:
+    """Renews the lease three times within its time, and puts right what stands in the registry.
+
+    `well` are the services whose checks say so. While the node is leaving (`leaves`) nothing is announced anew: what
+    stands there stays until whoever withdraws it takes it away.
+    """
+
+    def __init__(self, etcd: Etcd, me: ThisNode, terms: Terms, leaves: Callable[[str], bool], tell: Tell) -> None:
+        self._etcd = etcd
+        self._keys = Keys(terms.location.prefix)
+        self._me = me
+        self._leaves = leaves
+        self._tell = tell
+        self._poke = asyncio.Event()
+        self._since: dict[str, str] = {}
+        self._announced: set[str] = set()
+        self._acknowledged = 0
+        self.terms = terms
+        self.lease = 0
+        self.well: set[str] = set()
+        self.revision = 0
+        """Up to which revision the node has done what follows from what it needs."""
+
+    async def run(self) -> None:
+        """Never returns."""
+        failures = 0
+        while True:
+            self._poke.clear()
+            try:
+                await self._renew()
+                await self._put_right()
+                failures, seconds = 0, self.terms.ttl / 3
+            except LeaseGoneError:
+                self._tell("lease gone", lease=f"{self.lease:x}")
+                self.lease, seconds = 0, 0.0
+            except RefusedError as error:
+                self._tell("refused", why=error.message)
+                seconds = self.terms.ttl / 3
+            except ToolError as error:
+                failures += 1
+                if failures == 1:
+                    self._tell("lease not renewed", why=error.message)
+                seconds = backoff(failures, most=self.terms.ttl / 3)
+            await self._wait(seconds)
+
+    def put_right(self) -> None:
+        """Something has changed that the registry is to show."""
+        self._poke.set()
+
+    def announce_anew(self) -> None:
+        """What stood in the registry may have been taken away meanwhile."""
+        self._announced.clear()
+        self._poke.set()
+
+    def acknowledge(self, revision: int) -> None:
+        """What was announced up to this revision is heeded here."""
+        if revision > self.revision:
+            self.revision = revision
+            self._poke.set()
+
+    async def end(self) -> None:
+        """Takes everything of this node out of the registry."""
+        if self.lease:
+            await self._etcd.revoke(self.lease)
+            self.lease = 0
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._poke.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _renew(self) -> None:
+        if self.lease:
+            await self._etcd.renew(self.lease)
+            return
+        lease = (await self._etcd.grant(self.terms.ttl)).id
+        self._announced.clear()
+        self._acknowledged = 0
+        node = written(self._me.node(self.terms.names))
+        await registry.put_own(
+            self._etcd, self._keys.node(self._me.group, self._me.instance), node, lease, self._me.agent
+        )
+        self.lease = lease
+
+    async def _put_right(self) -> None:
+        names = {offer.name: offer for offer in self.terms.provides}
+        for name in sorted(self._announced - (self.well & names.keys())):
+            await registry.retract(self._etcd, self._keys, self._me, [name])
+            self._announced.discard(name)
+            self._since.pop(name, None)
+            self._tell("retracted", service=name)
+        for name in [name for name in names if name in self.well - self._announced and not self._leaves(name)]:
+            since = self._since.setdefault(name, datetime.now(UTC).isoformat(timespec="seconds"))
+            value = written(self._me.provider(names[name], since))
+            await registry.put_own(
+                self._etcd, self._keys.provider(name, self._me.instance), value, self.lease, self._me.agent
+            )
+            self._announced.add(name)
+            self._tell("announced", service=name)
+        if self.revision != self._acknowledged and self.terms.requires:
+            revision = self.revision
+            await self._etcd.txn([], list(self._acknowledgements(self.terms.requires, revision)))
+            self._acknowledged = revision
+
+    def _acknowledgements(self, services: Iterable[str], revision: int) -> Iterable[Put]:
+        return (Put(self._keys.consumer(service, self._me.instance), str(revision), self.lease) for service in services)
