@@ -13,6 +13,6 @@ class Tell(Protocol):
 
 
 def backoff(failures: int, *, most: float = MOST_SECONDS) -> float:
-    """Seconds to wait after so many failures in a row: doubled each time, and spread, so that nodes do not come at once."""
+    """Seconds to wait after so many failures in a row: doubled each time, and spread over all that wait."""
     seconds: float = min(most, FIRST_SECONDS * 2 ** min(failures - 1, 16))
     return seconds * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret depends on it

@@ -18,12 +18,17 @@ class View:
     leaving: dict[str, Leaving] = field(default_factory=dict)
     revision: int = 0
     """The newest one at which anything of it has changed."""
+    heard: int = 0
+    """The newest one at which a provider that is listed here was said to leave: what a consumer acknowledges."""
 
     def put(self, key: str, value: str, revision: int) -> None:
         """A key that is new, or has changed; what cannot be read is as if it were not there."""
         self.revision = max(self.revision, revision)
         if key.startswith(self.keys.all_leaving):
-            self.leaving[key.removeprefix(self.keys.all_leaving)] = leaving(key, value)
+            instance = key.removeprefix(self.keys.all_leaving)
+            self.leaving[instance] = leaving(key, value)
+            if any(instance in listed for listed in self.providers.values()):
+                self.heard = max(self.heard, revision)
             return
         service, instance = self._place(key)
         found = provider(value)

@@ -26,7 +26,7 @@ class Watcher:
         self._prefixes = tuple(prefixes)
         self._changed = changed
         self._tell = tell
-        self._revisions: dict[str, int] = {}
+        self._unlisted = set(prefixes)
         self._lost: set[str] = set()
         self.listed = asyncio.Event()
         """Everything has been listed once."""
@@ -34,11 +34,6 @@ class Watcher:
     @property
     def connected(self) -> bool:
         return self.listed.is_set() and not self._lost
-
-    @property
-    def revision(self) -> int:
-        """Up to which revision everything that is watched has been seen."""
-        return min(self._revisions.values(), default=0)
 
     async def run(self) -> None:
         """Never returns."""
@@ -67,7 +62,9 @@ class Watcher:
         self._view.forget(prefix)
         for item in listing.items:
             self._view.put(item.key, item.value, item.mod_revision)
-        self._seen(prefix, listing.revision)
+        if prefix == self._view.keys.all_leaving:
+            self._view.heard = max(self._view.heard, listing.revision)
+        self._seen(prefix)
         if prefix in self._lost:
             self._lost.discard(prefix)
             self._tell("registry back", prefix=prefix, revision=listing.revision)
@@ -82,10 +79,10 @@ class Watcher:
                 self._view.delete(change.key, changes.revision)
             else:
                 self._view.put(change.key, change.now.value, changes.revision)
-        self._seen(prefix, changes.revision)
+        self._seen(prefix)
 
-    def _seen(self, prefix: str, revision: int) -> None:
-        self._revisions[prefix] = max(self._revisions.get(prefix, 0), revision)
-        if len(self._revisions) == len(self._prefixes):
+    def _seen(self, prefix: str) -> None:
+        self._unlisted.discard(prefix)
+        if not self._unlisted:
             self.listed.set()
         self._changed()

@@ -1,0 +1,185 @@
+"""When a node converges for its services: once for each burst of changes, and never with what is doubted."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from nodepkg.services.collect import maps, wanted
+from nodepkg.services.state import State, StateFile
+from nodepkg.services.terms import Terms, Where
+from nodepkg.services.told import Tell, backoff
+from nodepkg.services.view import Belief, Quiet, View
+
+MOST_RETRY_SECONDS = 900.0
+Maps = Mapping[str, Any]
+
+
+class Slot(Protocol):
+    """The right to converge, as one of a few nodes of the group."""
+
+    @property
+    def canary(self) -> bool: ...
+
+    async def release(self, *, healthy: bool | None) -> object: ...
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a converger does its work with.
+
+    `take` waits for a slot for the change of a revision; `run` converges once, by a token, with these maps, and tells
+    what is wrong, "" for nothing; `ended` what became of the run of a token, None if nobody knows; `well` waits until
+    the services of the node are well again; `acknowledge` tells the registry up to where everything is heeded.
+    """
+
+    take: Callable[[int], Awaitable[Slot]]
+    run: Callable[[str, Maps], Awaitable[str]]
+    ended: Callable[[str], Awaitable[str | None]]
+    well: Callable[[], Awaitable[None]]
+    acknowledge: Callable[[int], None]
+    tell: Tell
+    clock: Callable[[], float]
+    jitter: Callable[[float], float]
+
+
+class Converger:
+    """Compares what the registry gives with what the last converge was given, and closes the gap."""
+
+    def __init__(self, terms: Terms, own: Mapping[str, Where], view: View, file: StateFile, means: Means) -> None:
+        self._terms = terms
+        self._own = own
+        self._view = view
+        self._file = file
+        self._means = means
+        self._changed = asyncio.Event()
+        self._quiet = Quiet(terms.debounce, terms.most_debounce)
+        self._shown: Maps | None = None
+        self._revision = 0
+        self._failures = 0
+        self._not_before = 0.0
+        self._told_doubts: frozenset[str] = frozenset()
+        self.state = file.read()
+        self.beliefs = {
+            name: Belief(terms.min_providers, terms.doubt, dict(self.state.good.get(name, {})))
+            for name in wanted(terms)
+        }
+
+    def look_again(self) -> None:
+        """The view has changed."""
+        self._changed.set()
+
+    def look(self, now: float) -> Maps:
+        """What a converge would be given now."""
+        for name, belief in self.beliefs.items():
+            belief.look(self._view.present(name), self._view.leavers(name), now)
+        used = {name: belief.used for name, belief in self.beliefs.items()}
+        return maps(self._terms, used, self._own, self.state.retiring)
+
+    async def run(self) -> None:
+        """Never returns. What is seen has to be whole before."""
+        await self._recover()
+        while True:
+            self._changed.clear()
+            due = self._due(self._means.clock())
+            if due is not None and due <= self._means.clock():
+                await self._converge()
+            else:
+                await self._wait(due)
+
+    def _due(self, now: float) -> float | None:
+        """When there is something to do; None if only a change can bring that."""
+        found = self.look(now)
+        self._tell_doubts()
+        if found == self.state.attributes:
+            self._settle(found)
+            return self._next_belief()
+        if found != self._shown:
+            self._shown, self._revision = found, self._view.revision
+            self._quiet.changed(now + self._means.jitter(self._terms.debounce))
+        due = self._quiet.due
+        return max(due if due is not None else now, self._not_before)
+
+    def _settle(self, found: Maps) -> None:
+        """Nothing is to be done for what is seen."""
+        self._shown, self._failures, self._not_before = found, 0, 0.0
+        self._quiet.settled()
+        self._means.acknowledge(self._view.heard)
+        believed = self.state.believed(self.beliefs)
+        if believed.good != self.state.good:
+            self._remember(believed)
+
+    def _next_belief(self) -> float | None:
+        return min((due for belief in self.beliefs.values() if (due := belief.due) is not None), default=None)
+
+    async def _wait(self, due: float | None) -> None:
+        seconds = None if due is None else max(due - self._means.clock(), 0.0)
+        try:
+            await asyncio.wait_for(self._changed.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _converge(self) -> None:
+        slot = await self._means.take(self._revision)
+        healthy: bool | None = None
+        try:
+            found = self.look(self._means.clock())
+            if found == self.state.attributes:
+                return
+            self._shown, heard = found, self._view.heard
+            self._quiet.settled()
+            token = secrets.token_hex(8)
+            self._remember(replace(self.state.believed(self.beliefs), run=token, run_attributes=found))
+            self._means.tell("converging", canary=slot.canary, revision=self._revision)
+            healthy = False
+            problem = await self._means.run(token, found)
+            self._end(problem, found)
+            if not problem:
+                self._means.acknowledge(heard)
+                if slot.canary:
+                    await self._means.well()
+                healthy = True
+        finally:
+            await slot.release(healthy=healthy)
+
+    def _end(self, problem: str, found: Maps) -> None:
+        """Writes down what became of a converge."""
+        if problem:
+            self._failures += 1
+            seconds = backoff(self._failures + 4, most=MOST_RETRY_SECONDS)
+            self._not_before = self._means.clock() + seconds
+            self._remember(replace(self.state, run="", run_attributes=None))
+            self._means.tell("converge failed", why=problem, again_in=round(seconds))
+            return
+        self._failures, self._not_before = 0, 0.0
+        available = found.get("available", {})
+        retiring = tuple(name for name in self.state.retiring if available.get(name) is not False)
+        attributes = {**found, "available": {name: there for name, there in available.items() if there}}
+        self._remember(replace(self.state, attributes=attributes, retiring=retiring, run="", run_attributes=None))
+        self._means.tell("converged", revision=self._revision)
+
+    async def _recover(self) -> None:
+        """A converge that an agent before this one had begun: its result counts if it is known."""
+        if self.state.run:
+            problem = await self._means.ended(self.state.run)
+            self._means.tell("converge of before", result="not known" if problem is None else problem or "succeeded")
+            if problem is None or self.state.run_attributes is None:
+                self._remember(replace(self.state, run="", run_attributes=None))
+            else:
+                self._end(problem, self.state.run_attributes)
+
+    def _tell_doubts(self) -> None:
+        doubts = frozenset(name for name, belief in self.beliefs.items() if belief.doubted)
+        for name in sorted(doubts - self._told_doubts):
+            belief = self.beliefs[name]
+            self._means.tell(
+                "doubted", service=name, left=len(belief.left), kept=len(belief.good), seconds=self._terms.doubt
+            )
+        for name in sorted(self._told_doubts - doubts):
+            self._means.tell("believed", service=name, providers=len(self.beliefs[name].used))
+        self._told_doubts = doubts
+
+    def _remember(self, state: State) -> None:
+        self.state = state
+        self._file.write(state)
