@@ -116,6 +116,11 @@ class Call:
     yes: bool = False
     take_over: bool = False
     poll: float = 5.0
+    services: Path | None = None
+    instance: str | None = None
+    address: str | None = None
+    zone: str | None = None
+    home: Path | None = None
 
     def load(self) -> "Nodes":
         """The nodes.json that the call means."""

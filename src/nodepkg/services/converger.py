@@ -22,6 +22,9 @@ class Slot(Protocol):
     @property
     def canary(self) -> bool: ...
 
+    @property
+    def lease(self) -> int: ...
+
     async def release(self, *, healthy: bool | None) -> object: ...
 
 
@@ -30,13 +33,15 @@ class Means:
     """What a converger does its work with.
 
     `take` waits for a slot for the change of a revision; `run` converges once, by a token, with these maps, and tells
-    what is wrong, "" for nothing; `ended` what became of the run of a token, None if nobody knows; `well` waits until
-    the services of the node are well again; `acknowledge` tells the registry up to where everything is heeded.
+    what is wrong, "" for nothing; `ended` what became of the run of a token, None if nobody knows; `give_back` ends the
+    slot of a lease; `well` waits until the services of the node are well again; `acknowledge` tells the registry up to
+    where everything is heeded.
     """
 
     take: Callable[[int], Awaitable[Slot]]
     run: Callable[[str, Maps], Awaitable[str]]
     ended: Callable[[str], Awaitable[str | None]]
+    give_back: Callable[[int], Awaitable[None]]
     well: Callable[[], Awaitable[None]]
     acknowledge: Callable[[int], None]
     tell: Tell
@@ -65,6 +70,11 @@ class Converger:
             name: Belief(terms.min_providers, terms.doubt, dict(self.state.good.get(name, {})))
             for name in wanted(terms)
         }
+
+    def remember_services(self, provided: tuple[str, ...], retiring: tuple[str, ...]) -> None:
+        """Which services are announced, and which have been taken away and are to be deleted by the next converge."""
+        if (provided, retiring) != (self.state.provided, self.state.retiring):
+            self._remember(replace(self.state, provided=provided, retiring=retiring))
 
     def look_again(self) -> None:
         """The view has changed."""
@@ -122,26 +132,23 @@ class Converger:
 
     async def _converge(self) -> None:
         slot = await self._means.take(self._revision)
-        healthy: bool | None = None
-        try:
-            found = self.look(self._means.clock())
-            if found == self.state.attributes:
-                return
-            self._shown, heard = found, self._view.heard
-            self._quiet.settled()
-            token = secrets.token_hex(8)
-            self._remember(replace(self.state.believed(self.beliefs), run=token, run_attributes=found))
-            self._means.tell("converging", canary=slot.canary, revision=self._revision)
-            healthy = False
-            problem = await self._means.run(token, found)
-            self._end(problem, found)
-            if not problem:
-                self._means.acknowledge(heard)
-                if slot.canary:
-                    await self._means.well()
-                healthy = True
-        finally:
-            await slot.release(healthy=healthy)
+        found, heard = self.look(self._means.clock()), self._view.heard
+        if found == self.state.attributes:
+            await slot.release(healthy=None)
+            return
+        self._shown = found
+        self._quiet.settled()
+        token = secrets.token_hex(8)
+        self._remember(replace(self.state.believed(self.beliefs), run=token, run_attributes=found, run_slot=slot.lease))
+        self._means.tell("converging", canary=slot.canary, revision=self._revision)
+        # Whoever is ended here leaves the slot to the next agent, since the converge goes on without it.
+        problem = await self._means.run(token, found)
+        self._end(problem, found)
+        if not problem:
+            self._means.acknowledge(heard)
+            if slot.canary:
+                await self._means.well()
+        await slot.release(healthy=not problem)
 
     def _end(self, problem: str, found: Maps) -> None:
         """Writes down what became of a converge."""
@@ -149,25 +156,27 @@ class Converger:
             self._failures += 1
             seconds = backoff(self._failures + 4, most=MOST_RETRY_SECONDS)
             self._not_before = self._means.clock() + seconds
-            self._remember(replace(self.state, run="", run_attributes=None))
+            self._remember(self.state.idle)
             self._means.tell("converge failed", why=problem, again_in=round(seconds))
             return
         self._failures, self._not_before = 0, 0.0
         available = found.get("available", {})
         retiring = tuple(name for name in self.state.retiring if available.get(name) is not False)
         attributes = {**found, "available": {name: there for name, there in available.items() if there}}
-        self._remember(replace(self.state, attributes=attributes, retiring=retiring, run="", run_attributes=None))
+        self._remember(replace(self.state.idle, attributes=attributes, retiring=retiring))
         self._means.tell("converged", revision=self._revision)
 
     async def _recover(self) -> None:
         """A converge that an agent before this one had begun: its result counts if it is known."""
         if self.state.run:
+            slot = self.state.run_slot
             problem = await self._means.ended(self.state.run)
             self._means.tell("converge of before", result="not known" if problem is None else problem or "succeeded")
             if problem is None or self.state.run_attributes is None:
-                self._remember(replace(self.state, run="", run_attributes=None))
+                self._remember(self.state.idle)
             else:
                 self._end(problem, self.state.run_attributes)
+            await self._means.give_back(slot)
 
     def _tell_doubts(self) -> None:
         doubts = frozenset(name for name, belief in self.beliefs.items() if belief.doubted)

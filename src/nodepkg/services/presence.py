@@ -21,7 +21,9 @@ class Presence:
     stands there stays until whoever withdraws it takes it away.
     """
 
-    def __init__(self, etcd: Etcd, me: ThisNode, terms: Terms, leaves: Callable[[str], bool], tell: Tell) -> None:
+    def __init__(
+        self, etcd: Etcd, me: ThisNode, terms: Terms, leaves: Callable[[str], bool], tell: Tell, *, lease: int = 0
+    ) -> None:
         self._etcd = etcd
         self._keys = Keys(terms.location.prefix)
         self._me = me
@@ -31,8 +33,9 @@ class Presence:
         self._since: dict[str, str] = {}
         self._announced: set[str] = set()
         self._acknowledged = 0
+        self._node_is_put = False
         self.terms = terms
-        self.lease = 0
+        self.lease = lease
         self.well: set[str] = set()
         self.revision = 0
         """Up to which revision the node has done what follows from what it needs."""
@@ -48,7 +51,7 @@ class Presence:
                 failures, seconds = 0, self.terms.ttl / 3
             except LeaseGoneError:
                 self._tell("lease gone", lease=f"{self.lease:x}")
-                self.lease, seconds = 0, 0.0
+                self.lease, self._node_is_put, seconds = 0, False, 0.0
             except RefusedError as error:
                 self._tell("refused", why=error.message)
                 seconds = self.terms.ttl / 3
@@ -87,17 +90,17 @@ class Presence:
             return
 
     async def _renew(self) -> None:
-        if self.lease:
+        if self.lease and self._node_is_put:
             await self._etcd.renew(self.lease)
             return
-        lease = (await self._etcd.grant(self.terms.ttl)).id
+        lease = self.lease or (await self._etcd.grant(self.terms.ttl)).id
         self._announced.clear()
         self._acknowledged = 0
         node = written(self._me.node(self.terms.names))
         await registry.put_own(
             self._etcd, self._keys.node(self._me.group, self._me.instance), node, lease, self._me.agent
         )
-        self.lease = lease
+        self.lease, self._node_is_put = lease, True
 
     async def _put_right(self) -> None:
         names = {offer.name: offer for offer in self.terms.provides}

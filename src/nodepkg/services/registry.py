@@ -16,6 +16,8 @@ from nodepkg.services.terms import Location, Offer
 
 # Who withdrew a node and never came back would leave its key for ever; nobody drains for longer than that.
 LEAVING_SECONDS = 30 * 24 * 3600
+# An agent that ends says so; that is for those who look while, or soon after, its other keys go.
+ENDING_SECONDS = 3600
 
 
 def connect(location: Location, environ: Mapping[str, str], *, timeout: float = 5.0) -> Etcd:
@@ -99,21 +101,26 @@ async def put_own(etcd: Etcd, key: str, value: str, lease: int, agent: str) -> N
         outcome = await etcd.txn([condition], [Put(key, value, lease)], [Get(key)])
 
 
+def now() -> str:
+    """The moment as the registry has it: ISO, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 async def announce(etcd: Etcd, keys: Keys, me: ThisNode, offers: Iterable[Offer], lease: int) -> None:
     """Announces services of this node, under a lease: they vanish when nobody renews it."""
-    since = datetime.now(UTC).isoformat(timespec="seconds")
+    since = now()
     for offer in offers:
         await put_own(etcd, keys.provider(offer.name, me.instance), written(me.provider(offer, since)), lease, me.agent)
 
 
-async def say_leaving(etcd: Etcd, keys: Keys, told: Leaving) -> int:
+async def say_leaving(etcd: Etcd, keys: Keys, told: Leaving, seconds: int = LEAVING_SECONDS) -> int:
     """Announces that an instance is about to go, for everybody that uses it; returns the revision to acknowledge.
 
-    If it has announced that of the same, or of more, that stands as it is.
+    If that is announced already, of the same services or of more, it stands as it is. It lasts for `seconds`.
     """
     key, lease, condition = keys.leaving(told.instance), 0, absent(keys.leaving(told.instance))
     while True:
-        lease = lease or (await etcd.grant(LEAVING_SECONDS)).id
+        lease = lease or (await etcd.grant(seconds)).id
         outcome = await etcd.txn([condition], [Put(key, written(told), lease)], [Get(key)])
         if outcome.succeeded:
             return outcome.revision
@@ -193,3 +200,24 @@ async def retract(etcd: Etcd, keys: Keys, me: ThisNode, services: Iterable[str])
         found = entries.provider(there.value) if there else None
         if there and (found is None or found.agent == me.agent):
             await etcd.txn([unchanged(there.key, there.mod_revision)], [Delete(there.key)])
+
+
+async def withdraw(
+    etcd: Etcd,
+    keys: Keys,
+    me: ThisNode,
+    told: Leaving,
+    services: Collection[str],
+    *,
+    seconds: float,
+    lasts: int = LEAVING_SECONDS,
+) -> dict[str, list[str]]:
+    """Takes services of this node out of the registry: as leaving first, gone when those that use them have heard it.
+
+    Returns who had not acknowledged when `seconds` were over: service -> consumers. They are taken out all the same.
+    """
+    revision = await say_leaving(etcd, keys, told, lasts)
+    used = {name: [me.instance] for name in services}
+    waiting = await await_acknowledged(etcd, keys, {me.instance: revision}, used, seconds)
+    await retract(etcd, keys, me, services)
+    return waiting

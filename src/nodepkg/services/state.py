@@ -24,7 +24,7 @@ class State:
     `attributes`: what the last converge that succeeded was given, None before the first; `good`: the lists that were
     believed last; `provided`: the services that were announced; `retiring`: those of them that have left the run list
     and are still to be deleted; `run`: the token of a converge that was begun, and not seen to end, with what it was
-    given.
+    given and the lease of its slot.
     """
 
     agent: str
@@ -34,9 +34,15 @@ class State:
     retiring: tuple[str, ...] = ()
     run: str = ""
     run_attributes: Mapping[str, Any] | None = None
+    run_slot: int = 0
 
     def believed(self, beliefs: Mapping[str, Belief]) -> "State":
         return replace(self, good={service: dict(belief.good) for service, belief in beliefs.items()})
+
+    @property
+    def idle(self) -> "State":
+        """When nothing runs any more."""
+        return replace(self, run="", run_attributes=None, run_slot=0)
 
 
 def new() -> State:
@@ -88,6 +94,7 @@ def _state(document: Any) -> State:
         tuple(map(str, document["retiring"])),
         str(document["run"]),
         _object(document["run_attributes"]),
+        int(document["run_slot"]),
     )
 
 

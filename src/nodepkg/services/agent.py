@@ -1,0 +1,180 @@
+"""The daemon of a node: announces what it runs, watches what it needs, and converges when that changes."""
+
+import asyncio
+import fcntl
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nodepkg.clients.metrics import Figure
+from nodepkg.errors import NodepkgError, RefusedError
+from nodepkg.services import registry
+from nodepkg.services.identity import Said, this_node
+from nodepkg.services.session import Session
+from nodepkg.services.state import StateFile
+from nodepkg.services.terms import Location, Terms, read
+from nodepkg.services.told import Tell
+
+LOOK_SECONDS = 5.0  # how often services.json is looked at
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an agent lives: its services.json, what is said of its node, the folder of its state."""
+
+    file: Path
+    said: Said
+    home: Path
+    environ: Mapping[str, str]
+    withdraw: float = 60.0
+    """Seconds that consumers get to acknowledge that it ends."""
+
+
+class Agent:
+    """Runs until it is told to stop, and then takes its node out of the registry, as leaving first."""
+
+    def __init__(self, place: Place, tell: Tell) -> None:
+        self._place = place
+        self._told = tell
+        self._events: Counter[str] = Counter()
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._lease = 0
+        self.session: Session | None = None
+
+    def figures(self) -> Iterator[Figure]:
+        """How it stands, for Prometheus."""
+        yield Figure(
+            "nodepkg_agent_events", "What has happened.", ("event",), {(k,): n for k, n in self._events.items()}, True
+        )
+        session = self.session
+        if session is None:
+            return
+        yield Figure("nodepkg_registry_connected", "1 while it is seen.", (), {(): float(session.watcher.connected)})
+        yield Figure("nodepkg_registry_revision", "Newest change seen.", (), {(): float(session.view.revision)})
+        beliefs = session.converger.beliefs
+        used = {(name,): float(len(belief.used)) for name, belief in beliefs.items()}
+        doubted = {(name,): float(belief.doubted) for name, belief in beliefs.items()}
+        well = {(name,): float(name in session.presence.well) for name in session.terms.names}
+        yield Figure("nodepkg_service_providers", "Providers that count here.", ("service",), used)
+        yield Figure("nodepkg_service_doubted", "1 while a list is doubted.", ("service",), doubted)
+        yield Figure("nodepkg_service_well", "1 while a service of this node is well.", ("service",), well)
+
+    def _tell(self, event: str, /, **facts: object) -> None:
+        self._events[event.replace(" ", "_")] += 1
+        self._told(event, **facts)
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def reload(self) -> None:
+        self._reload.set()
+
+    async def run(self) -> None:
+        """Raises ConfigError for a services.json that is wrong at the start; later the last good one goes on."""
+        terms = read(self._place.file)
+        with only_one(self._place.home):
+            while not self._stop.is_set():
+                self._reload.clear()
+                terms = await self._run_with(terms)
+
+    async def _run_with(self, terms: Terms) -> Terms:
+        """Until it is to stop, or services.json has changed: the terms that count then."""
+        file = StateFile(self._place.home)
+        state = file.read()
+        if file.damaged:
+            self._tell("damaged", why=file.damaged)
+        file.write(state)  # so that its token is the same whenever it is asked for
+        me = await asyncio.to_thread(
+            this_node, terms, self._place.said, state.agent, self._place.home, self._place.environ
+        )
+        self._tell("started", instance=me.instance, group=me.group, provides=terms.names, requires=list(terms.requires))
+        async with registry.connect(_shuffled(terms.location), self._place.environ) as etcd:
+            session = Session(etcd, me, terms, home=self._place.home, lease=self._lease, tell=self._tell)
+            self.session = session
+            async with asyncio.TaskGroup() as tasks:
+                work = tasks.create_task(session.run())
+                following = await self._next_terms(terms, work)
+                work.cancel()
+            self._lease = session.presence.lease
+            if self._stop.is_set():
+                await session.end(self._place.withdraw)
+        return following
+
+    async def _next_terms(self, terms: Terms, work: "asyncio.Task[None]") -> Terms:
+        stopped = asyncio.create_task(self._stop.wait())
+        seen = _looks(self._place.file)
+        try:
+            while not stopped.done():
+                reload = asyncio.create_task(self._reload.wait())
+                await asyncio.wait((stopped, reload, work), timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                reload.cancel()
+                if work.done():
+                    return terms
+                looks = _looks(self._place.file)
+                if self._reload.is_set() or looks != seen:
+                    self._reload.clear()
+                    seen = looks
+                    with suppress(NodepkgError):
+                        new = self._read_again()
+                        if new != terms:
+                            return new
+        finally:
+            stopped.cancel()
+        return terms
+
+    def _read_again(self) -> Terms:
+        try:
+            return read(self._place.file)
+        except NodepkgError as error:
+            self._tell("not reloaded", why=error.message)
+            raise
+
+
+def on_signals(agent: Agent) -> None:
+    """SIGTERM and SIGINT end it, SIGHUP reads services.json anew."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, agent.stop)
+    loop.add_signal_handler(signal.SIGHUP, agent.reload)
+
+
+class only_one:  # noqa: N801 - reads as a sentence
+    """Holds the lock of a node's agent. Raises RefusedError if another one runs here."""
+
+    def __init__(self, home: Path) -> None:
+        self._path = StateFile(home).folder / "agent.lock"
+        self._descriptor = -1
+
+    def __enter__(self) -> None:
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            raise RefusedError(f"another agent runs on this node: it has {self._path}") from None
+        except OSError as error:
+            raise RefusedError(f"{self._path}: {error.strerror}", hint="the agent runs as root") from error
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+def _shuffled(location: Location) -> Location:
+    """Each agent begins with another member, so that they share the load."""
+    endpoints = list(location.endpoints)
+    random.shuffle(endpoints)
+    return replace(location, endpoints=tuple(endpoints))
+
+
+def _looks(path: Path) -> object:
+    with suppress(OSError):
+        told = path.stat()
+        return (told.st_mtime_ns, told.st_size, told.st_ino)
+    return None

@@ -1,0 +1,152 @@
+"""An agent at work with one services.json, until that changes or the agent is ended."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nodepkg.clients.etcd.client import Etcd
+from nodepkg.errors import ToolError
+from nodepkg.services import registry
+from nodepkg.services.converge import Converge, Dna
+from nodepkg.services.converger import Converger, Maps, Means, Slot
+from nodepkg.services.entries import Keys, Leaving
+from nodepkg.services.health import Health
+from nodepkg.services.presence import Presence
+from nodepkg.services.registry import ENDING_SECONDS, ThisNode
+from nodepkg.services.slots import Slots
+from nodepkg.services.state import StateFile
+from nodepkg.services.terms import Terms, Where
+from nodepkg.services.told import Tell, backoff
+from nodepkg.services.view import View
+from nodepkg.services.watcher import Watcher
+
+BY = "agent"
+# How long consumers get to acknowledge that a service has left the run list.
+RETIRE_SECONDS = 120.0
+# The converge's own `timeout -k 30`, and time for the supervisor to write down the end.
+SLOT_MARGIN = 90
+
+
+class Session:
+    """All that an agent does, with some terms."""
+
+    def __init__(self, etcd: Etcd, me: ThisNode, terms: Terms, *, home: Path, lease: int, tell: Tell) -> None:
+        self._etcd, self._me, self.terms, self._tell = etcd, me, terms, tell
+        self._keys = Keys(terms.location.prefix)
+        self._converge = Converge(home, terms.path, terms.command, terms.timeout)
+        self.view = View(self._keys)
+        self.presence = Presence(etcd, me, terms, self._leaves, tell, lease=lease)
+        self._slots = Slots(etcd, self._keys, me, terms.at_once, int(terms.timeout) + SLOT_MARGIN, jitter=_spread)
+        prefixes = [self._keys.providers(name) for name in self._watched()] + [self._keys.all_leaving]
+        self.watcher = Watcher(etcd, self.view, prefixes, self._changed, tell)
+        self._health = Health(terms, self._well, tell)
+        self._leaving = False
+        self.converger = Converger(terms, self._own(), self.view, StateFile(home), self._means())
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        await self._until_it_works(self._begin)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.presence.run())
+            tasks.create_task(self._health.run())
+            tasks.create_task(self.watcher.run())
+            await self.watcher.listed.wait()
+            if self.terms.requires or self.converger.state.retiring:
+                tasks.create_task(self.converger.run())
+
+    async def end(self, seconds: float) -> None:
+        """Says that the node leaves, waits for those that use it, and takes it out. Never raises for the registry."""
+        self._tell("leaving", services=self.terms.names)
+        with suppress(ToolError):
+            waiting = await self._withdraw(self._told(None), self.terms.names, seconds)
+            self._tell("left", unacknowledged=waiting)
+        with suppress(ToolError):
+            await self.presence.end()
+
+    async def _begin(self) -> None:
+        """Takes back what an agent before this one said of its end, and takes away what has left the run list."""
+        await registry.unsay_leaving(self._etcd, self._keys, self._me.instance, by=BY)
+        state = self.converger.state
+        gone = [name for name in state.provided if name not in self.terms.names]
+        if gone:
+            self._tell("retiring", services=gone)
+            await self._withdraw(self._told(tuple(gone)), gone, RETIRE_SECONDS)
+            await registry.unsay_leaving(self._etcd, self._keys, self._me.instance, by=BY)
+        retiring = [name for name in (*state.retiring, *gone) if name not in self.terms.names]
+        self.converger.remember_services(tuple(self.terms.names), tuple(dict.fromkeys(retiring)))
+
+    async def _withdraw(self, told: Leaving, services: list[str], seconds: float) -> dict[str, list[str]]:
+        return await registry.withdraw(
+            self._etcd, self._keys, self._me, told, services, seconds=seconds, lasts=ENDING_SECONDS
+        )
+
+    async def _until_it_works(self, what: Callable[[], Awaitable[None]]) -> None:
+        failures = 0
+        while True:
+            try:
+                await what()
+            except ToolError as error:
+                failures += 1
+                if failures == 1:
+                    self._tell("registry lost", why=error.message)
+                await asyncio.sleep(backoff(failures))
+            else:
+                return
+
+    def _watched(self) -> list[str]:
+        """Its own services besides what it requires only if it converges at all."""
+        own = self.terms.names if self.terms.requires else []
+        return list(dict.fromkeys((*self.terms.requires, *own)))
+
+    def _own(self) -> dict[str, Where]:
+        return {offer.name: Where(self._me.address, offer.port) for offer in self.terms.provides}
+
+    def _told(self, services: tuple[str, ...] | None) -> Leaving:
+        return Leaving(self._me.instance, BY, datetime.now(UTC).isoformat(timespec="seconds"), services)
+
+    def _leaves(self, service: str) -> bool:
+        told = self.view.leaving.get(self._me.instance)
+        return told is not None and told.takes(service)
+
+    def _well(self, well: set[str]) -> None:
+        self.presence.well = well
+        self.presence.put_right()
+
+    def _changed(self) -> None:
+        leaving = self._me.instance in self.view.leaving
+        if self._leaving and not leaving:
+            self.presence.announce_anew()
+        self._leaving = leaving
+        self.converger.look_again()
+
+    def _means(self) -> Means:
+        async def take(revision: int) -> Slot:
+            while not self.presence.lease:
+                await asyncio.sleep(0.1)
+            return await self._slots.take(revision, self.presence.lease)
+
+        async def run(token: str, found: Maps) -> str:
+            return await self._converge.once(token, Dna(self.terms.attribute, found, self.terms.cookbook))
+
+        return Means(
+            take=take,
+            run=run,
+            ended=self._converge.ended,
+            give_back=self._give_back,
+            well=self._health.all_well,
+            acknowledge=self.presence.acknowledge,
+            tell=self._tell,
+            clock=asyncio.get_running_loop().time,
+            jitter=_spread,
+        )
+
+    async def _give_back(self, lease: int) -> None:
+        with suppress(ToolError):
+            await self._etcd.revoke(lease)
+
+
+def _spread(seconds: float) -> float:
+    return random.uniform(0.0, seconds)  # noqa: S311 - nothing secret depends on it
