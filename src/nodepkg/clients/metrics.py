@@ -1,6 +1,6 @@
 """Figures for Prometheus, over HTTP on loopback."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from nodepkg.errors import RefusedError, ToolError
@@ -22,7 +22,7 @@ class Figure:
     name: str
     meaning: str
     labels: tuple[str, ...]
-    values: Mapping[tuple[str, ...], float]
+    values: Iterable[tuple[tuple[str, ...], float]]
     counter: bool = False
 
 
@@ -34,7 +34,7 @@ class _Figures(Collector):
         for figure in self._figures():
             kind = CounterMetricFamily if figure.counter else GaugeMetricFamily
             family = kind(figure.name, figure.meaning, labels=figure.labels)
-            for labels, value in figure.values.items():
+            for labels, value in figure.values:
                 family.add_metric(list(labels), value)
             yield family
 

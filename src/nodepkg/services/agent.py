@@ -50,17 +50,21 @@ class Agent:
     def figures(self) -> Iterator[Figure]:
         """How it stands, for Prometheus."""
         yield Figure(
-            "nodepkg_agent_events", "What has happened.", ("event",), {(k,): n for k, n in self._events.items()}, True
+            "nodepkg_agent_events",
+            "What has happened.",
+            ("event",),
+            [((name,), n) for name, n in self._events.items()],
+            True,
         )
         session = self.session
         if session is None:
             return
-        yield Figure("nodepkg_registry_connected", "1 while it is seen.", (), {(): float(session.watcher.connected)})
-        yield Figure("nodepkg_registry_revision", "Newest change seen.", (), {(): float(session.view.revision)})
+        yield Figure("nodepkg_registry_connected", "1 while it is seen.", (), [((), float(session.watcher.connected))])
+        yield Figure("nodepkg_registry_revision", "Newest change seen.", (), [((), float(session.view.revision))])
         beliefs = session.converger.beliefs
-        used = {(name,): float(len(belief.used)) for name, belief in beliefs.items()}
-        doubted = {(name,): float(belief.doubted) for name, belief in beliefs.items()}
-        well = {(name,): float(name in session.presence.well) for name in session.terms.names}
+        used = [((name,), float(len(belief.used))) for name, belief in beliefs.items()]
+        doubted = [((name,), float(belief.doubted)) for name, belief in beliefs.items()]
+        well = [((name,), float(name in session.presence.well)) for name in session.terms.names]
         yield Figure("nodepkg_service_providers", "Providers that count here.", ("service",), used)
         yield Figure("nodepkg_service_doubted", "1 while a list is doubted.", ("service",), doubted)
         yield Figure("nodepkg_service_well", "1 while a service of this node is well.", ("service",), well)

@@ -23,6 +23,12 @@ ENDING_SECONDS = 3600
 def connect(location: Location, environ: Mapping[str, str], *, timeout: float = 5.0) -> Etcd:
     """The etcd of a registry. Raises RefusedError for a file of passwords that cannot be read."""
     tls = Tls(_path(location.ca), _path(location.certificate), _path(location.key))
+    user, password = login(location, environ)
+    return Etcd(location.endpoints, tls=tls, user=user, password=password, timeout=timeout)
+
+
+def login(location: Location, environ: Mapping[str, str]) -> tuple[str, str]:
+    """User and password, "" for none. Raises RefusedError for a file of passwords that cannot be read."""
     user = environ.get("NODEPKG_ETCD_USER") or location.user
     password = environ.get("NODEPKG_ETCD_PASSWORD") or ""
     if user and not password and location.password_file:
@@ -31,7 +37,7 @@ def connect(location: Location, environ: Mapping[str, str], *, timeout: float = 
         except (OSError, ValueError) as error:
             told = error.strerror if isinstance(error, OSError) else "it is no text"
             raise RefusedError(f"{location.password_file} (services.password_file) cannot be read: {told}") from error
-    return Etcd(location.endpoints, tls=tls, user=user, password=password, timeout=timeout)
+    return user, password
 
 
 def _path(text: str) -> Path | None:

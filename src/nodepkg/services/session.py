@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nodepkg.clients.etcd.client import Etcd
-from nodepkg.errors import ToolError
+from nodepkg.errors import LeaseGoneError, ToolError
 from nodepkg.services import registry
 from nodepkg.services.converge import Converge, Dna
 from nodepkg.services.converger import Converger, Maps, Means, Slot
@@ -24,6 +24,7 @@ from nodepkg.services.view import View
 from nodepkg.services.watcher import Watcher
 
 BY = "agent"
+LEASE_SECONDS = 0.1  # how often a lease is looked for that the node is about to have
 # How long consumers get to acknowledge that a service has left the run list.
 RETIRE_SECONDS = 120.0
 # The converge's own `timeout -k 30`, and time for the supervisor to write down the end.
@@ -124,9 +125,11 @@ class Session:
 
     def _means(self) -> Means:
         async def take(revision: int) -> Slot:
-            while not self.presence.lease:
-                await asyncio.sleep(0.1)
-            return await self._slots.take(revision, self.presence.lease)
+            while True:
+                with suppress(LeaseGoneError):  # the node is about to have another one
+                    if self.presence.lease:
+                        return await self._slots.take(revision, self.presence.lease)
+                await asyncio.sleep(LEASE_SECONDS)
 
         async def run(token: str, found: Maps) -> str:
             return await self._converge.once(token, Dna(self.terms.attribute, found, self.terms.cookbook))
@@ -144,8 +147,10 @@ class Session:
         )
 
     async def _give_back(self, lease: int) -> None:
+        """What a converge of before had: the slot, and that it was the canary."""
         with suppress(ToolError):
             await self._etcd.revoke(lease)
+            await self._slots.give_up()
 
 
 def _spread(seconds: float) -> float:
