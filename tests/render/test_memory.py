@@ -143,7 +143,7 @@ def test_names_of_every_kind_are_remembered(root: Path) -> None:
     assert read_again(root) == set()
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", b"\xff\n\xff", b"half"])
+@pytest.mark.parametrize("damage", [b"", b"{}", b"\xff\n\xff", b"half", sha256(b"{}").encode() + b"\n{}"])
 def test_what_is_damaged_counts_as_nothing(root: Path, damage: bytes) -> None:
     digests(root)
     file = root / CACHE / "digests"

@@ -86,7 +86,7 @@ class Project:
     @cached_property
     def shared_files(self) -> dict[str, str]:
         """The files of cookbooks and data_bags that go to a node: path in the bundle -> where the file lies."""
-        return {path: file.path for path, file in self._shared.items()}
+        return {path: place for path, (place, _) in self._shared.items()}
 
     @cached_property
     def memory(self) -> Memory:

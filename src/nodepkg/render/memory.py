@@ -42,8 +42,8 @@ class Memory:
         self._began = self._clock()
         known = self._known
         self._seen = {
-            path: seen if (seen := known.get(path, _NEVER))[0] == file.look else _hashed(file.path)
-            for path, file in files.items()
+            path: seen if (seen := known.get(path, _NEVER))[0] == look else _hashed(place)
+            for path, (place, look) in files.items()
         }
         return {path: digest for path, (_, digest) in self._seen.items()}
 

@@ -5,7 +5,6 @@ import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from nodepkg.errors import RefusedError
 
@@ -19,11 +18,7 @@ _SECRET_SETTING = re.compile(
 _LITERAL = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'")
 
 
-class File(NamedTuple):
-    """A regular file, by the path that leads to it, and how it looks: see `look`."""
-
-    path: str
-    look: str
+File = tuple[str, str]  # a regular file: the path that leads to it, and how it looks (see `look`)
 
 
 def files_below(root: Path, folder: str) -> dict[str, File]:
@@ -49,7 +44,7 @@ def files_below(root: Path, folder: str) -> dict[str, File]:
                     _refuse_loop(entry.path)
                 waiting.append((entry.path, f"{at}/{name}"))
             else:
-                found[f"{at}/{name}"] = File(entry.path, _regular(entry))
+                found[f"{at}/{name}"] = entry.path, _regular(entry)
     return found
 
 
