@@ -68,8 +68,10 @@ class Project:
     @cached_property
     def _files(self) -> dict[str, File]:
         """All files of cookbooks and data_bags, secrets as well."""
-        found = [item for folder in self.folders for item in files_below(self.root, folder).items()]
-        return dict(sorted(found))
+        found: dict[str, File] = {}
+        for folder in self.folders:
+            found |= files_below(self.root, folder)
+        return {path: found[path] for path in sorted(found)}
 
     @cached_property
     def secrets(self) -> list[str]:
@@ -77,10 +79,14 @@ class Project:
         return secrets_of(self.root, self._files)
 
     @cached_property
+    def _shared(self) -> dict[str, File]:
+        left_out = frozenset(self.secrets)
+        return {path: file for path, file in self._files.items() if path not in left_out}
+
+    @cached_property
     def shared_files(self) -> dict[str, str]:
         """The files of cookbooks and data_bags that go to a node: path in the bundle -> where the file lies."""
-        left_out = frozenset(self.secrets)
-        return {path: file.path for path, file in self._files.items() if path not in left_out}
+        return {path: place for path, (place, _) in self._shared.items()}
 
     @cached_property
     def memory(self) -> Memory:
@@ -89,7 +95,7 @@ class Project:
     @cached_property
     def shared_digests(self) -> dict[str, str]:
         """SHA-256 of each shared file, in hex: worked out once for all groups."""
-        return self.memory.digests({path: self._files[path] for path in self.shared_files})
+        return self.memory.digests(self._shared)
 
     def roles(self, group: Group) -> list[RoleFile]:
         """The group's own role and all that it refers to, also through others, each once; its own first.

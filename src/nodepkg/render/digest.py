@@ -3,7 +3,6 @@
 Stable across machines, key order and file times; neither holds the git commit or a time.
 """
 
-import hashlib
 from typing import Any
 
 from nodepkg.render.bundle import Bundle, digest_content, sha256
@@ -83,10 +82,9 @@ DRIVING_PREFIXES = ("ssh_", "winrm_")
 def bundle_digest(bundle: Bundle) -> str:
     """SHA-256, in hex, over the files in the order of their paths: each path and what counts of its content."""
     own = {path: sha256(digest_content(path, content)) for path, content in bundle.own.items()}
-    total = hashlib.sha256()
-    for path, digest in sorted({**bundle.shared_digests, **own}.items()):
-        total.update(f"{digest}  {path}\n".encode("utf-8", errors="surrogateescape"))
-    return total.hexdigest()
+    digests = {**bundle.shared_digests, **own}
+    lines = "".join([f"{digests[path]}  {path}\n" for path in sorted(digests)])
+    return sha256(lines.encode("utf-8", errors="surrogateescape"))
 
 
 def image_digest(bundle: Bundle, template: dict[str, Any]) -> str:
