@@ -80,7 +80,7 @@ build {
   provisioner "shell" {
     execute_command = "if [ \"$(id -u)\" -ne 0 ] && command -v sudo >/dev/null; then sudo -n env {{ .Vars }} sh -e {{ .Path }}; else env {{ .Vars }} sh -e {{ .Path }}; fi"
     inline = [
-      "rm -rf /opt/nodepkg/cookbooks /opt/nodepkg/data_bags /opt/nodepkg/roles /opt/nodepkg/solo.rb /opt/nodepkg/dna.json",
+      "rm -rf /opt/nodepkg/cookbooks /opt/nodepkg/data_bags /opt/nodepkg/roles /opt/nodepkg/solo.rb /opt/nodepkg/dna.json /opt/nodepkg/services.json",
       "mkdir -p /opt/nodepkg/cookbooks /opt/nodepkg/data_bags /opt/nodepkg/roles",
       "chown -R \"$${SUDO_UID:-$(id -u)}\" /opt/nodepkg",
     ]
