@@ -1,6 +1,7 @@
 """Files and folders of our own: private, and whole whatever happens."""
 
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,13 +17,19 @@ def private_folder(folder: Path) -> None:
         ignore.write_text("*\n", encoding="utf-8")
 
 
-def write_through(path: Path, content: bytes) -> None:
-    """Replaces a private file as a whole, and is on the disk when this returns. Raises OSError."""
+def write_through(path: Path, content: bytes, *, like: os.stat_result | None = None) -> None:
+    """Replaces a private file as a whole, and is on the disk when this returns. Raises OSError.
+
+    `like`: what the file was, if it is to keep its mode and the time of its last change.
+    """
     temporary = path.with_suffix(".tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
+        if like:
+            os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
+            os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
         os.fsync(descriptor)
     temporary.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)

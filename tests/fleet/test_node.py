@@ -14,7 +14,7 @@ from threading import Thread
 
 import pytest
 
-from nodepkg.fleet import node
+from nodepkg.clients.supervised import HOME
 from nodepkg.fleet.node import BEGAN, ENDED, SEND, End, Line, Lines, Output, Run, command, end, script
 from nodepkg.fleet.transport import Result
 
@@ -503,4 +503,4 @@ def test_a_bundle_that_cannot_be_fetched_is_told(machine: Machine, server: str) 
 def test_the_command_does_not_see_the_variables_of_the_script(machine: Machine) -> None:
     said = machine.converge(replace(machine.run("d1", "env"), dna=b"{}"))
     assert b"np_" not in said.output
-    assert node.HOME not in said.output.decode()
+    assert HOME not in said.output.decode()

@@ -2,13 +2,14 @@
 
 import os
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
 # Their numbers are those of /proc/PID/stat (proc(5)), counted from the one behind the name, which is the third.
-_STATE, _STARTED = 3 - 3, 22 - 3
+_STATE, _SESSION, _STARTED = 3 - 3, 6 - 3, 22 - 3
 _DEAD = ("Z", "X", "x")
 
 
@@ -65,6 +66,31 @@ def is_gone(process: Process) -> bool:
         return not _exists(process.pid)  # /proc may hide the processes of others (hidepid)
     except OSError:
         return False
+
+
+def session_of(pid: int) -> int | None:
+    """The session that a process belongs to; None if it is not there."""
+    try:
+        return int(_stat(pid)[_SESSION])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def in_session(session: int) -> list[int]:
+    """The processes of a session. Raises OSError where there is no /proc."""
+    return [
+        int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit() and session_of(int(entry.name)) == session
+    ]
+
+
+def seconds_since_boot() -> float:
+    """A clock that no change of the time touches, and that goes on while the machine is suspended."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def started_at(process: Process) -> float:
+    """When it started, by that clock."""
+    return int(process.started) / os.sysconf("SC_CLK_TCK")
 
 
 def user_and_host() -> tuple[str, str]:

@@ -19,13 +19,11 @@ import base64
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from shlex import quote
 
+from nodepkg.clients.supervised import HOME, shipped
 from nodepkg.fleet.transport import Result
 
-HOME = "/var/lib/nodepkg"
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 SEND = "send"
@@ -94,17 +92,10 @@ def script(run: Run) -> bytes:
         "url": run.url,
         "follow": "yes" if run.follow else "",
         "lines": str(run.lines),
-        "supervise": _shipped("supervise.sh"),
+        "supervise": shipped("supervise.sh"),
     }
     front = "".join(f"np_{name}={quote(value)}\n" for name, value in values.items())
-    return (front + _shipped("node.sh")).encode("utf-8", errors="surrogateescape")
-
-
-@cache
-def _shipped(name: str) -> str:
-    """Without the comments: less to send, and to read on the node."""
-    text = resources.files("nodepkg").joinpath("templates", "deploy", name).read_text(encoding="utf-8")
-    return "".join(f"{line}\n" for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return (front + shipped("node.sh")).encode("utf-8", errors="surrogateescape")
 
 
 def command(text: bytes, *, root: bool) -> str:

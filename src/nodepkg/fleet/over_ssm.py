@@ -11,8 +11,8 @@ from math import ceil
 from nodepkg.clients.aws.account import CONSISTENCY_SECONDS, Account
 from nodepkg.clients.aws.regional import in_parts
 from nodepkg.clients.aws.run_command import IDS_OF_ONE, LONGEST_COMMENT, ONLINE, Order, RunCommand
+from nodepkg.clients.supervised import HOME
 from nodepkg.errors import AwsError, CredentialsError
-from nodepkg.fleet import node
 from nodepkg.fleet.ssm_bundles import Bundles
 from nodepkg.fleet.ssm_errand import Errand
 from nodepkg.fleet.ssm_script import script
@@ -70,7 +70,7 @@ class OverSsm:
         grace: float = GRACE_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
         note: Callable[[str], None] = lambda _: None,
-        home: str = node.HOME,
+        home: str = HOME,
     ) -> None:
         self._account, self._bundles, self._tagged = account, Bundles(account, buckets, home=home), tagged
         self._at_once, self._max_errors = max(at_once, 1), max_errors

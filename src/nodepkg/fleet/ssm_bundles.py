@@ -5,8 +5,8 @@ from hashlib import sha256
 
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.s3 import LONGEST_URL_SECONDS, Bucket, bucket
+from nodepkg.clients.supervised import HOME
 from nodepkg.errors import ConfigError
-from nodepkg.fleet import node
 from nodepkg.fleet.ssm_script import Sent, dna_archive
 from nodepkg.fleet.transport import Job, Parcel
 
@@ -16,7 +16,7 @@ _KEY = "nodepkg"
 class Bundles:
     """`buckets`: group -> its bucket. Each archive is put there once, under a name that says what is in it."""
 
-    def __init__(self, account: Account, buckets: Mapping[str, str], *, home: str = node.HOME) -> None:
+    def __init__(self, account: Account, buckets: Mapping[str, str], *, home: str = HOME) -> None:
         self._account, self._names, self._home = account, buckets, home
         self._buckets: dict[str, Bucket] = {}
         self._there: set[str] = set()

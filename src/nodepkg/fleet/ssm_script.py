@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from shlex import quote
 
+from nodepkg.clients.supervised import HOME
 from nodepkg.fleet import node
 from nodepkg.fleet.transport import Parcel
 
@@ -33,7 +34,7 @@ class Sent:
     url: str
     dnas: str
     latest: float
-    home: str = node.HOME
+    home: str = HOME
 
 
 def dna_archive(dnas: Mapping[str, bytes]) -> bytes:

@@ -8,6 +8,7 @@ np_lock=$np_home/lock
 np_dir=$np_home/deploys/$np_deploy
 np_shown=
 np_mine=$np_token
+np_waited=
 exec 8>&2
 
 np_say() { printf 'nodepkg-%s %s\n' "$np_token" "$*" >&8; }
@@ -101,7 +102,8 @@ np_output() {
     [ "$#" = 2 ] && ! [ -s "$np_log" ] || tail "$@" "$np_log" 2>/dev/null 9>&-
 }
 
-# np_claim: takes the lock and returns, unless something runs here: this deploy is followed, another is not disturbed.
+# np_claim: takes the lock and returns, unless something runs here: this deploy is followed, another is not disturbed,
+# and the converge of the node's own agent is waited for.
 np_claim() {
     np_tries=0
     while np_recorded; do
@@ -113,8 +115,11 @@ np_claim() {
         set -- $np_line - - - - - -
         if np_alive "$4" "$5" "$6"; then
             exec 9>&-
-            [ "$1" = "$np_deploy" ] || np_end busy - 75 "deploy $1 runs there"
-            np_join "$2" "$3" "$5"
+            case $1 in
+                "$np_deploy") np_join "$2" "$3" "$5" ;;
+                services) np_wait || np_end busy - 75 "its agent has converged it for $np_waited s, and goes on" ;;
+                *) np_end busy - 75 "deploy $1 runs there" ;;
+            esac
         elif [ "$np_got" ]; then
             np_recorded
             return 0
@@ -124,6 +129,15 @@ np_claim() {
             sleep 0.1
         fi
     done
+}
+
+# np_wait: a moment; false when it has been np_timeout seconds. A client takes a node that says nothing for dead.
+np_wait() {
+    read -r np_now np_idle </proc/uptime
+    np_now=${np_now%.*}
+    [ "$np_waited" ] || { np_waits=$np_now && np_say waits; }
+    np_waited=$((np_now - np_waits))
+    [ "$np_waited" -lt "${np_timeout%.*}" ] && sleep 0.5
 }
 
 # np_join TOKEN STAGE PID: this deploy is under way here by another session.
@@ -218,6 +232,8 @@ np_run() {
     np_log=$np_dir/$np_token.log
     # What stands in them is done with, so they stay short: a shell reads them byte by byte.
     { : >"$np_dir/record" && : >"$np_lock" && : >"$np_log"; } || np_broken "$np_home: it cannot be written"
+    # Who cannot follow gives the whole no more time than this, so what was waited is not left for the command.
+    [ "$np_follow" ] || [ "${np_waited:-0}" = 0 ] || np_timeout=$((${np_timeout%.*} - np_waited))
     set -- "$np_home" "$np_deploy" "$np_token" "$np_boot" "$np_timeout" "$np_command"
     setsid sh -c "$np_supervise" nodepkg "$@" </dev/null >/dev/null 2>&1 8>&- &
     np_supervisor=$!
