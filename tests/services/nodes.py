@@ -41,12 +41,12 @@ def document(
     }
 
 
-def write(path: Path, **said: Any) -> Path:
+def write(file: Path, /, **said: Any) -> Path:
     """The file, from `document`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     endpoints = said.pop("endpoints", ())
-    path.write_text(json.dumps(document(*endpoints, **said)), encoding="utf-8")
-    return path
+    file.write_text(json.dumps(document(*endpoints, **said)), encoding="utf-8")
+    return file
 
 
 def terms(*endpoints: str, **said: Any) -> Terms:

@@ -25,6 +25,9 @@ class Slot(Protocol):
     @property
     def lease(self) -> int: ...
 
+    @property
+    def deadline(self) -> float: ...
+
     async def release(self, *, healthy: bool | None) -> object: ...
 
 
@@ -32,14 +35,16 @@ class Slot(Protocol):
 class Means:
     """What a converger does its work with.
 
-    `take` waits for a slot for the change of a revision; `run` converges once, by a token, with these maps, and tells
-    what is wrong, "" for nothing; `ended` what became of the run of a token, None if nobody knows; `give_back` ends the
-    slot of a lease; `well` waits until the services of the node are well again; `acknowledge` tells the registry up to
-    where everything is heeded.
+    `take` waits for a slot for the change of a revision, `idle` until nothing else converges on the node. `run`
+    converges once, by a token, with these maps, and tells what is wrong, "" for nothing; it raises TimeoutError if
+    there is not the time for it before the slot's deadline. `ended` tells what became of the run of a token, None if
+    nobody knows; `give_back` ends the slot of a lease; `well` waits until the services of the node are well again;
+    `acknowledge` tells the registry up to where everything is heeded.
     """
 
     take: Callable[[int], Awaitable[Slot]]
-    run: Callable[[str, Maps], Awaitable[str]]
+    idle: Callable[[], Awaitable[None]]
+    run: Callable[[str, Maps, float], Awaitable[str]]
     ended: Callable[[str], Awaitable[str | None]]
     give_back: Callable[[int], Awaitable[None]]
     well: Callable[[], Awaitable[None]]
@@ -131,6 +136,7 @@ class Converger:
             return
 
     async def _converge(self) -> None:
+        await self._means.idle()
         slot = await self._means.take(self._revision)
         found, heard = self.look(self._means.clock()), self._view.heard
         if found == self.state.attributes:
@@ -142,7 +148,12 @@ class Converger:
         self._remember(replace(self.state.believed(self.beliefs), run=token, run_attributes=found, run_slot=slot.lease))
         self._means.tell("converging", canary=slot.canary, revision=self._revision)
         # Whoever is ended here leaves the slot to the next agent, since the converge goes on without it.
-        problem = await self._means.run(token, found)
+        try:
+            problem = await self._means.run(token, found, slot.deadline)
+        except TimeoutError:
+            self._remember(self.state.idle)
+            await slot.release(healthy=None)
+            return
         self._end(problem, found)
         if not problem:
             self._means.acknowledge(heard)

@@ -10,8 +10,9 @@ from pathlib import Path
 from nodepkg.clients.etcd.client import Etcd
 from nodepkg.errors import LeaseGoneError, ToolError
 from nodepkg.services import registry
-from nodepkg.services.converge import Converge, Dna
+from nodepkg.services.converge import GRACE_SECONDS, Converge, Ended, Result
 from nodepkg.services.converger import Converger, Maps, Means, Slot
+from nodepkg.services.dna import Dna
 from nodepkg.services.entries import Keys, Leaving
 from nodepkg.services.health import Health
 from nodepkg.services.presence import Presence
@@ -131,13 +132,11 @@ class Session:
                         return await self._slots.take(revision, self.presence.lease)
                 await asyncio.sleep(LEASE_SECONDS)
 
-        async def run(token: str, found: Maps) -> str:
-            return await self._converge.once(token, Dna(self.terms.attribute, found, self.terms.cookbook))
-
         return Means(
             take=take,
-            run=run,
-            ended=self._converge.ended,
+            idle=self._converge.idle,
+            run=self._run,
+            ended=self._ended,
             give_back=self._give_back,
             well=self._health.all_well,
             acknowledge=self.presence.acknowledge,
@@ -146,11 +145,37 @@ class Session:
             jitter=_spread,
         )
 
+    async def _run(self, token: str, found: Maps, deadline: float) -> str:
+        """Converges once; what is wrong, "" for nothing. Raises TimeoutError if it cannot end before the deadline."""
+        dna = Dna(self.terms.attribute, self.terms.cookbook, found)
+        try:
+            # Another converge of this node may have come before.
+            async with asyncio.timeout_at(deadline - self.terms.timeout - GRACE_SECONDS):
+                running = await self._converge.start(token, dna)
+            return _told(await running.result(), running.log)
+        except ToolError as error:
+            return error.message
+
+    async def _ended(self, token: str) -> str | None:
+        await self._until_it_works(self._converge.idle)
+        ended = self._converge.last()
+        if ended is None or ended.token != token or ended.result is Result.LOST:
+            return None
+        return _told(ended, self._converge.folder / f"{token}.log")
+
     async def _give_back(self, lease: int) -> None:
         """What a converge of before had: the slot, and that it was the canary."""
         with suppress(ToolError):
             await self._etcd.revoke(lease)
             await self._slots.give_up()
+
+
+def _told(ended: Ended, log: Path) -> str:
+    """What is wrong with a converge, "" for nothing."""
+    if ended.result is Result.SUCCEEDED:
+        return ended.problem
+    code = f", exit code {ended.code}" if ended.code is not None else ""
+    return f"{ended.result}{code}; its log: {log}"
 
 
 def _spread(seconds: float) -> float:
