@@ -455,6 +455,9 @@ def test_ssh_is_what_the_program_becomes(run: Run, fleet: World, account: Accoun
     assert [words[words.index(option) + 1] for option in ("-l", "-p")] == ["ops", "2222"]
     assert program("instance:ssh", machine.id).returncode == 7
     assert "-i" not in recording_ssh.read_text().splitlines()
+    Path("key").chmod(0o644)
+    assert program("instance:ssh", "one-off", "--key", "key").returncode == 4
+    assert program("instance:ssh", "one-off", "--key", "kye").returncode == 2
 
 
 def test_a_project_that_can_remember_no_host_key_is_no_obstacle(

@@ -110,7 +110,7 @@ class Operator:
 
 
 def transport(farm: Hosts, folder: Path, *, grace: float = 60.0, alive: float = 15.0) -> OverSsh:
-    ssh = Ssh(key=farm.key, loopback_only=True, patience=Patience(connect=CONNECT, alive=alive, missed=3))
+    ssh = Ssh(key=farm.key.read_bytes(), loopback_only=True, patience=Patience(connect=CONNECT, alive=alive, missed=3))
     return OverSsh(ssh, KnownHosts(folder / "known_hosts"), waits=Waits(again=(0.05,), shell=20.0, grace=grace))
 
 

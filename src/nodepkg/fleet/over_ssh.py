@@ -5,7 +5,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import BinaryIO
@@ -214,7 +214,8 @@ class _Course:
     def _trusts(self, key: HostKey) -> bool:
         there = self.over.known.of(self.job.host.instance)
         if self.job.parcel.strict:
-            return any(one.key == key and one.by for one in there)
+            known = any(one.key == key and one.by for one in there)
+            return known and key not in self.over.ssh.known_to_user(self._target()).revoked
         return any(one.key == key for one in there) if there else self._remember(key)
 
     def _remember(self, key: HostKey, by: str = "") -> bool:
@@ -226,14 +227,29 @@ class _Course:
         there = self.over.known.of(self.job.host.instance)
         if there and not any(one.key == shown for one in there):
             return False
-        if shown in self.over.ssh.known_to_user(self._target()):
+        target = self._target()
+        said = self.over.ssh.known_to_user(target)
+        if shown in said.revoked:
+            self.unread = "; your known_hosts revoke it"
+            return False
+        if shown in said.keys or (
+            said.authorities and await self._is_certified(replace(target, authorities=said.authorities), shown)
+        ):
             return self._remember(shown, "known_hosts")
         try:
             text = await asyncio.get_running_loop().run_in_executor(None, self.over.console, self.job.host)
         except NodepkgError as error:
-            self.unread = f"; its console: {error.message}"
+            self.unread += f"; its console: {error.message}"
             return False
         return shows(text, shown) and self._remember(shown, "console")
+
+    async def _is_certified(self, target: Target, shown: HostKey) -> bool:
+        """By one whom the user's known_hosts trust with it."""
+        try:
+            return await self.over.ssh.certified(target) == shown
+        except UnreachableError as error:
+            self.unread = f"; no certificate of it is good: {error.message}"
+            return False
 
     def _refusal(self, error: HostKeyError) -> str:
         instance = self.job.host.instance

@@ -4,24 +4,23 @@ Everything but `Ssh(...)` itself is to be called in the event loop's thread.
 """
 
 import asyncio
-import base64
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nodepkg.clients.ssh.configuration import Configuration, names_keys
 from nodepkg.clients.ssh.connection import Connection
 from nodepkg.clients.ssh.jumps import Jumps
+from nodepkg.clients.ssh.known import Said, UsersKnownHosts
 from nodepkg.clients.ssh.proxies import Proxy, begin
-from nodepkg.clients.ssh.target import HostKey, Patience, Target, is_loopback
+from nodepkg.clients.ssh.target import HostKey, Patience, Target, host_key, is_loopback
 from nodepkg.clients.ssh.words import in_words
-from nodepkg.errors import RefusedError, UnreachableError
+from nodepkg.errors import UnreachableError
 
 if TYPE_CHECKING:
-    import asyncssh
+    pass
 
 # The cheapest first that current servers have; what an old one has is still taken.
 _KEX = ("curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256")
@@ -29,30 +28,31 @@ _CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-c
 _OLD_KEX = ("diffie-hellman-group16-sha512", "diffie-hellman-group14-sha256", "diffie-hellman-group14-sha1")
 _OLD_CIPHERS = ("aes256-gcm@openssh.com", "aes192-ctr", "aes256-ctr")
 HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
+_CERTIFIED = tuple(f"{one}-cert-v01@openssh.com" for one in (*HOST_KEY_TYPES[:-1], "rsa-sha2-512", "rsa-sha2-256"))
 _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
 
 
 class Ssh:
-    """`key`: a private key in place of the agent's and ~/.ssh's.
+    """`key`: the text of a private key (not encrypted) in place of the agent's and ~/.ssh's.
 
-    With `loopback_only` nothing but a loopback address is connected to, and no configuration is read. Raises
-    RefusedError for a key that cannot be read.
+    With `loopback_only` nothing but a loopback address is connected to, and no configuration is read.
     """
 
     def __init__(
         self,
         *,
-        key: Path | None = None,
+        key: bytes | None = None,
         loopback_only: bool = False,
         patience: Patience | None = None,
     ) -> None:
-        import asyncssh  # noqa: F401 - here, so that its half a second is over before the first connection
+        import asyncssh  # here, so that its half a second is over before the first connection
 
         self.patience = patience or Patience()
-        self._key = _load(key) if key else None
+        self._key = asyncssh.import_private_key(key) if key else None
         self._loopback_only = loopback_only
         self._keys: asyncio.Future[list[Any]] | None = None
         self._configuration = Configuration(read=not loopback_only)
+        self._users = UsersKnownHosts(self._configuration)
         self._jumps = Jumps(self._configuration.files, self.patience)
 
     async def connect(self, target: Target) -> Connection:
@@ -86,19 +86,17 @@ class Ssh:
         self._jumps.close()
         await _settled()
 
-    def known_to_user(self, target: Target) -> list[HostKey]:
-        """The keys that the user's known_hosts have for this address; none with `loopback_only`."""
-        import asyncssh
+    def known_to_user(self, target: Target) -> Said:
+        """What the user's known_hosts say of this host; nothing with `loopback_only`. Raises RefusedError."""
+        return Said() if self._loopback_only else self._users.of(target)
 
-        if self._loopback_only:
-            return []
-        files, host, port = self._configuration.known_hosts(target)
-        try:
-            known = asyncssh.read_known_hosts([file for file in files if Path(file).is_file()])
-            keys, _, revoked, *_ = known.match(host, "", port if port != 22 else None)
-        except (OSError, ValueError) as error:
-            raise RefusedError(f"{', '.join(files)}: cannot be read: {error}") from error
-        return [_host_key(key) for key in keys if key not in revoked]
+    async def certified(self, target: Target) -> HostKey | None:
+        """The key of the host, of which it shows a good certificate by one of `target.authorities`.
+
+        Raises UnreachableError, also if it has none.
+        """
+        async with await self.connect(target) as connection:
+            return connection.host_key
 
     async def _options(self, target: Target, seen: list[HostKey], *, own_keys: bool) -> dict[str, Any]:
         """The arguments of asyncssh.connect; as an object of options they would be worked through twice for each host.
@@ -109,14 +107,17 @@ class Ssh:
 
         class Client(asyncssh.SSHClient):
             def validate_host_public_key(self, _host: str, _addr: str, _port: int, key: asyncssh.SSHKey) -> bool:
-                shown = _host_key(key)
+                shown = host_key(key)
                 seen.append(shown)
                 return target.trusted(shown)
+
+            def validate_host_ca_key(self, _host: str, _addr: str, _port: int, key: asyncssh.SSHKey) -> bool:
+                return host_key(key) in target.authorities
 
         return {
             "client_factory": Client,
             "known_hosts": _nobody,
-            "server_host_key_algs": _signatures(target.prefer),
+            "server_host_key_algs": list(_CERTIFIED) if target.authorities else _signatures(target.prefer),
             "config": self._configuration.files,
             **({"username": target.user} if target.user else {}),
             **({"port": target.port} if target.port else {}),
@@ -167,17 +168,6 @@ class Ssh:
         return found + list(load_default_keypairs())
 
 
-def _load(path: Path) -> Any:
-    import asyncssh
-
-    try:
-        return asyncssh.read_private_key(str(path))
-    except OSError as error:
-        raise RefusedError(f"{path}: cannot be read: {error.strerror}") from error
-    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-        raise RefusedError(f"{path}: this private key cannot be used: {error}") from error
-
-
 async def _settled() -> None:
     """A connection that was aborted is closed in the next turns of the loop."""
     for _ in range(3):
@@ -187,10 +177,6 @@ async def _settled() -> None:
 def _nobody(_host: str, _addr: str, _port: int | None) -> tuple[list[Any], list[Any], list[Any]]:
     """No key is known to asyncssh, so it asks for each."""
     return [], [], []
-
-
-def _host_key(key: "asyncssh.SSHKey") -> HostKey:
-    return HostKey(key.get_algorithm(), base64.b64encode(key.public_data).decode())
 
 
 def _signatures(prefer: Sequence[str]) -> list[str]:
