@@ -290,6 +290,25 @@ def test_a_connection_that_dies_without_a_word_is_made_anew(farm: Hosts, operato
     require_whole(operator, seen, address, b"head\ntail\n")
 
 
+def test_a_converge_outlives_its_sshd_and_is_followed_when_that_is_back(farm: Hosts, operator: Operator) -> None:
+    ends, lasts = MANY[30], MANY[31]
+    farm.behave(ends, lasts, held=True, output="head\n", last="tail\n")
+    seen = operator.start(operator.job(ends), operator.job(lasts))
+    require(lambda: len(hear(operator, seen).output) == 2, "both have begun")
+    farm.kill_sshds()
+    farm.release(ends)
+    require(lambda: runs(farm, operator, ends) == [0], "one ends while nobody can be connected to")
+    farm.start_sshds()
+    farm.release(lasts)
+    operator.follow(seen)
+    for address in (ends, lasts):
+        (ended,) = seen.ended[operator.instance(address)]
+        assert (ended.result, ended.code) == (Result.SUCCEEDED, 0), ended
+        assert seen.output[operator.instance(address)] == b"head\ntail\n"
+        assert runs(farm, operator, address) == [0]
+    assert len(seen.began) == 2
+
+
 def test_a_bundle_whose_upload_is_cut_is_sent_again_and_nothing_runs_before(farm: Hosts, operator: Operator) -> None:
     address, files = GATED[2], {**FILES, "cookbooks/x/files/big": random.Random(9).randbytes(1_000_000)}
     operator.parcel = replace(operator.parcel, archive=archive(operator.folder / "big.tar.gz", files))
