@@ -29,8 +29,8 @@ def conclude(call: Call, record: Record, ended: Sequence[Runner], way_on: str) -
     told = documents(record.plan.hosts, entries, record)
     shown = [one for one in told if len(told) <= _MOST_ROWS or one["state"] != SUCCEEDED]
     try:
-        document = {"deploy": record.plan.id, "hosts": told}
-        if shown or call.out.json:
+        document = {"deploy": record.plan.id if told else None, "hosts": told}
+        if shown or not told or call.out.json:
             call.out.table(document, COLUMNS, [_row(one) for one in shown])
         else:
             call.out.result(document, [f"all {len(told)} hosts succeeded"])

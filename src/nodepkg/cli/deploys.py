@@ -12,7 +12,7 @@ from nodepkg.asked import web_of
 from nodepkg.cli.account import cloud, window
 from nodepkg.cli.carriers import forget_gone, over_ssh, over_ssm
 from nodepkg.cli.deploy_progress import watching
-from nodepkg.cli.deploy_results import COLUMNS, conclude
+from nodepkg.cli.deploy_results import conclude
 from nodepkg.cli.layout import count
 from nodepkg.cli.options import Call
 from nodepkg.cli.output import prompt_secret
@@ -40,7 +40,7 @@ from nodepkg.render.bundle import Bundle, Project, left_out
 _LISTED = ("instance", "name", "group", "zone", "address", "asg")
 SSM_WAVE = 50  # instance ids that one SendCommand takes
 TRANSPORTS = ("ssh", "ssm")
-NOBODY = "no running node is meant: nothing to do"
+NOBODY = "no running node is meant: nobody converges"
 _IN_A_SANDBOX = "sandbox: no script is run; over ssm each node succeeds, over ssh none answers"
 
 
@@ -117,7 +117,8 @@ def deploy(call: Call, patterns: list[str], wish: Wish, *, listing: bool) -> Non
     _tell_left_out(call, targets)
     if not call.dry_run:
         forget_gone(call, account, nodes.root, groups, targets)
-    meant = [group for group in groups if any(host.group == group.name for host in targets.hosts)]
+    with_hosts = {host.group for host in targets.hosts}
+    meant = [group for group in groups if group.name in with_hosts | targets.left_over]
     for group in meant:
         _require_bucket(group)
     project = Project(nodes)
@@ -227,13 +228,16 @@ def _go(call: Call, account: Account, project: Project, run: Run, wish: Wish, *,
             call.out.note(line)
         if call.sandbox and not call.dry_run:
             call.out.note(_IN_A_SANDBOX)
+    for name in sorted(run.targets.left_over):
+        call.out.note(f"{name}: what a deploy that was cut off has left there is put in order")
     if call.dry_run:
         _tell_plan(call, run, wish)
         return
     if not run.hosts and not run.again:
         call.out.note(NOBODY)
-        call.out.table({"deploy": None, "hosts": []}, COLUMNS, [])
-        return
+        if not run.targets.left_over:
+            conclude(call, run.record, [], "")
+            return
     who = Claimant(run.plan.command, run.plan.id, window(call), time.sleep, call.out.warning, call.take_over)
     ended: list[Runner] = []
     with held(account, run.groups, who) as leases:
@@ -249,7 +253,7 @@ def _go(call: Call, account: Account, project: Project, run: Run, wish: Wish, *,
 def _begin(run: Run) -> None:
     if run.again:
         run.record.resume()
-    else:
+    elif run.hosts:
         run.record.begin()
 
 

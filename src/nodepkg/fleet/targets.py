@@ -73,6 +73,8 @@ def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Tar
     for region, here in by_region.items():
         there = presence(account, region, {group.name for group in here})
         address = {group.name: group.settings.deploy.address for group in here}
+        empty = set(found) - {machine.group for machine in there.machines if machine.asg}
+        left_over |= {asg.tags.get("group", "") for asg in there.asgs.values() if DRAINS in asg.tags} & empty
         for machine in there.machines:
             living[machine.group].add(machine.id)
             tagged[machine.group] += machine.state == "running" and machine.tags.get(MANAGED) == "true"

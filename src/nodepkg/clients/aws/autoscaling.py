@@ -148,6 +148,13 @@ class AutoScaling(Regional):
         unique = {group.name: group for group in map(_group, pages)}
         return sorted((one for one in unique.values() if one.tags.get(key) in values), key=lambda group: group.name)
 
+    def groups_with(self, key: str) -> list[AutoScalingGroup]:
+        """Those that have a tag of this key, by name."""
+        wanted = [{"Name": "tag-key", "Values": [key]}]
+        pages = self.pages("describe_auto_scaling_groups", "AutoScalingGroups", Filters=wanted, PaginationConfig=PAGE)
+        found = {group.name: group for group in map(_group, pages) if key in group.tags}
+        return sorted(found.values(), key=lambda group: group.name)
+
     def group(self, name: str) -> AutoScalingGroup | None:
         pages = self.pages("describe_auto_scaling_groups", "AutoScalingGroups", AutoScalingGroupNames=[name])
         return next(map(_group, pages), None)
