@@ -286,6 +286,7 @@ def test_without_a_running_node_there_is_nothing_to_do(run: Run, fleet: Fleet) -
     done = run("instance:deploy", "--json")
     assert done.code == 0
     assert json.loads(done.out) == {"deploy": None, "hosts": []}
+    assert run("instance:deploy", "--name", "web-*").code == 2, "somebody was meant"
 
 
 def test_processes_that_a_killed_deploy_has_suspended_are_resumed_also_where_no_node_is_left(
