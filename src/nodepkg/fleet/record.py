@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -224,9 +223,10 @@ def _value(kind: type[Value], document: Any) -> Value:
     """Raises ValueError for what is none; what a newer nodepkg wrote besides is left out."""
     if not isinstance(document, dict):
         raise ValueError("is no JSON object")
-    known = {name: value for name, value in document.items() if name in _kinds(kind)}
+    kinds = _KINDS[kind]
+    known = {name: value for name, value in document.items() if name in kinds}
     for name, value in known.items():
-        if not isinstance(value, _kinds(kind)[name]):
+        if not isinstance(value, kinds[name]):
             raise ValueError(f"its {name} is {value!r}")
     try:
         return kind(**known)
@@ -234,8 +234,7 @@ def _value(kind: type[Value], document: Any) -> Value:
         raise ValueError("a part of it is missing") from error
 
 
-@cache
-def _kinds(kind: Any) -> dict[str, tuple[type[Any], ...]]:
+def _kinds(kind: type[Any]) -> dict[str, tuple[type[Any], ...]]:
     """What the fields of a dataclass may be."""
     hints = get_type_hints(kind)
     found = {
@@ -243,6 +242,11 @@ def _kinds(kind: Any) -> dict[str, tuple[type[Any], ...]]:
         for name, hint in hints.items()
     }
     return {name: (*kinds, int) if float in kinds else kinds for name, kinds in found.items()}
+
+
+_KINDS: Mapping[type[Any], Mapping[str, tuple[type[Any], ...]]] = {
+    kind: _kinds(kind) for kind in (Host, Part, Plan, Entry)
+}
 
 
 def _says_nothing(value: Any) -> bool:
