@@ -406,7 +406,7 @@ def _takes_keys_from_wherever(program: Program, farm: Hosts) -> None:
 
     runs = len(farm.runs(farm.addresses[0]))
     assert "it takes none of the keys" in deploy(code=6)
-    with agent(farm.home, key) as socket:
+    with agent(key) as socket:
         deploy(SSH_AUTH_SOCK=str(socket))
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", farm.home / "other"], check=True)
         told = deploy("--key", str(farm.home / "other"), code=6, SSH_AUTH_SOCK=str(socket))

@@ -1,7 +1,9 @@
 """Converges over SSH against a real sshd, in namespaces of its own."""
 
+import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -17,6 +19,7 @@ from nodepkg.fleet.host import Host
 from nodepkg.fleet.known_hosts import Known, KnownHosts, fingerprint
 from nodepkg.fleet.over_ssh import OverSsh, Waits
 from nodepkg.fleet.transport import Began, Ended, Event, Job, Parcel, Result, Wrote
+from tests.rig.agent import agent
 from tests.rig.sshd import Node, node
 
 QUICK = Waits(again=(0.05,), shell=20.0)
@@ -268,6 +271,46 @@ def test_without_a_key_the_login_is_refused(fleet: Fleet, tmp_path: Path, monkey
     ended, _, _ = over.deploy(over.job("one", "true"))
     assert ended.result == Result.UNREACHABLE
     assert "the login of root is refused" in ended.why
+
+
+NAMED = {
+    "no key": "",
+    "one that is not there": "IdentityFile {key}-none",
+    "an encrypted one": "IdentityFile {key}",
+    "an encrypted one only": "IdentityFile {key}\n IdentitiesOnly yes",
+    "the agent": "IdentityAgent {agent}",
+}
+
+
+@pytest.mark.parametrize("named", NAMED)
+def test_keys_of_the_agent_are_used_whatever_the_configuration_names(
+    fleet: Fleet, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    key = home / "key"
+    for suffix in (".pub", ""):
+        shutil.copy(fleet.node.key.with_suffix(suffix), key.with_suffix(suffix))
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", key], check=True)
+    with agent(fleet.node.key) as socket:
+        if named != "the agent":
+            monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        says = f"HostName 127.0.0.1\n Port {fleet.node.port}\n User root\n {NAMED[named].format(key=key, agent=socket)}"
+        (home / "config").write_text(f"Host i-1\n {says}\n")
+        over = fleet.over(ssh=Ssh())
+        ended, _, _ = over.deploy(_by_name(over, f"{tmp_path.name}-1", user=""))
+    assert (ended.result, ended.why) == (Result.SUCCEEDED, "")
+
+
+def test_an_agent_that_does_not_answer_is_none(
+    fleet: Fleet, home: Path, machine: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(machine.key, home / "id_ed25519")
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(f"{folder}/agent")
+        silent.listen()
+        monkeypatch.setenv("SSH_AUTH_SOCK", f"{folder}/agent")
+        over = fleet.over(ssh=Ssh(loopback_only=True, patience=Patience(agent=0.1)))
+        ended, _, _ = over.deploy(over.job(f"{tmp_path.name}-1", "true"))
+        assert (ended.result, ended.why) == (Result.SUCCEEDED, "")
 
 
 def _host_key(machine: Node) -> HostKey:

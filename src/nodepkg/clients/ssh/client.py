@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from nodepkg.clients.ssh.configuration import Configuration, names_keys
+from nodepkg.clients.ssh.configuration import Configuration, existing_keys, names_keys
 from nodepkg.clients.ssh.connection import Connection
 from nodepkg.clients.ssh.jumps import Jumps
 from nodepkg.clients.ssh.known import Said, UsersKnownHosts
@@ -50,6 +50,7 @@ class Ssh:
         self.patience = patience or Patience()
         self._key = asyncssh.import_private_key(key) if key else None
         self._loopback_only = loopback_only
+        self._agent: asyncssh.SSHAgentClient | None = None
         self._keys: asyncio.Future[list[Any]] | None = None
         self._configuration = Configuration(read=not loopback_only)
         self._users = UsersKnownHosts(self._configuration)
@@ -65,7 +66,10 @@ class Ssh:
         proxy: Proxy | None = None
         try:
             told = self._configuration.of(target)
-            options = await self._options(target, seen, own_keys=bool(self._key) or not names_keys(told))
+            own_keys = bool(self._key) or not names_keys(told)
+            options = await self._options(target, seen, own_keys=own_keys)
+            if "IdentityFile" in told and not own_keys:
+                options |= {"client_keys": existing_keys(told), "ignore_encrypted": True}
             async with asyncio.timeout(self.patience.connect):
                 if "ProxyJump" in told:
                     options["tunnel"] = await self._jumps.through(told["ProxyJump"])
@@ -84,6 +88,8 @@ class Ssh:
     async def close(self) -> None:
         """Ends the connections that several share."""
         self._jumps.close()
+        if self._agent:
+            self._agent.close()
         await _settled()
 
     def known_to_user(self, target: Target) -> Said:
@@ -162,9 +168,11 @@ class Ssh:
             return list(asyncssh.load_keypairs([self._key]))
         found: list[Any] = []
         if os.environ.get("SSH_AUTH_SOCK"):
+            # One that does not answer, as where it was forwarded over a connection that is dead, is none.
             with suppress(OSError, asyncssh.Error, ValueError):
-                agent = await asyncssh.connect_agent()
-                found += await agent.get_keys()
+                async with asyncio.timeout(self.patience.agent):
+                    self._agent = await asyncssh.connect_agent()
+                    found += await self._agent.get_keys()
         return found + list(load_default_keypairs())
 
 

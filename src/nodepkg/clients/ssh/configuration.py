@@ -47,6 +47,11 @@ class Configuration:
         return [str(Path(file).expanduser()) for file in files], host, target.port or told.get("Port") or 22
 
 
+def existing_keys(told: Mapping[str, Any]) -> list[str]:
+    """The IdentityFiles that are there: ssh passes over the others, and so over those that somebody else has."""
+    return [file for file in told.get("IdentityFile", ()) if Path(file).expanduser().is_file()]
+
+
 def names_keys(told: Mapping[str, Any]) -> bool:
     """Whether what the configuration says of a host (`Configuration.of`) tells who logs in there."""
     return any(name in _OF_KEYS for name in told)

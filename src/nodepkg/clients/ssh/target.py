@@ -36,11 +36,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds: to connect and log in, and between two signs of life, `missed` of which may be missing."""
+    """Seconds: to connect and log in, and between two signs of life, `missed` of which may be missing.
+
+    `agent`: until the user's agent has said which keys it has.
+    """
 
     connect: float = 20.0
     alive: float = 15.0
     missed: int = 3
+    agent: float = 10.0
 
 
 def host_key(key: "asyncssh.SSHKey") -> HostKey:
