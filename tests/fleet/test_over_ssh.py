@@ -418,7 +418,7 @@ def test_strict_takes_no_key_that_the_users_known_hosts_revoke(
 
 def test_hosts_behind_a_jump_host_share_its_connection(fleet: Fleet, home: Path, machine: Node, tmp_path: Path) -> None:
     with (home / "config").open("a") as config:
-        config.write("Host i-1\n  ProxyJump jump\n")
+        config.write(f"Host i-1\n  ProxyJump jump\nHost *\n  IdentityFile {home}/none\n")
     over = fleet.over(ssh=Ssh())
     ended, _, _ = over.deploy(_by_name(over, f"{tmp_path.name}-1"))
     assert ended.result == Result.UNREACHABLE, "the jump host's key is not known"

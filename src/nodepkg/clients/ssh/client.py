@@ -54,7 +54,7 @@ class Ssh:
         self._keys: asyncio.Future[list[Any]] | None = None
         self._configuration = Configuration(read=not loopback_only)
         self._users = UsersKnownHosts(self._configuration)
-        self._jumps = Jumps(self._configuration.files, self.patience)
+        self._jumps = Jumps(self._configuration, self.patience)
 
     async def connect(self, target: Target) -> Connection:
         """Raises UnreachableError, and HostKeyError for a key that is not trusted."""
@@ -65,11 +65,10 @@ class Ssh:
         seen: list[HostKey] = []
         proxy: Proxy | None = None
         try:
-            told = self._configuration.of(target)
+            told = self._configuration.of(target.address, target.user, target.port)
             own_keys = bool(self._key) or not names_keys(told)
             options = await self._options(target, seen, own_keys=own_keys)
-            if "IdentityFile" in told and not own_keys:
-                options |= {"client_keys": existing_keys(told), "ignore_encrypted": True}
+            options |= {} if own_keys else existing_keys(told)
             async with asyncio.timeout(self.patience.connect):
                 if "ProxyJump" in told:
                     options["tunnel"] = await self._jumps.through(told["ProxyJump"])
