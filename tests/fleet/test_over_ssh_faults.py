@@ -3,6 +3,7 @@
 import base64
 import io
 import random
+import resource
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -474,6 +475,20 @@ def test_any_login_shell_will_do(farm: Hosts, operator: Operator, shell: str) ->
     ended, _ = operator.one(address, command="printf '%s\\n' 'a  \"b\" $c `d` \\e'")
     farm.shell("/bin/bash", address)
     assert ended.result == Result.SUCCEEDED, ended
+
+
+def test_as_many_hosts_as_wanted_are_connected_to_at_a_time(farm: Hosts, operator: Operator) -> None:
+    """Where a process may have few files, unless it asks for more."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = len(list(Path("/proc/self/fd").iterdir())) + len(MANY) // 2
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
+    try:
+        operator.anew()
+        addresses = MANY[len(GATED) :]
+        seen = operator.run([operator.job(address, command="true") for address in addresses], len(addresses))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert {one[0].result for one in seen.ended.values()} == {Result.SUCCEEDED}
 
 
 def test_no_secret_reaches_the_arguments_or_the_log_of_a_host(farm: Hosts, operator: Operator) -> None:

@@ -5,6 +5,7 @@ Everything but `Ssh(...)` itself is to be called in the event loop's thread.
 
 import asyncio
 import os
+import resource
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -22,6 +23,7 @@ from nodepkg.errors import UnreachableError
 if TYPE_CHECKING:
     pass
 
+_FILES = 10240  # more than that macOS refuses
 # The cheapest first that current servers have; what an old one has is still taken.
 _KEX = ("curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256")
 _CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr")
@@ -47,6 +49,7 @@ class Ssh:
     ) -> None:
         import asyncssh  # here, so that its half a second is over before the first connection
 
+        _allow_many_files()
         self.patience = patience or Patience()
         self._key = asyncssh.import_private_key(key) if key else None
         self._loopback_only = loopback_only
@@ -173,6 +176,15 @@ class Ssh:
                     self._agent = await asyncssh.connect_agent()
                     found += await self._agent.get_keys()
         return found + list(load_default_keypairs())
+
+
+def _allow_many_files() -> None:
+    """As many as the system lets this process have: each connection is one, and by default it may have 256 or 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if most == resource.RLIM_INFINITY else min(most, _FILES)
+    with suppress(ValueError, OSError):
+        if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 async def _settled() -> None:
