@@ -17,7 +17,7 @@ from nodepkg.errors import HostKeyError, NodepkgError, ToolError, UnreachableErr
 from nodepkg.fleet import node
 from nodepkg.fleet.host import Host
 from nodepkg.fleet.known_hosts import Known, KnownHosts, fingerprint, shows
-from nodepkg.fleet.transport import Began, Ended, Event, Job, Result, Wrote
+from nodepkg.fleet.transport import Began, Ended, Event, Job, Lost, Result, Wrote
 
 CHUNK = 64 * 1024
 MOST_QUEUED = 32 * 1024 * 1024
@@ -186,6 +186,8 @@ class _Course:
             wait = next(waits)
             if _now() + wait > self.due:
                 return self._ended(Result.UNKNOWN, why=f"the connection was lost, and not made again: {lost.message}")
+            if self.asked:
+                self.over.tell(Lost(self.job.host.instance))
             await asyncio.sleep(wait)
 
     async def _attempt(self) -> Ended | None:

@@ -69,6 +69,13 @@ class Wrote:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """The way to a node that may have begun is lost; it is looked for again until its time is over."""
+
+    instance: str
+
+
+@dataclass(frozen=True)
 class Ended:
     """`code` is the command's exit code, None if it is not known; `why` says what is not a success, for people.
 
@@ -82,7 +89,7 @@ class Ended:
     again: bool = False
 
 
-Event = Began | Wrote | Ended
+Event = Began | Wrote | Lost | Ended
 
 
 class Transport(Protocol):
