@@ -150,6 +150,10 @@ def test_name_and_zone_narrow(run: Run, fleet: Fleet) -> None:
     assert nobody.code == 2
     assert "--zone us-east-1q" in nobody.err
     assert "package instance:deploy --list" in nobody.err
+    fleet.node(name="")
+    for option in ("--name", "--zone"):
+        unset = run("instance:deploy", option, "")
+        assert (unset.code, "no empty value" in unset.err) == (2, True), "nodes without a name are not meant by none"
 
 
 def test_list_and_dry_run_start_nobody_and_write_nothing(run: Run, fleet: Fleet) -> None:

@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from nodepkg.fleet.transport import Began, Ended, Event, Job, Lost, Result, Wrote
+from nodepkg.fleet.transport import Began, Contact, Ended, Event, Job, Result, Wrote
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Hosts:
             if how.output:
                 self._happens(how.seconds / 2, "wrote", Wrote(name, how.output))
             if how.lost is not None:
-                self._happens(how.lost, "lost", Lost(name))
+                self._happens(how.lost, "lost", Contact(name, lost=True))
             self._happens(how.seconds, str(how.result), Ended(name, how.result, how.code, how.why))
             self._note("start", name)
 

@@ -16,7 +16,7 @@ from nodepkg.clients.ssh.target import Patience
 from nodepkg.fleet.host import Host
 from nodepkg.fleet.known_hosts import KnownHosts
 from nodepkg.fleet.over_ssh import OverSsh, Waits
-from nodepkg.fleet.transport import Began, Ended, Event, Job, Lost, Parcel, Result, Wrote
+from nodepkg.fleet.transport import Began, Contact, Ended, Event, Job, Parcel, Result, Wrote
 from tests.rig.hosts import Hosts, hosts, require
 
 MANY = tuple(f"127.78.0.{last}" for last in range(1, 51))
@@ -42,7 +42,7 @@ class Seen:
     output: dict[str, bytes] = field(default_factory=dict)
     ended: dict[str, list[Ended]] = field(default_factory=dict)
     running: set[str] = field(default_factory=set)
-    lost: set[str] = field(default_factory=set)
+    contacts: dict[str, list[str]] = field(default_factory=dict)
     most: int = 0
 
     def note(self, event: Event) -> None:
@@ -51,8 +51,8 @@ class Seen:
         elif isinstance(event, Wrote):
             assert event.instance not in self.ended, "output behind the end"
             self.output[event.instance] = self.output.get(event.instance, b"") + event.output
-        elif isinstance(event, Lost):
-            self.lost.add(event.instance)
+        elif isinstance(event, Contact):
+            self.contacts.setdefault(event.instance, []).append("lost" if event.lost else "back")
         else:
             self.ended.setdefault(event.instance, []).append(event)
             self.running.discard(event.instance)
@@ -311,7 +311,7 @@ def test_a_converge_outlives_its_sshd_and_is_followed_when_that_is_back(farm: Ho
         assert seen.output[operator.instance(address)] == b"head\ntail\n"
         assert runs(farm, operator, address) == [0]
     assert len(seen.began) == 2
-    assert seen.lost == {operator.instance(address) for address in (ends, lasts)}
+    assert seen.contacts == {operator.instance(ends): ["lost"], operator.instance(lasts): ["lost", "back"]}
 
 
 def test_a_bundle_whose_upload_is_cut_is_sent_again_and_nothing_runs_before(farm: Hosts, operator: Operator) -> None:

@@ -210,6 +210,8 @@ def deploy(
         Narrowing(tuple(name or ()), tuple(zone or ())),
         deploys.opened(key) if key else None,
     )
+    if "" in (*wish.narrowing.names, *wish.narrowing.zones):
+        raise UsageError("--name and --zone take no empty value", hint="without them all running nodes are meant")
     if wish.timeout <= 0:
         raise UsageError("--timeout has to be more than nothing", hint="for example 10m")
     if retry:

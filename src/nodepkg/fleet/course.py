@@ -71,7 +71,7 @@ class Course:
 
     `left` are the target groups that it has left, `needs` those in which it has to be healthy again. `failed` may be
     taken back: as long as it has a place, its instance may turn out to be gone. `asks` is whether a change of its
-    targets is still to be made. `lost` is whether the way to it was lost while it converged. `state` is what became of
+    targets is still to be made. `lost` is whether the way to it is, while it converges. `state` is what became of
     it.
     """
 

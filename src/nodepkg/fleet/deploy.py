@@ -10,7 +10,7 @@ from nodepkg.fleet.drains import Drains
 from nodepkg.fleet.looks import BLIND_LOOKS, Looks
 from nodepkg.fleet.record import Entry, Record
 from nodepkg.fleet.sight import Sight
-from nodepkg.fleet.transport import Began, Ended, Event, Lost, Result, Transport, Wrote
+from nodepkg.fleet.transport import Began, Contact, Ended, Event, Result, Transport, Wrote
 from nodepkg.fleet.world import Watcher, World
 from nodepkg.images.interrupts import Interrupts
 from nodepkg.lease.claim import LostLeaseError
@@ -290,8 +290,8 @@ class Runner:
                 except OSError as error:  # a disk may be full: the converge itself goes on
                     self._say_once(f"{self._record.shown_log(event.instance)}: cannot be written: {error.strerror}")
                 self._watcher.wrote(course.job.host, event.output)
-            case Lost():
-                course.lost = True
+            case Contact():
+                course.lost = event.lost
             case Ended():
                 self._converged(course, event)
 

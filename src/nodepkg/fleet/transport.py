@@ -69,10 +69,11 @@ class Wrote:
 
 
 @dataclass(frozen=True)
-class Lost:
-    """The way to a node that may have begun is lost; it is looked for again until its time is over."""
+class Contact:
+    """The way to a node that may have begun is lost, and tried again until its time is over; or it is back."""
 
     instance: str
+    lost: bool
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Ended:
     again: bool = False
 
 
-Event = Began | Wrote | Lost | Ended
+Event = Began | Wrote | Contact | Ended
 
 
 class Transport(Protocol):
