@@ -38,8 +38,9 @@ def calls() -> Recorder:
 
 
 @pytest.fixture
-def account(calls: Recorder, refusing: Refusing) -> Iterator[Account]:
-    with aws(calls, refusing, slow_start(1)) as account:
+def account(calls: Recorder, refusing: Refusing, request: pytest.FixtureRequest) -> Iterator[Account]:
+    """Its parameter is how often an instance is looked at before it runs."""
+    with aws(calls, refusing, slow_start(getattr(request, "param", 1))) as account:
         yield account
 
 
@@ -415,6 +416,7 @@ def test_a_terminal_is_asked_for_the_passphrase(fleet: World, account: Account, 
     assert (made.exitstatus, list(machines(account))) == (0, ["one-off"])
 
 
+@pytest.mark.parametrize("account", [10**6], indirect=True)
 def test_ctrl_c_gives_the_name_back_and_says_how_to_go_on(
     fleet: World, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
