@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from nodepkg.cli.deploy_results import summary
+from nodepkg.clients.aws.account import Account
+from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.clients.ssh.target import HostKey
 from nodepkg.fleet.known_hosts import Known, KnownHosts
 from nodepkg.fleet.transport import Result
+from nodepkg.launch import DRAINS
 from tests.cli.conftest import Run
 from tests.fleet.hosts import Behaviour, Hosts
 from tests.projects import make_project
@@ -46,8 +49,6 @@ class Fleet:
 
     @property
     def client(self) -> Any:
-        from nodepkg.clients.aws.account import Account
-
         return Account(endpoint=self.endpoint).client("ec2", "us-east-1")
 
     endpoint = ""
@@ -149,6 +150,10 @@ def test_name_and_zone_narrow(run: Run, fleet: Fleet) -> None:
     assert nobody.code == 2
     assert "--zone us-east-1q" in nobody.err
     assert "package instance:deploy --list" in nobody.err
+    fleet.node(name="")
+    for option in ("--name", "--zone"):
+        unset = run("instance:deploy", option, "")
+        assert (unset.code, "no empty value" in unset.err) == (2, True), "nodes without a name are not meant by none"
 
 
 def test_list_and_dry_run_start_nobody_and_write_nothing(run: Run, fleet: Fleet) -> None:
@@ -285,6 +290,27 @@ def test_without_a_running_node_there_is_nothing_to_do(run: Run, fleet: Fleet) -
     done = run("instance:deploy", "--json")
     assert done.code == 0
     assert json.loads(done.out) == {"deploy": None, "hosts": []}
+    assert run("instance:deploy", "--name", "web-*").code == 2, "somebody was meant"
+
+
+def test_processes_that_a_killed_deploy_has_suspended_are_resumed_also_where_no_node_is_left(
+    run: Run, fleet: Fleet, account: Account
+) -> None:
+    name, processes = "bee-v001", ["HealthCheck", "ReplaceUnhealthy"]
+    raw, scaling = account.client("autoscaling", "us-east-1"), AutoScaling(account, "us-east-1")
+    raw.create_launch_configuration(LaunchConfigurationName="x", ImageId="ami-1ebb2077", InstanceType="m1.large")
+    sizes = {"MinSize": 0, "MaxSize": 1, "AvailabilityZones": ["us-east-1a"]}
+    raw.create_auto_scaling_group(AutoScalingGroupName=name, LaunchConfigurationName="x", **sizes)
+    scaling.create_or_update_tags(name, {"group": "bee", DRAINS: " ".join(processes)})
+    scaling.suspend_processes(name, [*processes, "AZRebalance"])
+    for options, left in ((["--dry-run"], {*processes, "AZRebalance"}), ([], {"AZRebalance"})):
+        done = run("instance:deploy", "bee", "--json", *options)
+        assert (done.code, "bee: what a deploy that was cut off" in done.err) == (0, True), done.err
+        found = scaling.group(name)
+        assert found
+        assert (set(found.suspended), DRAINS in found.tags) == (left, bool(options))
+    assert json.loads(done.out) == {"deploy": None, "hosts": []}
+    assert not Path(".nodepkg/deploys").exists()
 
 
 def test_host_keys_of_instances_that_are_gone_are_dropped_also_where_no_node_is_left(run: Run, fleet: Fleet) -> None:

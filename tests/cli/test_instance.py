@@ -38,8 +38,9 @@ def calls() -> Recorder:
 
 
 @pytest.fixture
-def account(calls: Recorder, refusing: Refusing) -> Iterator[Account]:
-    with aws(calls, refusing, slow_start(1)) as account:
+def account(calls: Recorder, refusing: Refusing, request: pytest.FixtureRequest) -> Iterator[Account]:
+    """Its parameter is how often an instance is looked at before it runs."""
+    with aws(calls, refusing, slow_start(getattr(request, "param", 1))) as account:
         yield account
 
 
@@ -415,6 +416,7 @@ def test_a_terminal_is_asked_for_the_passphrase(fleet: World, account: Account, 
     assert (made.exitstatus, list(machines(account))) == (0, ["one-off"])
 
 
+@pytest.mark.parametrize("account", [10**6], indirect=True)
 def test_ctrl_c_gives_the_name_back_and_says_how_to_go_on(
     fleet: World, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -455,6 +457,9 @@ def test_ssh_is_what_the_program_becomes(run: Run, fleet: World, account: Accoun
     assert [words[words.index(option) + 1] for option in ("-l", "-p")] == ["ops", "2222"]
     assert program("instance:ssh", machine.id).returncode == 7
     assert "-i" not in recording_ssh.read_text().splitlines()
+    Path("key").chmod(0o644)
+    assert program("instance:ssh", "one-off", "--key", "key").returncode == 4
+    assert program("instance:ssh", "one-off", "--key", "kye").returncode == 2
 
 
 def test_a_project_that_can_remember_no_host_key_is_no_obstacle(

@@ -174,6 +174,17 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("command", ["group:list", "config:schema"])
+def test_a_reader_that_is_gone_makes_no_failure_of_it(command: str) -> None:
+    """Of a long result the writing fails in the midst of the command, of a short one at its end."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "wb") as pipe:
+        line = [sys.executable, "-m", "nodepkg", command]
+        done = subprocess.run(line, stdout=pipe, stderr=subprocess.PIPE, check=False, cwd=Path(__file__).parents[2])
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_full_disk_is_told() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

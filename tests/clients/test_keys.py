@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.machines import Machines
-from nodepkg.clients.keys import PublicKey, public_half
+from nodepkg.clients.keys import PublicKey, login_key, public_half, require_private
 from nodepkg.errors import NodepkgError, RefusedError, UsageError
 from tests.faults import aws
 
@@ -81,6 +81,31 @@ def test_a_key_that_others_can_read_is_refused_with_the_command_that_mends_it(tm
     assert error is RefusedError
     subprocess.run(told.splitlines()[-1], shell=True, check=True)
     assert public_half(path, nobody).text.startswith("ssh-ed25519 ")
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "ecdsa"])
+def test_a_key_to_log_in_with_is_asked_for_once_and_shown_to_nobody(tmp_path: Path, kind: str) -> None:
+    path = keygen(tmp_path / "key", *KINDS.get(kind, ["-t", "ecdsa"]), passphrase="secret")
+    key = login_key(path, Answering("secret"))
+    (tmp_path / "opened").write_bytes(key.text)
+    (tmp_path / "opened").chmod(0o600)
+    assert ssh_keygen_says(tmp_path / "opened", "-y").split()[:2] == (tmp_path / "key.pub").read_text().split()[:2]
+    assert "KEY" not in repr(key)
+    path.chmod(0o644)
+    with pytest.raises(RefusedError, match="others can read"):
+        login_key(path, nobody)
+
+
+def test_ssh_is_given_only_keys_that_it_takes(tmp_path: Path) -> None:
+    """A public one is: its private half may be in the agent."""
+    path = keygen(tmp_path / "key", "-t", "ed25519", passphrase="secret")
+    require_private(path)
+    require_private(tmp_path / "key.pub")
+    path.chmod(0o644)
+    with pytest.raises(RefusedError, match="others can read"):
+        require_private(path)
+    with pytest.raises(UsageError, match="No such file"):
+        require_private(tmp_path / "none")
 
 
 def test_what_is_no_private_key_is_told(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """instance:deploy as a process of its own, over SSH to loopback hosts: it is killed, or interrupted, or others come."""
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from tests.e2e.program import CLEAN, Program
 from tests.fleets import REGION, STOCK_IMAGE, Rig, fleet
 from tests.projects import make_project
 from tests.rig import instances
+from tests.rig.agent import agent
 from tests.rig.hosts import USER, Hosts, hosts, require
 
 SOON = 0.1  # seconds, of whatever takes time in AWS
@@ -394,7 +396,30 @@ def test_host_keys_are_the_instances_own_and_ssh_reads_them(tmp_path: Path) -> N
         assert f"ssh-keygen -R {impostor} -f " in deploying.told
 
 
-def test_in_the_sandbox_one_offs_converge_with_their_own_dna_and_the_default_key(tmp_path: Path) -> None:
+def _takes_keys_from_wherever(program: Program, farm: Hosts) -> None:
+    """The first deploy had ~/.ssh/id_ed25519."""
+    key = (farm.home / ".ssh/id_ed25519").rename(farm.home / "ops's key.pem")
+
+    def deploy(*options: str, code: int = 0, **environ: str) -> str:
+        line = ("instance:deploy", "bee", "--sandbox", "--max-errors", "100%", *options)
+        return program(*line, code=code, **{"HOME": str(farm.home), "SSH_AUTH_SOCK": "", **environ}).stderr
+
+    runs = len(farm.runs(farm.addresses[0]))
+    assert "it takes none of the keys" in deploy(code=6)
+    with agent(key) as socket:
+        deploy(SSH_AUTH_SOCK=str(socket))
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", farm.home / "other"], check=True)
+        told = deploy("--key", str(farm.home / "other"), code=6, SSH_AUTH_SOCK=str(socket))
+        assert "it takes none of the keys" in told, "--key is the only one"
+        assert f"--key {farm.home}/other" in told.splitlines()[-1]
+    subprocess.run(["ssh-keygen", "-q", "-p", "-N", "", "-m", "PEM", "-f", key], check=True, capture_output=True)
+    deploy("--key", str(key))
+    assert {len(farm.runs(address)) for address in farm.addresses} == {runs + 2}
+    key.chmod(0o640)
+    assert f"chmod 600 {shlex.quote(str(key))}" in deploy("--key", str(key), code=4)
+
+
+def test_in_the_sandbox_one_offs_converge_with_their_own_dna_and_whatever_key(tmp_path: Path) -> None:
     try:
         sandbox = process.start(tmp_path / ".nodepkg/sandbox")
         images = (SeedImage(STOCK_IMAGE, "precise"),)
@@ -414,5 +439,6 @@ def test_in_the_sandbox_one_offs_converge_with_their_own_dna_and_the_default_key
             dnas = {name: farm.runs(address)[0].dna for name, address in made.items()}
             assert json.loads(dnas[one] or b"") == own
             assert {json.loads(dnas[name] or b"")["id"] for name in others} == {"bee"}
+            _takes_keys_from_wherever(Program(tmp_path), farm)
     finally:
         process.stop(tmp_path / ".nodepkg/sandbox")

@@ -4,18 +4,19 @@ import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from nodepkg.fleet.transport import Began, Ended, Event, Job, Result, Wrote
+from nodepkg.fleet.transport import Began, Contact, Ended, Event, Job, Result, Wrote
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """How a host's converge goes: it takes `seconds`, and ends like this."""
+    """How a host's converge goes: it takes `seconds`, and ends like this; it is lost sight of after `lost`."""
 
     seconds: float = 30.0
     result: Result = Result.SUCCEEDED
     code: int | None = 0
     why: str = ""
     output: bytes = b"converged\n"
+    lost: float | None = None
 
 
 @dataclass
@@ -49,6 +50,8 @@ class Hosts:
             self._happens(0, "began", Began(name, 100))
             if how.output:
                 self._happens(how.seconds / 2, "wrote", Wrote(name, how.output))
+            if how.lost is not None:
+                self._happens(how.lost, "lost", Contact(name, lost=True))
             self._happens(how.seconds, str(how.result), Ended(name, how.result, how.code, how.why))
             self._note("start", name)
 

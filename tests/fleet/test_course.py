@@ -186,6 +186,24 @@ def test_a_host_that_fails_since_its_instance_ended_is_gone(tmp_path: Path, resu
     assert starts[2] - starts[1] >= 30  # the next one is the canary
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_host_that_is_lost_sight_of_keeps_its_place_only_as_long_as_its_instance_lives(
+    tmp_path: Path, ends: bool
+) -> None:
+    sky = sky_of([3], behind=False)
+    sky.watches = lambda: sky.gone.add("i-000") if ends and sky.time >= 20 else None
+    runner, hosts = run(
+        sky,
+        tmp_path,
+        Pace(1, max_errors=0),
+        behaves=lambda name, n: Behaviour(7200, lost=30) if name == "i-000" else Behaviour(),
+    )
+    states = {name: one.state for name, one in runner.courses.items()}
+    assert states == {"i-000": "gone" if ends else "succeeded", "i-001": "succeeded", "i-002": "succeeded"}
+    assert (sky.time < 600) is ends
+    assert hosts.most == (2 if ends else 1), "its converge is not heard of any more, and counts for nothing"
+
+
 def test_a_host_that_ended_before_its_turn_is_gone(tmp_path: Path) -> None:
     sky = sky_of([3], behind=False)
     sky.gone = {"i-001"}

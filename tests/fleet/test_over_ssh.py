@@ -1,7 +1,9 @@
 """Converges over SSH against a real sshd, in namespaces of its own."""
 
+import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -13,11 +15,11 @@ import pytest
 
 from nodepkg.clients.ssh.client import Ssh
 from nodepkg.clients.ssh.target import HostKey, Patience
-from nodepkg.errors import RefusedError
 from nodepkg.fleet.host import Host
 from nodepkg.fleet.known_hosts import Known, KnownHosts, fingerprint
 from nodepkg.fleet.over_ssh import OverSsh, Waits
 from nodepkg.fleet.transport import Began, Ended, Event, Job, Parcel, Result, Wrote
+from tests.rig.agent import agent
 from tests.rig.sshd import Node, node
 
 QUICK = Waits(again=(0.05,), shell=20.0)
@@ -84,7 +86,7 @@ class Fleet:
 
 @pytest.fixture
 def fleet(machine: Node, archive: Path, tmp_path: Path) -> Iterator[Fleet]:
-    ssh = Ssh(key=machine.key, loopback_only=True, patience=Patience(connect=20.0))
+    ssh = Ssh(key=machine.key.read_bytes(), loopback_only=True, patience=Patience(connect=20.0))
     transport = OverSsh(ssh, KnownHosts(tmp_path / "known_hosts"), waits=QUICK)
     place = f"/opt/{tmp_path.name}"
     made = Fleet(
@@ -199,7 +201,7 @@ def wire(machine: Node) -> Iterator[Wire]:
 def test_a_connection_that_is_lost_is_followed_up_and_no_output_comes_twice(
     fleet: Fleet, wire: Wire, machine: Node, tmp_path: Path, fault: str
 ) -> None:
-    ssh = Ssh(key=machine.key, loopback_only=True, patience=Patience(connect=20.0, alive=0.3, missed=2))
+    ssh = Ssh(key=machine.key.read_bytes(), loopback_only=True, patience=Patience(connect=20.0, alive=0.3, missed=2))
     over = fleet.over(ssh=ssh)
     fifo = f"/tmp/{tmp_path.name}.fifo"
     line = f"mkfifo {fifo}; echo runs >>/tmp/{tmp_path.name}.ran; echo before; read go <{fifo}; echo after"
@@ -242,7 +244,7 @@ def test_an_address_where_nobody_listens_is_unreachable(fleet: Fleet) -> None:
 
 
 def test_a_server_that_says_nothing_is_unreachable(fleet: Fleet, machine: Node) -> None:
-    over = fleet.over(ssh=Ssh(key=machine.key, loopback_only=True, patience=Patience(connect=0.3)))
+    over = fleet.over(ssh=Ssh(key=machine.key.read_bytes(), loopback_only=True, patience=Patience(connect=0.3)))
     with socket.create_server(("127.0.0.1", 0)) as mute:
         ended, _, _ = over.deploy(over.job("one", "true", port=mute.getsockname()[1]))
     assert (ended.result, ended.why.partition(": ")[2]) == (Result.UNREACHABLE, "no answer within 0.3 s")
@@ -271,11 +273,44 @@ def test_without_a_key_the_login_is_refused(fleet: Fleet, tmp_path: Path, monkey
     assert "the login of root is refused" in ended.why
 
 
-def test_a_key_that_takes_a_passphrase_is_refused(tmp_path: Path) -> None:
-    key = tmp_path / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", str(key)], check=True)
-    with pytest.raises(RefusedError, match="cannot be used"):
-        Ssh(key=key)
+NAMED = {
+    "no key": "",
+    "one that is not there": "IdentityFile {key}-none",
+    "an encrypted one": "IdentityFile {key}",
+    "an encrypted one only": "IdentityFile {key}\n IdentitiesOnly yes",
+    "the agent": "IdentityAgent {agent}",
+}
+
+
+@pytest.mark.parametrize("named", NAMED)
+def test_keys_of_the_agent_are_used_whatever_the_configuration_names(
+    fleet: Fleet, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    key = home / "key"
+    for suffix in (".pub", ""):
+        shutil.copy(fleet.node.key.with_suffix(suffix), key.with_suffix(suffix))
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", key], check=True)
+    with agent(fleet.node.key) as socket:
+        if named != "the agent":
+            monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        says = f"HostName 127.0.0.1\n Port {fleet.node.port}\n User root\n {NAMED[named].format(key=key, agent=socket)}"
+        (home / "config").write_text(f"Host i-1\n {says}\n")
+        over = fleet.over(ssh=Ssh())
+        ended, _, _ = over.deploy(_by_name(over, f"{tmp_path.name}-1", user=""))
+    assert (ended.result, ended.why) == (Result.SUCCEEDED, "")
+
+
+def test_an_agent_that_does_not_answer_is_none(
+    fleet: Fleet, home: Path, machine: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(machine.key, home / "id_ed25519")
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(f"{folder}/agent")
+        silent.listen()
+        monkeypatch.setenv("SSH_AUTH_SOCK", f"{folder}/agent")
+        over = fleet.over(ssh=Ssh(loopback_only=True, patience=Patience(agent=0.1)))
+        ended, _, _ = over.deploy(over.job(f"{tmp_path.name}-1", "true"))
+        assert (ended.result, ended.why) == (Result.SUCCEEDED, "")
 
 
 def _host_key(machine: Node) -> HostKey:
@@ -352,9 +387,38 @@ def test_strict_takes_a_key_of_the_users_known_hosts(
     assert [one.by for one in over.transport.known.of("i-1")] == ["known_hosts"]
 
 
+def test_strict_takes_a_key_with_a_certificate_that_the_users_known_hosts_trust(
+    fleet: Fleet, home: Path, tmp_path: Path
+) -> None:
+    with node(tmp_path, certified=True) as certified:
+        (home / "config").write_text(f"Host i-1\n HostName 127.0.0.1\n Port {certified.port}\n User root\n")
+        authority, known = certified.authority.read_text(), home / "known_hosts"
+        known.write_text(f"@cert-authority 10.* {authority}")
+        first, second = (fleet.over(ssh=Ssh(key=certified.key.read_bytes())) for _ in range(2))
+        ended, _, _ = first.deploy(_by_name(first, f"{tmp_path.name}-1", strict=True))
+        assert ended.result == Result.REFUSED, "the authority is trusted with others only"
+        known.write_text(f"half a line\n@cert-authority [127.*]:* {authority}")
+        ended, _, _ = second.deploy(_by_name(second, f"{tmp_path.name}-1", strict=True))
+        assert (ended.result, ended.why) == (Result.SUCCEEDED, "")
+        assert [(one.key, one.by) for one in fleet.transport.known.of("i-1")] == [(_host_key(certified), "known_hosts")]
+
+
+def test_strict_takes_no_key_that_the_users_known_hosts_revoke(
+    fleet: Fleet, home: Path, machine: Node, tmp_path: Path
+) -> None:
+    key = _host_key(machine)
+    shown = f"-----BEGIN SSH HOST KEY KEYS-----\n{key.algorithm} {key.data} root@node\n"
+    for by in ("", "known_hosts"):
+        over = fleet.over(ssh=Ssh(), console=lambda host: shown)
+        (home / "known_hosts").write_text(f"@revoked * {key.algorithm} {key.data}\n")
+        ended, _, _ = over.deploy(_by_name(over, f"{tmp_path.name}-1", strict=True))
+        assert (ended.result, "your known_hosts revoke it" in ended.why) == (Result.REFUSED, True), by
+        over.transport.known.accept(Known("i-1", key, "12_04-bee", "us-east-1", "known_hosts"))
+
+
 def test_hosts_behind_a_jump_host_share_its_connection(fleet: Fleet, home: Path, machine: Node, tmp_path: Path) -> None:
     with (home / "config").open("a") as config:
-        config.write("Host i-1\n  ProxyJump jump\n")
+        config.write(f"Host i-1\n  ProxyJump jump\nHost *\n  IdentityFile {home}/none\n")
     over = fleet.over(ssh=Ssh())
     ended, _, _ = over.deploy(_by_name(over, f"{tmp_path.name}-1"))
     assert ended.result == Result.UNREACHABLE, "the jump host's key is not known"

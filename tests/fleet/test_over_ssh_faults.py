@@ -3,6 +3,7 @@
 import base64
 import io
 import random
+import resource
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from nodepkg.clients.ssh.target import Patience
 from nodepkg.fleet.host import Host
 from nodepkg.fleet.known_hosts import KnownHosts
 from nodepkg.fleet.over_ssh import OverSsh, Waits
-from nodepkg.fleet.transport import Began, Ended, Event, Job, Parcel, Result, Wrote
+from nodepkg.fleet.transport import Began, Contact, Ended, Event, Job, Parcel, Result, Wrote
 from tests.rig.hosts import Hosts, hosts, require
 
 MANY = tuple(f"127.78.0.{last}" for last in range(1, 51))
@@ -41,6 +42,7 @@ class Seen:
     output: dict[str, bytes] = field(default_factory=dict)
     ended: dict[str, list[Ended]] = field(default_factory=dict)
     running: set[str] = field(default_factory=set)
+    contacts: dict[str, list[str]] = field(default_factory=dict)
     most: int = 0
 
     def note(self, event: Event) -> None:
@@ -49,6 +51,8 @@ class Seen:
         elif isinstance(event, Wrote):
             assert event.instance not in self.ended, "output behind the end"
             self.output[event.instance] = self.output.get(event.instance, b"") + event.output
+        elif isinstance(event, Contact):
+            self.contacts.setdefault(event.instance, []).append("lost" if event.lost else "back")
         else:
             self.ended.setdefault(event.instance, []).append(event)
             self.running.discard(event.instance)
@@ -110,7 +114,7 @@ class Operator:
 
 
 def transport(farm: Hosts, folder: Path, *, grace: float = 60.0, alive: float = 15.0) -> OverSsh:
-    ssh = Ssh(key=farm.key, loopback_only=True, patience=Patience(connect=CONNECT, alive=alive, missed=3))
+    ssh = Ssh(key=farm.key.read_bytes(), loopback_only=True, patience=Patience(connect=CONNECT, alive=alive, missed=3))
     return OverSsh(ssh, KnownHosts(folder / "known_hosts"), waits=Waits(again=(0.05,), shell=20.0, grace=grace))
 
 
@@ -290,6 +294,26 @@ def test_a_connection_that_dies_without_a_word_is_made_anew(farm: Hosts, operato
     require_whole(operator, seen, address, b"head\ntail\n")
 
 
+def test_a_converge_outlives_its_sshd_and_is_followed_when_that_is_back(farm: Hosts, operator: Operator) -> None:
+    ends, lasts = MANY[30], MANY[31]
+    farm.behave(ends, lasts, held=True, output="head\n", last="tail\n")
+    seen = operator.start(operator.job(ends), operator.job(lasts))
+    require(lambda: len(hear(operator, seen).output) == 2, "both have begun")
+    farm.kill_sshds()
+    farm.release(ends)
+    require(lambda: runs(farm, operator, ends) == [0], "one ends while nobody can be connected to")
+    farm.start_sshds()
+    farm.release(lasts)
+    operator.follow(seen)
+    for address in (ends, lasts):
+        (ended,) = seen.ended[operator.instance(address)]
+        assert (ended.result, ended.code) == (Result.SUCCEEDED, 0), ended
+        assert seen.output[operator.instance(address)] == b"head\ntail\n"
+        assert runs(farm, operator, address) == [0]
+    assert len(seen.began) == 2
+    assert seen.contacts == {operator.instance(ends): ["lost"], operator.instance(lasts): ["lost", "back"]}
+
+
 def test_a_bundle_whose_upload_is_cut_is_sent_again_and_nothing_runs_before(farm: Hosts, operator: Operator) -> None:
     address, files = GATED[2], {**FILES, "cookbooks/x/files/big": random.Random(9).randbytes(1_000_000)}
     operator.parcel = replace(operator.parcel, archive=archive(operator.folder / "big.tar.gz", files))
@@ -455,6 +479,20 @@ def test_any_login_shell_will_do(farm: Hosts, operator: Operator, shell: str) ->
     ended, _ = operator.one(address, command="printf '%s\\n' 'a  \"b\" $c `d` \\e'")
     farm.shell("/bin/bash", address)
     assert ended.result == Result.SUCCEEDED, ended
+
+
+def test_as_many_hosts_as_wanted_are_connected_to_at_a_time(farm: Hosts, operator: Operator) -> None:
+    """Where a process may have few files, unless it asks for more."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = len(list(Path("/proc/self/fd").iterdir())) + len(MANY) // 2
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
+    try:
+        operator.anew()
+        addresses = MANY[len(GATED) :]
+        seen = operator.run([operator.job(address, command="true") for address in addresses], len(addresses))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert {one[0].result for one in seen.ended.values()} == {Result.SUCCEEDED}
 
 
 def test_no_secret_reaches_the_arguments_or_the_log_of_a_host(farm: Hosts, operator: Operator) -> None:

@@ -1,6 +1,8 @@
 """What is written down of a deploy, and read again after a crash."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,6 +97,43 @@ def test_a_record_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
     (record.folder / "deploy.json").write_text(content)
     with pytest.raises(RefusedError, match=r"deploy\.json"):
         find(tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("id", "20260102T000000-000000"),
+        ("started", "x"),
+        ("options", 5),
+        ("parts", []),
+        ("parts", 5),
+        ("parts", {"digest": 7}),
+        ("parts", {"command": None}),
+        ("parts", {"group": "wasp"}),
+        ("hosts", []),
+        ("hosts", {"zone": 7}),
+        ("hosts", {"instance": ["i-1"]}),
+    ],
+)
+def test_a_damaged_record_is_refused_before_anybody_is_touched(tmp_path: Path, part: str, value: Any) -> None:
+    record = begun(tmp_path)
+    record.close()
+    path = record.folder / "deploy.json"
+    document = json.loads(path.read_bytes())
+    document[part] = [{**document[part][0], **value}] if isinstance(value, dict) else value
+    path.write_text(json.dumps(document))
+    with pytest.raises(RefusedError, match=r"deploy\.json"):
+        find(tmp_path, None)
+
+
+def test_a_state_that_is_none_does_not_count(tmp_path: Path) -> None:
+    record = begun(tmp_path)
+    for line in ('{"instance": 5, "state": "failed", "at": 1}', '{"instance": "i-1"}', "[]", "null"):
+        (record.folder / "states.jsonl").write_text(
+            f'{line}\n{{"instance": "i-2", "state": 7, "at": 1, "seconds": ""}}\n'
+        )
+        assert record.entries() == {}
+    record.close()
 
 
 def test_the_last_lines_of_a_long_log_are_whole(tmp_path: Path) -> None:

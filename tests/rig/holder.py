@@ -1,7 +1,8 @@
 """Process 1 of the rig of hosts.py: holds one mount namespace for each host, and the sshds that lead to them.
 
-Run as a module with one argument, a JSON object; end of file on standard input ends it, and all that runs in it. It
-needs the standard library only, and no file of the machine once it has moved into its own root.
+Run as a module with one argument, a JSON object; end of file on standard input ends it, and all that runs in it, and a
+byte there starts those sshds again that were killed. It needs the standard library only, and no file of the machine
+once it has moved into its own root.
 """
 
 import ctypes
@@ -65,6 +66,37 @@ def hold(address: str, folders: list[str], base: int) -> None:
     os.close(held)
 
 
+def keep(program: str, configs: list[str]) -> None:
+    """An sshd for each of these files, until the end of standard input."""
+    sshds: dict[int, str] = {}
+    killed = list(configs)
+
+    def reap(*_: object) -> None:
+        """Orphans come to process 1; without an sshd it is of no use."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if config := sshds.pop(pid, None):
+                if not os.WIFSIGNALED(status):
+                    os._exit(1)
+                killed.append(config)
+
+    while True:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        while killed:
+            # sshd starts itself again for each connection, so it wants absolute paths.
+            line = [program, "-D", "-e", "-f", config := killed.pop()]
+            sshds[subprocess.Popen(line, stdin=subprocess.DEVNULL).pid] = config
+        signal.signal(signal.SIGCHLD, reap)
+        reap()
+        if not os.read(0, 1):
+            return
+
+
 def main() -> None:
     told = json.loads(sys.argv[1])
     # The kernel binds a mount namespace into an older one only, and newer kernels count ages on each CPU.
@@ -77,27 +109,7 @@ def main() -> None:
     for address in told["hosts"]:
         hold(address, told["folders"], base)
     os.sched_setaffinity(0, cpus)
-    # sshd starts itself again for each connection, so it wants absolute paths.
-    sshds = {
-        subprocess.Popen([told["sshd"], "-D", "-e", "-f", config], stdin=subprocess.DEVNULL).pid
-        for config in told["configs"]
-    }
-
-    def reap(*_: object) -> None:
-        """Orphans come to process 1; without an sshd it is of no use."""
-        while True:
-            try:
-                pid, _status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid in sshds:
-                os._exit(1)
-
-    signal.signal(signal.SIGCHLD, reap)
-    reap()
-    os.read(0, 1)
+    keep(told["sshd"], told["configs"])
 
 
 if __name__ == "__main__":

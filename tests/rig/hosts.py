@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-import stat
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,11 +18,12 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import IO
 
-from tests.rig import sshd
+from tests.rig import recorded, sshd
 from tests.rig.gates import Gate, Gates
 
 HERE = Path(__file__).parent
@@ -39,6 +40,11 @@ for process in /proc/[0-9]*; do
     if [ "${process#/proc/}" != $$ ] && [ "$(readlink $process/ns/mnt)" = "$own" ]; then kill -9 ${process#/proc/}; fi
 done 2>/dev/null
 echo killed
+"""
+KILL_SSHDS = """\
+for process in /proc/[0-9]*; do
+    read -r name <$process/comm && case $name in sshd*) kill -9 ${process#/proc/} ;; esac
+done >/dev/null 2>&1
 """
 NOISE = """\
 echo "Welcome to Ubuntu 12.04 LTS (GNU/Linux)"
@@ -76,25 +82,6 @@ Host *
 
 
 @dataclass(frozen=True)
-class Run:
-    """One call of chef-solo. `end` and `code` are None if it runs, or was killed; times are seconds since the epoch.
-
-    argv starts with "chef-solo"; `files` are those of the folder of its -c file, by their paths there, and `dna` what
-    the -j file held. `beside` is whether another one ran on this host when it began.
-    """
-
-    argv: tuple[str, ...]
-    cwd: str
-    environ: str
-    files: dict[str, bytes]
-    dna: bytes | None
-    begin: float
-    end: float | None
-    code: int | None
-    beside: bool
-
-
-@dataclass(frozen=True)
 class Hosts:
     """Running hosts. `key` may log in as root and as ubuntu, who is uid 0 too and has a sudo; `host_key` is the public
     key of all hosts, `impostor_key` that of a gate's impostor, in known_hosts' words (type and base64).
@@ -111,6 +98,7 @@ class Hosts:
     host_key: str
     impostor_key: str
     gates: dict[str, Gate] = field(default_factory=dict)
+    holder: IO[bytes] | None = None
 
     def gate(self, address: str) -> Gate:
         """Of a host that was named in `gated`."""
@@ -164,10 +152,10 @@ class Hosts:
                     os.close(os.open(was, os.O_WRONLY | os.O_NONBLOCK))
                 was.unlink()
 
-    def runs(self, address: str) -> list[Run]:
+    def runs(self, address: str) -> list[recorded.Run]:
         """The calls of chef-solo on that host, oldest first, also those that still run."""
         begun = [argv.parent for argv in self._recorded(address).glob("*/argv")]
-        return [_run(folder) for folder in sorted(begun, key=lambda folder: int(folder.name))]
+        return [recorded.read(folder) for folder in sorted(begun, key=lambda folder: int(folder.name))]
 
     def sudo_calls(self, address: str) -> list[str]:
         """The arguments of each call of sudo on that host, joined by spaces."""
@@ -197,10 +185,30 @@ class Hosts:
 
     def reboot(self, address: str) -> None:
         """All that runs there is killed at once, but connections stay; the kernel has another boot id."""
-        port = self.gates[address].behind if address in self.gates else self.port
-        done = self.ssh(address, KILL_ALL, port=port)
+        done = self.ssh(address, KILL_ALL, port=self._behind(address))
         assert done.stdout.endswith(b"killed\n"), done
         (self.root / "hosts" / address / "boot_id").write_text(f"{uuid.uuid4()}\n")
+
+    def kill_sshds(self) -> None:
+        """All sshds, and so all sessions: what these have started in a session of its own goes on."""
+        self.ssh(self.addresses[-1], KILL_SSHDS, port=self._behind(self.addresses[-1]))
+        require(lambda: not any(map(self._answers, self.addresses)), "all sshds are gone")
+
+    def start_sshds(self) -> None:
+        """After `kill_sshds`."""
+        assert self.holder
+        self.holder.write(b"\n")
+        self.holder.flush()
+        require(lambda: all(map(self._answers, self.addresses)), "all sshds are back")
+
+    def _behind(self, address: str) -> int:
+        """The port of its sshd."""
+        return self.gates[address].behind if address in self.gates else self.port
+
+    def _answers(self, address: str) -> bool:
+        with suppress(OSError), socket.create_connection((address, self._behind(address)), timeout=1) as connection:
+            return bool(connection.recv(8))
+        return False
 
     def ssh(
         self, address: str, command: str, *, user: str = USER, given: bytes = b"", port: int | None = None
@@ -240,12 +248,12 @@ def hosts(
     configs = _configure(fleet, set(gated))
     with ExitStack() as until_the_end:
         until_the_end.callback(shutil.rmtree, scratch, ignore_errors=True)
-        until_the_end.enter_context(_running(fleet, scratch, configs, privileged=privileged))
+        process = until_the_end.enter_context(_running(fleet, scratch, configs, privileged=privileged))
         gates = until_the_end.enter_context(Gates()) if gated else None
         for address in gated if gates else ():
             behind, elsewhere = configs.ports
             fleet.gates[address] = gates.gate(address, port, behind=behind, elsewhere=elsewhere)  # type: ignore[union-attr]
-        yield fleet
+        yield replace(fleet, holder=process.stdin)
 
 
 @dataclass(frozen=True)
@@ -340,7 +348,7 @@ def _free_ports(address: str, *, taken: int) -> tuple[int, int]:
 
 
 @contextmanager
-def _running(fleet: Hosts, scratch: Path, configs: _Configs, *, privileged: bool) -> Iterator[None]:
+def _running(fleet: Hosts, scratch: Path, configs: _Configs, *, privileged: bool) -> Iterator[subprocess.Popen[bytes]]:
     shown = sshd.system_folders(fleet.root)
     sshd.make_mountpoints(fleet.root, shown)
     mounts = ["/bin/sh", str(HERE / "node/root.sh"), str(fleet.root), str(scratch / "mount")]
@@ -367,27 +375,6 @@ def _running(fleet: Hosts, scratch: Path, configs: _Configs, *, privileged: bool
     try:
         for address, port in configs.files.values():
             sshd.await_banner(fleet.log, address, port, scratch.name, process)
-        yield
+        yield process
     finally:
         sshd.stop(process)
-
-
-def _run(folder: Path) -> Run:
-    argv, code, dna = folder / "argv", folder / "code", folder / "dna.json"
-    told = code.read_text().strip() if code.exists() else ""
-    files = folder / "files"
-    return Run(
-        argv=tuple(argv.read_text().split("\0")[:-1]),
-        cwd=(folder / "cwd").read_text().rstrip("\n"),
-        environ=(folder / "environ").read_text(),
-        files={str(path.relative_to(files)): path.read_bytes() for path in sorted(files.rglob("*")) if _is_file(path)},
-        dna=dna.read_bytes() if dna.exists() else None,
-        begin=(folder / "cwd").stat().st_mtime,
-        end=code.stat().st_mtime if told else None,
-        code=int(told) if told else None,
-        beside=(folder / "beside").exists(),
-    )
-
-
-def _is_file(path: Path) -> bool:
-    return stat.S_ISREG(path.lstat().st_mode)

@@ -104,6 +104,11 @@ class Node:
         return self.path("/var/lib/recorded")
 
     @property
+    def authority(self) -> Path:
+        """The public key of who certifies host keys."""
+        return self.key.with_name("authority.pub")
+
+    @property
     def options(self) -> tuple[str, ...]:
         """What ssh, scp and sftp need to reach the node without a question and without files of the user."""
         return (
@@ -138,17 +143,21 @@ def node(
     chef_exit: int = 0,
     chef_solo: Path | None = None,
     shows: Sequence[Path] = (),
+    certified: bool = False,
 ) -> Iterator[Node]:
     """A node whose files live in a new folder below `folder`; it ends with the block, or with this process.
 
     port 0 is a free one. chef_exit: what the recorder exits with (the node reads it anew from recorded/exit at each
     call). chef_solo: a file of the host that stands in place of the recorder. shows: further folders of the host that
-    the node sees at their own path, read-only. NodeError: a package is missing, or the system allows no namespaces.
+    the node sees at their own path, read-only. certified: its host key has a certificate by `authority`.
+    NodeError: a package is missing, or the system allows no namespaces.
     """
     require_packages()
     privileged = is_privileged()
     scratch = Path(tempfile.mkdtemp(prefix="node-", dir=folder)).resolve()
     host = _build(scratch, address=address, port=port or free_port(address), privileged=privileged)
+    if certified:
+        _certify(host, privileged=privileged)
     (host.recorded / "exit").write_text(f"{chef_exit}\n")
     shown = [(path.resolve(), str(path.absolute())) for path in shows]
     if chef_solo:
@@ -238,10 +247,23 @@ def build_root(root: Path, *, privileged: bool) -> None:
 def make_keys(*keys: Path, privileged: bool) -> None:
     """Private keys, and beside each its public half."""
     for key in keys:
-        # ssh-keygen refuses a uid without a name; in the namespace it is root's.
-        line = [] if privileged else ["unshare", *USER]
-        line += ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "node", "-f", str(key)]
-        subprocess.run(line, env=environment(), stdin=subprocess.DEVNULL, check=True)
+        _ssh_keygen("-t", "ed25519", "-N", "", "-C", "node", "-f", str(key), privileged=privileged)
+
+
+def _ssh_keygen(*words: str, privileged: bool) -> None:
+    # It refuses a uid without a name; in the namespace it is root's.
+    line = [] if privileged else ["unshare", *USER]
+    line += ["ssh-keygen", "-q", *words]
+    subprocess.run(line, env=environment(), stdin=subprocess.DEVNULL, check=True)
+
+
+def _certify(host: Node, *, privileged: bool) -> None:
+    authority = host.authority.with_suffix("")
+    make_keys(authority, privileged=privileged)
+    key = host.root / "etc/ssh/host_key.pub"
+    _ssh_keygen("-s", str(authority), "-I", "node", "-h", "-n", host.address, str(key), privileged=privileged)
+    with (host.root / "etc/ssh/sshd_config").open("a") as config:
+        config.write("HostCertificate /etc/ssh/host_key-cert.pub\n")
 
 
 def install(program: Path, target: Path) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from tests.fleets import fleet
 from tests.rig import instances
 from tests.rig.hosts import Hosts, hosts, require
 from tests.rig.sshd import NodeError
-from tests.rig.test_sshd import NOBODY, REPOSITORY, as_nobody, output, traces
+from tests.rig.test_sshd import NOBODY, REPOSITORY, as_nobody, output, require_end_with_its_starter, traces
 
 MANY = tuple(f"127.77.0.{last}" for last in range(1, 51))
 ONE, TWO, THREE = MANY[0], MANY[1], MANY[2]
@@ -279,16 +278,7 @@ def test_nothing_is_left_of_hosts(tmp_path: Path) -> None:
 
 
 def test_hosts_end_with_the_process_that_started_them(tmp_path: Path) -> None:
-    code = (
-        "import sys, time, pathlib, tests.rig.hosts as h\n"
-        "with h.hosts(pathlib.Path(sys.argv[1]), ['127.77.1.1']) as up: print(up.port, flush=True); time.sleep(300)"
-    )
-    line = [sys.executable, "-c", code, f"{tmp_path}/"]
-    with subprocess.Popen(line, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as starter:
-        assert starter.stdout
-        assert starter.stdout.readline().strip().isdigit(), "the hosts did not start"
-        starter.send_signal(signal.SIGKILL)
-    require(lambda: traces(tmp_path) == [], "all processes have ended", 10)
+    require_end_with_its_starter("with hosts.hosts(folder, ['127.77.1.1'])", tmp_path)
 
 
 def test_an_ordinary_user_gets_the_same() -> None:

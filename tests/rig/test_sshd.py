@@ -8,13 +8,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.rig import sshd
+from tests.rig.hosts import require
 from tests.rig.sshd import Node, NodeError, node
 
 REPOSITORY = Path(__file__).parents[2]
@@ -200,20 +200,19 @@ def test_everything_is_gone_afterwards_also_after_a_failure(tmp_path: Path) -> N
     assert Path("/proc/self/mountinfo").read_text() == mounts
 
 
-def test_a_node_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    code = (
-        "import sys, time, pathlib, tests.rig.sshd as s\n"
-        "with s.node(pathlib.Path(sys.argv[1])) as h: print(h.port, flush=True); time.sleep(300)"
-    )
-    line = [sys.executable, "-c", code, f"{tmp_path}/"]
+def require_end_with_its_starter(block: str, folder: Path) -> None:
+    """What such a `with` block has started is gone once the process that is in it is killed; `folder` is its own."""
+    code = f"import sys, time, pathlib\nfrom tests.rig import hosts, sshd\nfolder = pathlib.Path(sys.argv[1])\n{block}"
+    line = [sys.executable, "-c", f"{code} as up: print(up.port, flush=True); time.sleep(300)", f"{folder}/"]
     with subprocess.Popen(line, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout
-        assert starter.stdout.readline().strip().isdigit(), "the node did not start"
+        assert starter.stdout.readline().strip().isdigit(), "it did not start"
         starter.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while traces(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert traces(tmp_path) == []
+    require(lambda: traces(folder) == [], "all processes have ended")
+
+
+def test_a_node_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    require_end_with_its_starter("with sshd.node(folder)", tmp_path)
 
 
 def test_a_missing_program_is_an_error_that_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

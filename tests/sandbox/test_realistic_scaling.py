@@ -228,22 +228,26 @@ def test_a_policy_is_told_back_as_it_was_given(policy: dict[str, Any]) -> None:
         assert left["PolicyARN"] == other
 
 
+def alarm_that_invokes(watch: Any, policy: str) -> None:
+    watch.put_metric_alarm(
+        AlarmName="long queue",
+        MetricName="Length",
+        Namespace="Queue",
+        Statistic="Average",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=5.0,
+        ComparisonOperator="GreaterThanThreshold",
+        AlarmActions=[policy],
+    )
+
+
 def test_a_policy_names_the_alarms_that_invoke_it() -> None:
     with fleet() as rig:
         scaling, watch = rig.client("autoscaling"), rig.client("cloudwatch")
         rig.group("bee-v001")
         arn = scaling.put_scaling_policy(AutoScalingGroupName="bee-v001", **POLICIES[1])["PolicyARN"]
-        watch.put_metric_alarm(
-            AlarmName="long queue",
-            MetricName="Length",
-            Namespace="Queue",
-            Statistic="Average",
-            Period=60,
-            EvaluationPeriods=1,
-            Threshold=5.0,
-            ComparisonOperator="GreaterThanThreshold",
-            AlarmActions=[arn],
-        )
+        alarm_that_invokes(watch, arn)
         (told,) = scaling.describe_policies()["ScalingPolicies"]
         assert [alarm["AlarmName"] for alarm in told["Alarms"]] == ["long queue"]
         scaling.delete_policy(PolicyName=arn)
@@ -374,17 +378,7 @@ def test_policies_schedules_and_hooks_go_with_their_group() -> None:
         scaling.put_scheduled_update_group_action(
             **about, ScheduledActionName="night", Recurrence="0 2 * * *", MinSize=1
         )
-        watch.put_metric_alarm(
-            AlarmName="long queue",
-            MetricName="Length",
-            Namespace="Queue",
-            Statistic="Average",
-            Period=60,
-            EvaluationPeriods=1,
-            Threshold=5.0,
-            ComparisonOperator="GreaterThanThreshold",
-            AlarmActions=[arn],
-        )
+        alarm_that_invokes(watch, arn)
         scaling.delete_auto_scaling_group(**about)
         rig.wait(20)
         assert watch.describe_alarms()["MetricAlarms"][0]["AlarmActions"] == []

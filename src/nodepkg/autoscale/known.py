@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nodepkg.clients.aws.account import Account
-from nodepkg.clients.aws.autoscaling import target_group_arns, target_groups
+from nodepkg.clients.aws.balancing import target_group_arns, target_groups
 from nodepkg.clients.aws.ec2 import Ec2, Subnet
 from nodepkg.clients.aws.templates import LaunchTemplates, TemplatePin
 from nodepkg.errors import AwsError
@@ -29,7 +29,7 @@ class Known:
         return self._ec2.setdefault(region, KnownEc2(self.account, region, many=self.many))
 
     def target_group_arns(self, region: str, names: Sequence[str]) -> list[str]:
-        """As clients.aws.autoscaling.target_group_arns."""
+        """As clients.aws.balancing.target_group_arns."""
         if not self.many or all(name.startswith("arn:") for name in names):
             return target_group_arns(self.account, region, names)
         if region not in self._targets:

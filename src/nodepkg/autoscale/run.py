@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from nodepkg.autoscale.housekeeping import template_changes
 from nodepkg.autoscale.journal import RUN, between, started
 from nodepkg.clients.aws.account import Account, wait_for
-from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, NewGroup, target_group_arns
+from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, NewGroup
+from nodepkg.clients.aws.balancing import target_group_arns
 from nodepkg.clients.aws.images import Image, Images
 from nodepkg.clients.aws.templates import LaunchTemplates
 from nodepkg.errors import AwsError, NotYetError, RefusedError

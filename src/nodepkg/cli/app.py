@@ -77,7 +77,10 @@ def run(arguments: list[str]) -> int:
         answer = code if isinstance(code, int) else ExitCode.DONE
         sys.stdout.flush()
         return answer
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as error:
+        # Typer makes an exit of 1 of a broken pipe.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         _forget_stdout()  # whoever read it has gone (`| head`); that something failed, it has all the same
         return answer
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort, also for bugs

@@ -7,6 +7,7 @@ from pathlib import Path
 from nodepkg.cli.options import Call
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.machines import Machines
+from nodepkg.clients.keys import LoginKey
 from nodepkg.errors import AwsError
 from nodepkg.fleet.course import Order
 from nodepkg.fleet.targets import Targets
@@ -27,13 +28,13 @@ def forget_gone(call: Call, account: Account, root: Path, groups: Sequence[Group
             call.out.warning(f"{group.name}: host keys of gone instances are not dropped: {error.message}")
 
 
-def over_ssh(account: Account, root: Path) -> Transport:
-    """With the host keys that are known in this project."""
+def over_ssh(account: Account, root: Path, key: LoginKey | None) -> Transport:
+    """With the host keys that are known in this project. Without `key`: those of the agent, and of ~/.ssh."""
     from nodepkg.clients.ssh.client import Ssh
     from nodepkg.fleet.known_hosts import KNOWN_HOSTS, KnownHosts
     from nodepkg.fleet.over_ssh import OverSsh
 
-    ssh = Ssh(loopback_only=account.endpoint is not None)
+    ssh = Ssh(key=key.text if key else None, loopback_only=account.endpoint is not None)
     return OverSsh(
         ssh, KnownHosts(root / KNOWN_HOSTS), console=lambda host: Machines(account, host.region).console(host.instance)
     )

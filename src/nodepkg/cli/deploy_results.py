@@ -23,14 +23,14 @@ _FAILED_SHOWN = 20
 _FLOOR = "mend what is not healthy, or lower deploy.min_healthy (0: no floor)"
 
 
-def conclude(call: Call, record: Record, ended: Sequence[Runner]) -> None:
-    """Shows the result, and ends the program with the code of what failed."""
+def conclude(call: Call, record: Record, ended: Sequence[Runner], way_on: str) -> None:
+    """Shows the result, and ends the program with the code of what failed. `way_on` is the command that goes on."""
     entries = record.entries()
     told = documents(record.plan.hosts, entries, record)
     shown = [one for one in told if len(told) <= _MOST_ROWS or one["state"] != SUCCEEDED]
     try:
-        document = {"deploy": record.plan.id, "hosts": told}
-        if shown or call.out.json:
+        document = {"deploy": record.plan.id if told else None, "hosts": told}
+        if shown or not told or call.out.json:
             call.out.table(document, COLUMNS, [_row(one) for one in shown])
         else:
             call.out.result(document, [f"all {len(told)} hosts succeeded"])
@@ -42,7 +42,7 @@ def conclude(call: Call, record: Record, ended: Sequence[Runner]) -> None:
             _tell_failure(call, record, one)
         if len(failed) > _FAILED_SHOWN:
             call.out.note(f"and {len(failed) - _FAILED_SHOWN} more; their logs are in {os.path.relpath(record.folder)}")
-        _end(call, record, ended, told, failed)
+        _end(call, ended, told, failed, way_on)
 
 
 def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
@@ -68,14 +68,13 @@ def _tell_failure(call: Call, record: Record, one: Mapping[str, Any]) -> None:
 
 def _end(
     call: Call,
-    record: Record,
     ended: Sequence[Runner],
     told: Sequence[Mapping[str, Any]],
     failed: Sequence[Mapping[str, Any]],
+    way_on: str,
 ) -> None:
     """Ends the program, if anything is not as it should be: the highest code counts, but for Ctrl-C."""
     left = [one for one in told if one["state"] not in (SUCCEEDED, GONE)]
-    way_on = f"package instance:deploy --retry {record.plan.id}"
     errors = [runner.error for runner in ended if runner.error]
     errors += [ToolError(runner.stuck, hint=_FLOOR) for runner in ended if runner.stuck]
     if failed:

@@ -5,17 +5,20 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from shlex import join
 from typing import Any
 
 from nodepkg.asked import web_of
 from nodepkg.cli.account import cloud, window
 from nodepkg.cli.carriers import forget_gone, over_ssh, over_ssm
 from nodepkg.cli.deploy_progress import watching
-from nodepkg.cli.deploy_results import COLUMNS, conclude
+from nodepkg.cli.deploy_results import conclude
 from nodepkg.cli.layout import count
 from nodepkg.cli.options import Call
+from nodepkg.cli.output import prompt_secret
 from nodepkg.cli.progress import elapsed
 from nodepkg.clients.aws.account import Account
+from nodepkg.clients.keys import LoginKey, login_key
 from nodepkg.errors import ConfigError, RefusedError, UsageError
 from nodepkg.fleet.course import GONE, SUCCEEDED, Order, Terms
 from nodepkg.fleet.deploy import Runner
@@ -37,14 +40,14 @@ from nodepkg.render.bundle import Bundle, Project, left_out
 _LISTED = ("instance", "name", "group", "zone", "address", "asg")
 SSM_WAVE = 50  # instance ids that one SendCommand takes
 TRANSPORTS = ("ssh", "ssm")
-NOBODY = "no running node is meant: nothing to do"
+NOBODY = "no running node is meant: nobody converges"
 _IN_A_SANDBOX = "sandbox: no script is run; over ssm each node succeeds, over ssh none answers"
 
 
 @dataclass(frozen=True)
 class Wish:
     """How a deploy goes: how many at a time, how many first and alone, how many may fail, seconds for one host, and
-    between waves; and to whom it is narrowed."""
+    between waves; and to whom it is narrowed. `key`: the only one that hosts are logged in to with, over ssh."""
 
     at_once: Share
     canary: int
@@ -52,16 +55,27 @@ class Wish:
     timeout: float
     pause: float
     narrowing: Narrowing
+    key: LoginKey | None = None
 
     def pace(self, hosts: int) -> Pace:
         at_once = max(self.at_once.down(hosts), 1)
         return Pace(at_once, self.canary, self.max_errors.down(hosts), waves=self.pause > 0)
+
+    def way_on(self, deploy: str) -> str:
+        """The command that goes on with it."""
+        key = ["--key", str(self.key.path)] if self.key else []
+        return f"package instance:deploy {join(['--retry', deploy, *key])}"
 
     def options(self) -> dict[str, Any]:
         return {"n": str(self.at_once), "canary": self.canary, "max_errors": str(self.max_errors)} | {
             "timeout": self.timeout,
             "pause": self.pause,
         }
+
+
+def opened(key: Path) -> LoginKey:
+    """The private key of a file; asks for its passphrase if it has one."""
+    return login_key(key.expanduser(), prompt_secret)
 
 
 def some(option: str, text: str, *, least: int = 1) -> Share:
@@ -103,7 +117,8 @@ def deploy(call: Call, patterns: list[str], wish: Wish, *, listing: bool) -> Non
     _tell_left_out(call, targets)
     if not call.dry_run:
         forget_gone(call, account, nodes.root, groups, targets)
-    meant = [group for group in groups if any(host.group == group.name for host in targets.hosts)]
+    with_hosts = {host.group for host in targets.hosts}
+    meant = [group for group in groups if group.name in with_hosts | targets.left_over]
     for group in meant:
         _require_bucket(group)
     project = Project(nodes)
@@ -213,13 +228,16 @@ def _go(call: Call, account: Account, project: Project, run: Run, wish: Wish, *,
             call.out.note(line)
         if call.sandbox and not call.dry_run:
             call.out.note(_IN_A_SANDBOX)
+    for name in sorted(run.targets.left_over):
+        call.out.note(f"{name}: what a deploy that was cut off has left there is put in order")
     if call.dry_run:
         _tell_plan(call, run, wish)
         return
     if not run.hosts and not run.again:
         call.out.note(NOBODY)
-        call.out.table({"deploy": None, "hosts": []}, COLUMNS, [])
-        return
+        if not run.targets.left_over:
+            conclude(call, run.record, [], "")
+            return
     who = Claimant(run.plan.command, run.plan.id, window(call), time.sleep, call.out.warning, call.take_over)
     ended: list[Runner] = []
     with held(account, run.groups, who) as leases:
@@ -229,13 +247,13 @@ def _go(call: Call, account: Account, project: Project, run: Run, wish: Wish, *,
             _converge(call, account, project, run, wish, leases=leases, ended=ended)
         finally:
             run.record.close()
-    conclude(call, run.record, ended)
+    conclude(call, run.record, ended, wish.way_on(run.plan.id))
 
 
 def _begin(run: Run) -> None:
     if run.again:
         run.record.resume()
-    else:
+    elif run.hosts:
         run.record.begin()
 
 
@@ -279,7 +297,7 @@ def _converge(
             carrier = (
                 over_ssm(call, account, run.groups, run.targets, order)
                 if name == "ssm"
-                else over_ssh(account, project.root)
+                else over_ssh(account, project.root, wish.key)
             )
             runner = Runner(world, carrier, order, record=run.record, watcher=watcher, interrupts=interrupts)
             ended.append(runner)

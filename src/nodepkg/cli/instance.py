@@ -44,6 +44,7 @@ Zones = Annotated[
     list[str] | None,
     typer.Option("--zone", metavar="ZONE", help="Only nodes in this zone, or glob; may be repeated."),
 ]
+LoginKey = Annotated[Path | None, typer.Option("--key", metavar="PATH", help="The private key to log in with.")]
 Listing = Annotated[bool, typer.Option("--list", help="Show who would be touched, and do nothing.")]
 Retry = Annotated[
     bool, typer.Option("--retry", help="Go on with the newest deploy, or with that of the ID given as GROUP.")
@@ -147,7 +148,7 @@ def ssh(
         list[str] | None, typer.Argument(metavar="COMMAND", help="A command for ssh, behind `--`; none: log in.")
     ] = None,
     *,
-    key: Annotated[Path | None, typer.Option("--key", metavar="PATH", help="The private key to log in with.")] = None,
+    key: LoginKey = None,
 ) -> None:
     """Log in to a running instance with the system's ssh.
 
@@ -184,6 +185,7 @@ def deploy(
     pause: Pause = None,
     name: Names = None,
     zone: Zones = None,
+    key: LoginKey = None,
     listing: Listing = False,
     retry: Retry = False,
 ) -> None:
@@ -192,7 +194,8 @@ def deploy(
     Without GROUP all groups. The group's bundle goes to each node that does not have it yet, and deploy.command runs
     there. Nobody starts while fewer nodes of the group are healthy than deploy.min_healthy, and a node behind a target
     group has to be healthy again before the next one takes its place. Each host's output goes to
-    .nodepkg/deploys/ID/INSTANCE.log. It exits 6 if any failed; --retry runs only those that did not succeed. Ctrl-C
+    .nodepkg/deploys/ID/INSTANCE.log. Over SSH it logs in as ~/.ssh/config, the agent and ~/.ssh's keys say, or with
+    --key alone. It exits 6 if any failed; --retry runs only those that did not succeed. Ctrl-C
     starts no more and waits for those that run; a second one leaves them.
     """
     from nodepkg.cli import deploys
@@ -205,7 +208,10 @@ def deploy(
         1800.0 if timeout is None else timeout.total_seconds(),
         pause.total_seconds() if pause else 0.0,
         Narrowing(tuple(name or ()), tuple(zone or ())),
+        deploys.opened(key) if key else None,
     )
+    if "" in (*wish.narrowing.names, *wish.narrowing.zones):
+        raise UsageError("--name and --zone take no empty value", hint="without them all running nodes are meant")
     if wish.timeout <= 0:
         raise UsageError("--timeout has to be more than nothing", hint="for example 10m")
     if retry:

@@ -292,11 +292,15 @@ def _show_deleted(call: Call, instance: str, reports: "Sequence[Report]") -> Non
 
 def log_in(call: Call, word: str, command: Sequence[str], key: Path | None) -> None:
     """This process becomes ssh."""
+    from nodepkg.clients.keys import require_private
     from nodepkg.clients.openssh import become
     from nodepkg.fleet.find import require_ours
     from nodepkg.fleet.host import host
     from nodepkg.fleet.login import login_of, require_loopback, ssh_command
 
+    key = key and key.expanduser()
+    if key:
+        require_private(key)
     nodes, account = _everywhere(call)
     region, machine = _the_one(call, nodes, account, _found(call, nodes, account, word), word)
     require_ours(machine)
@@ -307,7 +311,7 @@ def log_in(call: Call, word: str, command: Sequence[str], key: Path | None) -> N
     there = host(machine, region, login.address)
     if call.sandbox:
         require_loopback(there)
-    words = ssh_command(there, login, nodes.root.absolute(), key=key and key.expanduser(), command=command)
+    words = ssh_command(there, login, nodes.root.absolute(), key=key, command=command)
     _ready_to_remember(nodes.root)
     call.out.detail(join(words))
     become(words)

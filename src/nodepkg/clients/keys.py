@@ -1,11 +1,11 @@
-"""Private key files: what may be known of them elsewhere, which is the public half. The rest never leaves this file."""
+"""Private key files: the public half, which may be known elsewhere, and the key itself, which only logs in."""
 
 import base64
 import hashlib
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -15,9 +15,11 @@ from nodepkg.errors import RefusedError, UsageError
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 TRIES = 3
 _MOST_BYTES = 64 * 1024
+_MARK = b"PRIVATE KEY-----"
 _PUBLIC = (b"ssh-", b"ecdsa-", b"sk-", b"---- BEGIN SSH2 PUBLIC", b"-----BEGIN PUBLIC", b"-----BEGIN RSA PUBLIC")
 
 # Asks for the passphrase of the file; None: there is nobody to ask.
@@ -42,27 +44,71 @@ class PublicKey:
         return told in self.fingerprints or public.split()[:2] == self.text.split()
 
 
+@dataclass(frozen=True)
+class LoginKey:
+    """The private key of a file, to log in with: `text` is in OpenSSH's form, not encrypted, and for memory only."""
+
+    path: Path
+    text: bytes = field(repr=False)
+
+
 def public_half(path: Path, ask: Ask) -> PublicKey:
     """Of the private key in a file: PEM, PKCS #8 or OpenSSH, RSA or Ed25519.
 
     Raises UsageError for what is no such file, RefusedError for one that others can read, or whose passphrase nobody
     gives.
     """
-    content = _content(path)
-    key = _loaded(path, content, None)
-    if key is None:
-        key = _opened(path, content, ask)
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    key = _private(path, ask)
+    if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
+        raise UsageError(f"{path} is a key of kind {_kind(key)}", hint="EC2 takes RSA and Ed25519")
     return _public(key)
 
 
-def _content(path: Path) -> bytes:
+def login_key(path: Path, ask: Ask) -> LoginKey:
+    """As public_half, also for ECDSA: whatever a node's authorized_keys may have."""
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = _private(path, ask)
+    try:
+        return LoginKey(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    except (ValueError, TypeError):
+        raise UsageError(f"{path} is a key of kind {_kind(key)}", hint="SSH takes RSA, Ed25519 and ECDSA") from None
+
+
+def require_private(path: Path) -> None:
+    """Raises UsageError for a file that cannot be read, RefusedError for a private key that others can read."""
+    _require_private(path, *_read(path))
+
+
+def _private(path: Path, ask: Ask) -> "PrivateKeyTypes":
+    content = _content(path)
+    key = _loaded(path, content, None)
+    return _opened(path, content, ask) if key is None else key
+
+
+def _read(path: Path) -> tuple[int, bytes]:
     try:
         with path.open("rb") as file:
-            mode, content = os.fstat(file.fileno()).st_mode, file.read(_MOST_BYTES)
+            return os.fstat(file.fileno()).st_mode, file.read(_MOST_BYTES)
     except OSError as error:
         raise UsageError(
             f"{path}: the key cannot be read: {error.strerror}", hint="--key PATH: the private key"
         ) from error
+
+
+def _require_private(path: Path, mode: int, content: bytes) -> None:
+    if _MARK in content and stat.S_IMODE(mode) & 0o077:
+        raise RefusedError(
+            f"{path}: others can read this private key (mode {stat.S_IMODE(mode):04o})",
+            hint=f"chmod 600 {quote(str(path))}",
+        )
+
+
+def _content(path: Path) -> bytes:
+    mode, content = _read(path)
     if content.lstrip().startswith(_PUBLIC):
         raise UsageError(
             f"{path} is a public key", hint=f"name the private one: --key {quote(str(path).removesuffix('.pub'))}"
@@ -72,13 +118,9 @@ def _content(path: Path) -> bytes:
             f"{path} is a key of PuTTY's",
             hint=f"puttygen {quote(str(path))} -O private-openssh -o {quote(path.stem)}.pem",
         )
-    if b"PRIVATE KEY-----" not in content:
+    if _MARK not in content:
         raise _no_key(path)
-    if stat.S_IMODE(mode) & 0o077:
-        raise RefusedError(
-            f"{path}: others can read this private key (mode {stat.S_IMODE(mode):04o})",
-            hint=f"chmod 600 {quote(str(path))}",
-        )
+    _require_private(path, mode, content)
     return content
 
 
@@ -86,7 +128,7 @@ def _no_key(path: Path) -> UsageError:
     return UsageError(f"{path} is no private key", hint="--key takes one in PEM, PKCS #8 or OpenSSH's form")
 
 
-def _opened(path: Path, content: bytes, ask: Ask) -> "RSAPrivateKey | Ed25519PrivateKey":
+def _opened(path: Path, content: bytes, ask: Ask) -> "PrivateKeyTypes":
     """An encrypted one."""
     for left in range(TRIES - 1, -1, -1):
         passphrase = ask(f"passphrase of {path}{'' if left == TRIES - 1 else ' (that was not it)'}: ")
@@ -100,28 +142,26 @@ def _opened(path: Path, content: bytes, ask: Ask) -> "RSAPrivateKey | Ed25519Pri
     raise RefusedError(f"{path}: none of {TRIES} passphrases was the right one")
 
 
-def _loaded(path: Path, content: bytes, passphrase: bytes | None) -> "RSAPrivateKey | Ed25519PrivateKey | None":
+def _loaded(path: Path, content: bytes, passphrase: bytes | None) -> "PrivateKeyTypes | None":
     """None if it takes a passphrase, or another one."""
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
 
     load = load_ssh_private_key if b"BEGIN OPENSSH PRIVATE KEY" in content else load_pem_private_key
     try:
-        key = load(content, passphrase or (None if passphrase is None else b"\0"))  # an empty one is none to them
+        return load(content, passphrase or (None if passphrase is None else b"\0"))  # an empty one is none to them
     except TypeError:  # so they say that it is encrypted
         return None
     except UnsupportedAlgorithm as error:
-        raise UsageError(f"{path}: this kind of key is not known: {error}", hint="EC2 takes RSA and Ed25519") from None
+        raise UsageError(f"{path}: this kind of key is not known: {error}", hint="name one of RSA or Ed25519") from None
     except ValueError:
         if passphrase is None:
             raise _no_key(path) from None
         return None
-    if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
-        kind = type(key).__name__.lstrip("_").removesuffix("PrivateKey")
-        raise UsageError(f"{path} is a key of kind {kind}", hint="EC2 takes RSA and Ed25519")
-    return key
+
+
+def _kind(key: object) -> str:
+    return type(key).__name__.lstrip("_").removesuffix("PrivateKey")
 
 
 def _public(key: "RSAPrivateKey | Ed25519PrivateKey") -> PublicKey:

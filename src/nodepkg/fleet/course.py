@@ -71,7 +71,8 @@ class Course:
 
     `left` are the target groups that it has left, `needs` those in which it has to be healthy again. `failed` may be
     taken back: as long as it has a place, its instance may turn out to be gone. `asks` is whether a change of its
-    targets is still to be made. `state` is what became of it.
+    targets is still to be made. `lost` is whether the way to it is, while it converges. `state` is what became of
+    it.
     """
 
     job: Job
@@ -86,6 +87,7 @@ class Course:
     left: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
     asks: bool = False
+    lost: bool = False
     retry_at: float = 0.0
     missing_since: float | None = None
 

@@ -10,7 +10,7 @@ from nodepkg.fleet.drains import Drains
 from nodepkg.fleet.looks import BLIND_LOOKS, Looks
 from nodepkg.fleet.record import Entry, Record
 from nodepkg.fleet.sight import Sight
-from nodepkg.fleet.transport import Began, Ended, Event, Result, Transport, Wrote
+from nodepkg.fleet.transport import Began, Contact, Ended, Event, Result, Transport, Wrote
 from nodepkg.fleet.world import Watcher, World
 from nodepkg.images.interrupts import Interrupts
 from nodepkg.lease.claim import LostLeaseError
@@ -154,7 +154,7 @@ class Runner:
 
     def _awaited(self) -> set[str]:
         """The groups that have to be looked at: somebody waits for what the next look shows."""
-        waits = {one.group for one in self._with_place() if one.stage in (Stage.LEAVING, Stage.RETURNING)}
+        waits = {one.group for one in self._with_place() if one.lost or one.stage in (Stage.LEAVING, Stage.RETURNING)}
         now, standing = self._world.now(), self._ledger.standing
         if not self._closing:
             names = {*courses.candidates(standing, self._order, now), *self._might_start(now)}
@@ -213,7 +213,7 @@ class Runner:
             course.missing_since = began
         if not why and began - course.missing_since < self._order.window:
             return
-        if course.stage is not Stage.CONVERGING:
+        if course.lost or course.stage is not Stage.CONVERGING:
             course.failed = False
             self._end(course, GONE, f"its instance is {why or 'gone'}")
 
@@ -290,6 +290,8 @@ class Runner:
                 except OSError as error:  # a disk may be full: the converge itself goes on
                     self._say_once(f"{self._record.shown_log(event.instance)}: cannot be written: {error.strerror}")
                 self._watcher.wrote(course.job.host, event.output)
+            case Contact():
+                course.lost = event.lost
             case Ended():
                 self._converged(course, event)
 
@@ -369,10 +371,9 @@ class Runner:
             self._say_once(f"{len(standing.progress.failed)} failed: nobody else is started", key="stopped")
 
     def _note(self, course: Course, state: str) -> None:
-        at, over = self._world.epoch(), course.is_over
-        entry = Entry(course.name, state, at, course.code, course.seconds, course.why, over)
+        at, code, why = self._world.epoch(), course.code, course.why
         try:
-            self._record.note(entry)
+            self._record.note(Entry(course.name, state, at, code, course.seconds, why, course.is_over))
         except NodepkgError as error:
             self._say_once(error.message)
 

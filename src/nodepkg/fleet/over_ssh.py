@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,17 +12,16 @@ from typing import BinaryIO
 
 from nodepkg.clients.ssh.client import Ssh
 from nodepkg.clients.ssh.connection import Connection, Session
-from nodepkg.clients.ssh.target import HostKey, Target
+from nodepkg.clients.ssh.target import HostKey
 from nodepkg.errors import HostKeyError, NodepkgError, ToolError, UnreachableError
 from nodepkg.fleet import node
 from nodepkg.fleet.host import Host
-from nodepkg.fleet.known_hosts import Known, KnownHosts, fingerprint, shows
-from nodepkg.fleet.transport import Began, Ended, Event, Job, Result, Wrote
+from nodepkg.fleet.known_hosts import KnownHosts
+from nodepkg.fleet.transport import Began, Contact, Ended, Event, Job, Result, Wrote
+from nodepkg.fleet.trust import Console, Trust
 
 CHUNK = 64 * 1024
 MOST_QUEUED = 32 * 1024 * 1024
-
-Console = Callable[[Host], str]
 
 
 @dataclass(frozen=True)
@@ -155,10 +154,14 @@ class _Course:
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     began: bool = False
     asked: bool = False
+    lost: bool = False
     offset: int = 0
     sent: int = 0
     due: float = 0.0
-    unread: str = ""
+
+    def __post_init__(self) -> None:
+        over = self.over
+        self.trust = Trust(over.ssh, over.known, over.console, self.job.host, self.job.parcel)
 
     async def run(self) -> Ended:
         if not self.job.host.address:
@@ -177,15 +180,17 @@ class _Course:
                 lost = error
             except HostKeyError as error:
                 shown = HostKey(error.algorithm, error.data)
-                if parcel.strict and not vouched and await self._vouch(shown):
+                if parcel.strict and not vouched and await self.trust.vouch(shown):
                     vouched = True
                     continue
-                return self._ended(Result.UNKNOWN if self.asked else Result.REFUSED, why=self._refusal(error))
+                return self._ended(Result.UNKNOWN if self.asked else Result.REFUSED, why=self.trust.refusal(shown))
             if not self.asked and not (lost.passing and tries < self.over.waits.tries):
                 return self._ended(Result.UNREACHABLE, why=lost.message)
             wait = next(waits)
             if _now() + wait > self.due:
                 return self._ended(Result.UNKNOWN, why=f"the connection was lost, and not made again: {lost.message}")
+            if self.asked:
+                self._contact(lost=True)
             await asyncio.sleep(wait)
 
     async def _attempt(self) -> Ended | None:
@@ -203,55 +208,16 @@ class _Course:
                 offset=self.offset,
             )
         )
-        async with await self.over.ssh.connect(self._target()) as connection:
+        async with await self.over.ssh.connect(self.trust.target()) as connection:
             return await _Visit(self, text).follow(connection)
 
-    def _target(self) -> Target:
-        host, parcel = self.job.host, self.job.parcel
-        prefer = [one.key.algorithm for one in self.over.known.of(host.instance)]
-        return Target(host.address, parcel.user, parcel.port, prefer, self._trusts)
-
-    def _trusts(self, key: HostKey) -> bool:
-        there = self.over.known.of(self.job.host.instance)
-        if self.job.parcel.strict:
-            return any(one.key == key and one.by for one in there)
-        return any(one.key == key for one in there) if there else self._remember(key)
-
-    def _remember(self, key: HostKey, by: str = "") -> bool:
-        host = self.job.host
-        return self.over.known.accept(Known(host.instance, key, host.group, host.region, by))
-
-    async def _vouch(self, shown: HostKey) -> bool:
-        """Remembers the key if the user's known_hosts or else the console vouch for it."""
-        there = self.over.known.of(self.job.host.instance)
-        if there and not any(one.key == shown for one in there):
-            return False
-        if shown in self.over.ssh.known_to_user(self._target()):
-            return self._remember(shown, "known_hosts")
-        try:
-            text = await asyncio.get_running_loop().run_in_executor(None, self.over.console, self.job.host)
-        except NodepkgError as error:
-            self.unread = f"; its console: {error.message}"
-            return False
-        return shows(text, shown) and self._remember(shown, "console")
-
-    def _refusal(self, error: HostKeyError) -> str:
-        instance = self.job.host.instance
-        shown = HostKey(error.algorithm, error.data)
-        there = self.over.known.of(instance)
-        if not there or any(one.key == shown for one in there):
-            return (
-                f"its host key is vouched for neither by your known_hosts nor by its console: {shown.algorithm} "
-                f"{fingerprint(shown)} (deploy.host_keys is strict){self.unread}"
-            )
-        known = ", ".join(f"{one.key.algorithm} {fingerprint(one.key)}" for one in there)
-        return (
-            f"its host key is another than before: {shown.algorithm} {fingerprint(shown)}, known is {known}. "
-            "Somebody may be between you and the node, or its SSH server was set up anew; if you know that it was, "
-            f"forget the key: ssh-keygen -R {instance} -f {self.over.known.path}"
-        )
+    def _contact(self, *, lost: bool) -> None:
+        if lost != self.lost:
+            self.lost = lost
+            self.over.tell(Contact(self.job.host.instance, lost))
 
     def begin(self) -> None:
+        self._contact(lost=False)
         if not self.began:
             self.began = True
             self.due = _now() + self.job.parcel.timeout + self.over.waits.grace

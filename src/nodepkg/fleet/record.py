@@ -9,10 +9,11 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from nodepkg.durable import private_folder, write_through
 from nodepkg.errors import RefusedError, UsageError
@@ -185,7 +186,7 @@ def find(root: Path, deploy: str | None) -> Record:
         known = newest(root)
         raise UsageError(f"no deploy {wanted} was started from here", hint=f"the newest is {known}" if known else "")
     try:
-        return Record(root, _plan(json.loads(path.read_bytes())))
+        return Record(root, _plan(json.loads(path.read_bytes()), wanted))
     except FileNotFoundError as error:
         raise RefusedError(f"{path} is missing: the deploy was ended before it began") from error
     except OSError as error:
@@ -203,22 +204,49 @@ def newest(root: Path) -> str | None:
     return max(filter(is_deploy_id, found), default=None)
 
 
-def _plan(document: Any) -> Plan:
-    if not isinstance(document, dict):
-        raise ValueError("is no JSON object")
-    parts = tuple(_value(Part, one) for one in document["parts"]) if "parts" in document else ()
-    hosts = tuple(_value(Host, one) for one in document["hosts"]) if "hosts" in document else ()
+def _plan(document: Any, deploy: str) -> Plan:
+    """Raises ValueError for what is no plan of this deploy."""
+    lists = document if isinstance(document, dict) else {}
+    parts = tuple(_value(Part, one) for one in lists.get("parts") or ())
+    hosts = tuple(_value(Host, one) for one in lists.get("hosts") or ())
+    plan = _value(Plan, {**lists, "parts": parts, "hosts": hosts})
+    if plan.id != deploy:
+        raise ValueError(f"it is that of {plan.id}")
     if not all(_INSTANCE.fullmatch(one.instance) for one in hosts):
         raise ValueError("has a host that is no instance")
-    return _value(Plan, {**document, "parts": parts, "hosts": hosts})
+    if not hosts or not {one.group for one in hosts} <= {one.group for one in parts}:
+        raise ValueError("its hosts and groups do not fit together")
+    return plan
 
 
 def _value(kind: type[Value], document: Any) -> Value:
-    """Raises TypeError for what is none; what a newer nodepkg wrote besides is left out."""
+    """Raises ValueError for what is none; what a newer nodepkg wrote besides is left out."""
     if not isinstance(document, dict):
-        raise TypeError("is no JSON object")
-    names = {one.name for one in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{key: value for key, value in document.items() if key in names})
+        raise ValueError("is no JSON object")
+    kinds = _KINDS[kind]
+    known = {name: value for name, value in document.items() if name in kinds}
+    for name, value in known.items():
+        if not isinstance(value, kinds[name]):
+            raise ValueError(f"its {name} is {value!r}")
+    try:
+        return kind(**known)
+    except TypeError as error:
+        raise ValueError("a part of it is missing") from error
+
+
+def _kinds(kind: type[Any]) -> dict[str, tuple[type[Any], ...]]:
+    """What the fields of a dataclass may be."""
+    hints = get_type_hints(kind)
+    found = {
+        name: get_args(hint) if isinstance(hint, UnionType) else (get_origin(hint) or hint,)
+        for name, hint in hints.items()
+    }
+    return {name: (*kinds, int) if float in kinds else kinds for name, kinds in found.items()}
+
+
+_KINDS: Mapping[type[Any], Mapping[str, tuple[type[Any], ...]]] = {
+    kind: _kinds(kind) for kind in (Host, Part, Plan, Entry)
+}
 
 
 def _says_nothing(value: Any) -> bool:

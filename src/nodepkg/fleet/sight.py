@@ -10,7 +10,7 @@ from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, Membe
 from nodepkg.clients.aws.ec2 import Ec2
 from nodepkg.clients.aws.machines import Machine, Machines
 from nodepkg.clients.aws.tags import Tags
-from nodepkg.launch import MANAGED
+from nodepkg.launch import DRAINS, MANAGED
 from nodepkg.ready import Health, unhealthy_in, unready
 
 _LIVES = ("pending", "running")
@@ -65,7 +65,10 @@ class Sight:
 
 @dataclass(frozen=True)
 class Presence:
-    """The machines of groups in one region that carry their tag, whoever made them, and the ASGs that they are of."""
+    """The machines of groups in one region that carry their tag, whoever made them, and the ASGs that they are of.
+
+    Besides the ASGs that have no machine, and of which a deploy has suspended processes.
+    """
 
     machines: Sequence[Machine]
     asgs: Mapping[str, AutoScalingGroup]
@@ -83,9 +86,11 @@ class Presence:
 
 
 def presence(account: Account, region: str, groups: Collection[str]) -> Presence:
-    """Calls: one for up to 1,000 machines, one for up to 50 Auto Scaling groups."""
-    machines = Machines(account, region).instances_of(groups)
-    asgs = AutoScaling(account, region).groups_named({one.asg for one in machines if one.asg})
+    """Calls: one for up to 1,000 machines, one for up to 50 Auto Scaling groups, one where a group has no member."""
+    machines, scaling = Machines(account, region).instances_of(groups), AutoScaling(account, region)
+    asgs = scaling.groups_named({one.asg for one in machines if one.asg})
+    if empty := set(groups) - {one.group for one in machines if one.asg}:
+        asgs += [one for one in scaling.groups_with(DRAINS) if one.tags.get("group") in empty]
     members = {member.id: member for asg in asgs for member in asg.members}
     return Presence(machines, {asg.name: asg for asg in asgs}, members)
 
@@ -123,6 +128,7 @@ def look(
 def _of_group(group: str, there: Presence, nodes: Mapping[str, Node]) -> Sight:
     mine = [one for one in there.machines if one.group == group]
     names = {one.asg for one in mine} & set(there.asgs)
+    names |= {one.name for one in there.asgs.values() if one.tags.get("group") == group}
     departed = {
         one.id: there.lifecycle(one) if one.state in _LIVES else one.state for one in mine if one.id not in nodes
     }

@@ -61,7 +61,7 @@ class Targets:
 
 
 def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Targets:
-    """The hosts of these groups; raises UsageError if the narrowing leaves none where there are some."""
+    """The hosts of these groups; raises UsageError if the narrowing leaves none."""
     by_region: dict[str, list[Group]] = {}
     for group in groups:
         by_region.setdefault(group.region, []).append(group)
@@ -73,6 +73,8 @@ def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Tar
     for region, here in by_region.items():
         there = presence(account, region, {group.name for group in here})
         address = {group.name: group.settings.deploy.address for group in here}
+        empty = set(found) - {machine.group for machine in there.machines if machine.asg}
+        left_over |= {asg.tags.get("group", "") for asg in there.asgs.values() if DRAINS in asg.tags} & empty
         for machine in there.machines:
             living[machine.group].add(machine.id)
             tagged[machine.group] += machine.state == "running" and machine.tags.get(MANAGED) == "true"
@@ -84,7 +86,7 @@ def find(account: Account, groups: Sequence[Group], narrowing: Narrowing) -> Tar
                 left_over.add(machine.group)
             if narrowing.takes(machine):
                 found[machine.group].append(host(machine, region, address[machine.group]))
-    if any(sizes.values()) and not any(found.values()):
+    if narrowing and not any(found.values()):
         meant = groups[0].name if len(groups) == 1 else f"these {len(groups)} groups"
         raise UsageError(f"{narrowing}: no running node of {meant}", hint="package instance:deploy --list shows all")
     hosts = tuple(one for group in groups for one in _zones_in_turn(found[group.name]))

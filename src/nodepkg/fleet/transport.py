@@ -69,6 +69,14 @@ class Wrote:
 
 
 @dataclass(frozen=True)
+class Contact:
+    """The way to a node that may have begun is lost, and tried again until its time is over; or it is back."""
+
+    instance: str
+    lost: bool
+
+
+@dataclass(frozen=True)
 class Ended:
     """`code` is the command's exit code, None if it is not known; `why` says what is not a success, for people.
 
@@ -82,7 +90,7 @@ class Ended:
     again: bool = False
 
 
-Event = Began | Wrote | Ended
+Event = Began | Wrote | Contact | Ended
 
 
 class Transport(Protocol):

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from nodepkg.clients.aws.account import Account, aws_errors
+from nodepkg.clients.aws.account import aws_errors
 from nodepkg.clients.aws.regional import Regional, in_parts, unless
 from nodepkg.clients.aws.tags import Tags, filters, tags_of
 from nodepkg.clients.aws.templates import TemplatePin
@@ -147,6 +147,13 @@ class AutoScaling(Regional):
         )
         unique = {group.name: group for group in map(_group, pages)}
         return sorted((one for one in unique.values() if one.tags.get(key) in values), key=lambda group: group.name)
+
+    def groups_with(self, key: str) -> list[AutoScalingGroup]:
+        """Those that have a tag of this key, by name."""
+        wanted = [{"Name": "tag-key", "Values": [key]}]
+        pages = self.pages("describe_auto_scaling_groups", "AutoScalingGroups", Filters=wanted, PaginationConfig=PAGE)
+        found = {group.name: group for group in map(_group, pages) if key in group.tags}
+        return sorted(found.values(), key=lambda group: group.name)
 
     def group(self, name: str) -> AutoScalingGroup | None:
         pages = self.pages("describe_auto_scaling_groups", "AutoScalingGroups", AutoScalingGroupNames=[name])
@@ -312,27 +319,6 @@ def unless_said(words: str) -> Iterator[None]:
 
 def _says(error: AwsError, words: str) -> bool:
     return error.code == "ValidationError" and words in error.message
-
-
-def target_group_arns(account: Account, region: str, names: Sequence[str]) -> list[str]:
-    """The ARNs of target groups given by name or ARN; raises AwsError if one is not there."""
-    unknown = [name for name in names if not name.startswith("arn:")]
-    if not unknown:
-        return list(names)
-    client = account.client("elbv2", region)
-    with aws_errors(f"target groups {', '.join(unknown)}"):
-        found = client.describe_target_groups(Names=unknown)["TargetGroups"]
-    arns = {raw["TargetGroupName"]: raw["TargetGroupArn"] for raw in found}
-    missing = [name for name in unknown if name not in arns]
-    if missing:
-        raise AwsError(f"no target group {', '.join(missing)} in {region}", code="TargetGroupNotFound")
-    return [arns.get(name, name) for name in names]
-
-
-def target_groups(account: Account, region: str) -> dict[str, str]:
-    """Name -> ARN, of all that the region has."""
-    found = account.pages("elbv2", region, "describe_target_groups", "TargetGroups")
-    return {raw["TargetGroupName"]: raw["TargetGroupArn"] for raw in found}
 
 
 def _tag(group: str, key: str, value: str, *, propagate: bool) -> dict[str, Any]:

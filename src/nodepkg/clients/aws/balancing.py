@@ -1,7 +1,8 @@
-"""Elastic Load Balancing: the targets of target groups, and their health."""
+"""Elastic Load Balancing: target groups, their targets, and the health of these."""
 
 from collections.abc import Sequence
 
+from nodepkg.clients.aws.account import Account, aws_errors
 from nodepkg.clients.aws.regional import Regional, in_parts, unless
 from nodepkg.errors import AwsError
 
@@ -54,3 +55,24 @@ class LoadBalancing(Regional):
         for part in in_parts(instances, TARGETS_OF_ONE):
             with unless(f"deregister targets of {target_group}", "TargetGroupNotFound", "InvalidTarget"):
                 self.client.deregister_targets(TargetGroupArn=target_group, Targets=[{"Id": one} for one in part])
+
+
+def target_group_arns(account: Account, region: str, names: Sequence[str]) -> list[str]:
+    """The ARNs of target groups given by name or ARN; raises AwsError if one is not there."""
+    unknown = [name for name in names if not name.startswith("arn:")]
+    if not unknown:
+        return list(names)
+    client = account.client("elbv2", region)
+    with aws_errors(f"target groups {', '.join(unknown)}"):
+        found = client.describe_target_groups(Names=unknown)["TargetGroups"]
+    arns = {raw["TargetGroupName"]: raw["TargetGroupArn"] for raw in found}
+    missing = [name for name in unknown if name not in arns]
+    if missing:
+        raise AwsError(f"no target group {', '.join(missing)} in {region}", code="TargetGroupNotFound")
+    return [arns.get(name, name) for name in names]
+
+
+def target_groups(account: Account, region: str) -> dict[str, str]:
+    """Name -> ARN, of all that the region has."""
+    found = account.pages("elbv2", region, "describe_target_groups", "TargetGroups")
+    return {raw["TargetGroupName"]: raw["TargetGroupArn"] for raw in found}

@@ -24,27 +24,35 @@ class Configuration:
         """As asyncssh takes them."""
         return [self.path] if self.path else None
 
-    def of(self, target: Target) -> dict[str, Any]:
-        """What the configuration says of this host."""
+    def of(self, address: str, user: str, port: int | None) -> dict[str, Any]:
+        """What the configuration says of a host as it stands on a command line of ssh, with this user and port."""
         if not self.path:
             return {}
         import getpass
 
         from asyncssh.config import SSHClientConfig
 
-        known = (target.user or (), target.address, target.port or ())
+        known = (user or (), address, port or ())
         told = SSHClientConfig.load(None, [self.path], False, False, False, getpass.getuser(), *known)
         found = {name: told.get(name) for name in (*_OF_KEYS, *_OF_HOSTS, *_BETWEEN)}
         return {name: value for name, value in found.items() if value is not None}
 
     def known_hosts(self, target: Target) -> tuple[list[str], str, int]:
         """The files, and by which name and port the host is found in them."""
-        told = self.of(target)
+        told = self.of(target.address, target.user, target.port)
         home = Path.home() / ".ssh"
         files = [*told.get("UserKnownHostsFile", [str(home / name) for name in ("known_hosts", "known_hosts2")])]
         files += told.get("GlobalKnownHostsFile", ["/etc/ssh/ssh_known_hosts"])
         host = told.get("HostKeyAlias") or told.get("Hostname") or target.address
         return [str(Path(file).expanduser()) for file in files], host, target.port or told.get("Port") or 22
+
+
+def existing_keys(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of asyncssh.connect: the IdentityFiles that are there, if any is named; ssh passes over the others."""
+    if "IdentityFile" not in told:
+        return {}
+    found = [file for file in told["IdentityFile"] if Path(file).expanduser().is_file()]
+    return {"client_keys": found, "ignore_encrypted": True}
 
 
 def names_keys(told: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nodepkg.clients.ssh.proxies import Proxy
+from nodepkg.clients.ssh.target import HostKey, host_key
 from nodepkg.clients.ssh.words import reason
 from nodepkg.errors import UnreachableError
 
@@ -24,6 +25,12 @@ class Connection:
     def user(self) -> str:
         """Who is logged in."""
         return str(self._made.get_extra_info("username"))
+
+    @property
+    def host_key(self) -> HostKey | None:
+        """What the host has shown."""
+        key = self._made.get_server_host_key()
+        return host_key(key) if key else None
 
     async def __aenter__(self) -> "Connection":
         return self

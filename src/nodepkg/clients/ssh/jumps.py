@@ -3,14 +3,15 @@
 import asyncio
 from typing import Any
 
+from nodepkg.clients.ssh.configuration import Configuration, existing_keys
 from nodepkg.clients.ssh.target import Patience
 
 
 class Jumps:
-    """`config` are the files of the user's configuration, as asyncssh takes them."""
+    """`configuration` is the user's."""
 
-    def __init__(self, config: list[str] | None, patience: Patience) -> None:
-        self._config = config
+    def __init__(self, configuration: Configuration, patience: Patience) -> None:
+        self._configuration = configuration
         self._alive = {"keepalive_interval": patience.alive, "keepalive_count_max": patience.missed}
         self._made: dict[str, asyncio.Future[Any]] = {}
 
@@ -28,8 +29,10 @@ class Jumps:
         for one in jump.split(","):
             user, _, where = one.rpartition("@")
             host, _, port = where.rpartition(":") if where.rpartition(":")[2].isdigit() else (where, "", "")
-            told = {**({"username": user} if user else {}), **({"port": int(port)} if port else {})}
-            made = await asyncssh.connect(host.strip("[]"), config=self._config, tunnel=made, **told, **self._alive)
+            told: dict[str, Any] = {**({"username": user} if user else {}), **({"port": int(port)} if port else {})}
+            name, config = host.strip("[]"), self._configuration
+            told |= existing_keys(config.of(name, user, int(port or 0)))
+            made = await asyncssh.connect(name, config=config.files, tunnel=made, **told, **self._alive)
         return made
 
     def close(self) -> None:
