@@ -267,7 +267,7 @@ def test_a_service_that_leaves_the_run_list_is_withdrawn_then_deleted_then_forgo
     assert run["nodepkg"]["available"] == {"api": False, "web": True}
     one.said_that("converged")
     eventually(lambda: json.loads((one.folder / "dna.json").read_text())["run_list"] == ["role[i-1]"])
-    assert keys(member, "leaving/") == []
+    eventually(lambda: keys(member, "leaving/") == [])
     assert keys(member, "services/") == ["services/web/i-1"]
     one.end(signal.SIGKILL)
     one.start()
@@ -278,9 +278,10 @@ def test_a_service_that_leaves_the_run_list_is_withdrawn_then_deleted_then_forgo
 
 def test_a_converge_goes_on_without_its_agent_and_counts_for_the_next_one(make: Make) -> None:
     www = make("i-www", run=False, group="www", requires=("api",))
-    www.write(command=www.recording(seconds=2))
+    began = www.folder / "began"
+    www.write(command=www.recording(seconds=2, shared=began))
     www.start()
-    www.said_that("converging")
+    eventually(began.exists)
     www.end(signal.SIGKILL)
     www.start()
     www.said_that("converge of before", result="succeeded")

@@ -38,8 +38,9 @@ class Means:
     `take` waits for a slot for the change of a revision, `idle` until nothing else converges on the node. `run`
     converges once, by a token, with these maps, and tells what is wrong, "" for nothing; it raises TimeoutError if
     there is not the time for it before the slot's deadline. `ended` tells what became of the run of a token, None if
-    nobody knows; `give_back` ends the slot of a lease; `well` waits until the services of the node are well again;
-    `acknowledge` tells the registry up to where everything is heeded.
+    nobody knows; `give_back` ends the slot of a lease; `forget` is for services that were to be deleted and are;
+    `well` waits until the services of the node are well again; `acknowledge` tells the registry up to where everything
+    is heeded.
     """
 
     take: Callable[[int], Awaitable[Slot]]
@@ -47,6 +48,7 @@ class Means:
     run: Callable[[str, Maps, float], Awaitable[str]]
     ended: Callable[[str], Awaitable[str | None]]
     give_back: Callable[[int], Awaitable[None]]
+    forget: Callable[[], Awaitable[None]]
     well: Callable[[], Awaitable[None]]
     acknowledge: Callable[[int], None]
     tell: Tell
@@ -154,9 +156,12 @@ class Converger:
             self._remember(self.state.idle)
             await slot.release(healthy=None)
             return
+        retired = self.state.retiring
         self._end(problem, found)
         if not problem:
             self._means.acknowledge(heard)
+            if retired:
+                await self._means.forget()
             if slot.canary:
                 await self._means.well()
         await slot.release(healthy=not problem)

@@ -76,7 +76,6 @@ class Session:
         if gone:
             self._tell("retiring", services=gone)
             await self._withdraw(self._told(tuple(gone)), gone, RETIRE_SECONDS)
-            await registry.unsay_leaving(self._etcd, self._keys, self._me.instance, by=BY)
         retiring = [name for name in (*state.retiring, *gone) if name not in self.terms.names]
         self.converger.remember_services(tuple(self.terms.names), tuple(dict.fromkeys(retiring)))
 
@@ -138,6 +137,7 @@ class Session:
             run=self._run,
             ended=self._ended,
             give_back=self._give_back,
+            forget=self._forget,
             well=self._health.all_well,
             acknowledge=self.presence.acknowledge,
             tell=self._tell,
@@ -162,6 +162,11 @@ class Session:
         if ended is None or ended.token != token or ended.result is Result.LOST:
             return None
         return _told(ended, self._converge.folder / f"{token}.log")
+
+    async def _forget(self) -> None:
+        """What had left the run list is gone from the node. Where etcd does not answer its lease ends it."""
+        with suppress(ToolError):
+            await registry.unsay_leaving(self._etcd, self._keys, self._me.instance, by=BY)
 
     async def _give_back(self, lease: int) -> None:
         """What a converge of before had: the slot, and that it was the canary."""
