@@ -22,8 +22,9 @@ EXAMPLES = [
     for line in command.epilog.splitlines()
     if not line.startswith("#")
 ]
-# What the tests of the chain run, or what starts with an empty folder.
-ELSEWHERE = ("--sandbox", "--profile", "sandbox:", "config:init", "config:diff", "completion:install")
+# What the tests of the chain and of services run, or what starts with an empty folder.
+REGISTRY = tuple(f"service:{what}" for what in ("list", "watch", "announce", "withdraw", "collect", "drift", "agent"))
+ELSEWHERE = ("--sandbox", "--profile", "sandbox:", "config:init", "config:diff", "completion:install", *REGISTRY)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -164,8 +164,10 @@ def announce(call: Call) -> None:
     from nodepkg.cli.services import announce as put
     from nodepkg.cli.services import run
     from nodepkg.services import registry
+    from nodepkg.services.state import StateFile
 
-    terms, _, me = _node(call)
+    terms, state, me = _node(call)
+    StateFile(_place(call).home).write(state)  # by it the node is known again as whose announcement it is
 
     async def work() -> str:
         async with registry.connect(terms.location, os.environ) as etcd:
@@ -278,9 +280,9 @@ def agent(
         int, typer.Option("--metrics", min=0, max=65535, metavar="PORT", help="Serve figures on this loopback port.")
     ] = 0,
 ) -> None:
-    """Announce what this node runs, watch what it needs, and converge when that changes. Runs until SIGTERM.
+    """Announce what this node runs, watch what it needs, and converge when that changes.
 
-    SIGTERM says that the node leaves, waits for those that use it, and ends with 0; SIGHUP reads services.json anew, as
+    Runs until SIGTERM, which says that the node leaves, waits for those that use it, and ends with 0; SIGHUP reads services.json anew, as
     happens also when that changes. Its log is a JSON document a line, on stderr.
     """
     from nodepkg.cli.services import log, serve

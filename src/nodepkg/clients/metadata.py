@@ -48,12 +48,14 @@ def identity(environ: Mapping[str, str]) -> Identity:
         except ValueError as error:
             raise ToolError(f"EC2's metadata at {endpoint} answers with something else", hint=_HINT) from error
     public, dns = (answer.data.decode(errors="replace") if answer.status == 200 else "" for answer in told)
-    try:
-        return Identity(document["instanceId"], document["privateIp"], public, dns, document["availabilityZone"])
-    except (KeyError, TypeError) as error:
-        raise ToolError(f"EC2's metadata at {endpoint} does not say {error}", hint=_HINT) from error
+    own = [document.get(name) if isinstance(document, dict) else None for name in _OWN]
+    if not all(isinstance(value, str) and value for value in own):
+        raise ToolError(f"EC2's metadata at {endpoint} does not say {', '.join(_OWN)}", hint=_HINT)
+    instance, private, zone = map(str, own)
+    return Identity(instance, private, public, dns, zone)
 
 
+_OWN = ("instanceId", "privateIp", "availabilityZone")
 _HINT = "elsewhere than on EC2, --instance and --address say who this node is"
 
 
