@@ -86,15 +86,14 @@ def canary(value: str) -> Canary | None:
 def turn(seen: Picture, agent: str, revision: int, at_once: int) -> Turn | None:
     """What a node may take that wants to converge for a revision; None: it has to wait.
 
-    Of several free slots agents choose different ones. Where fewer may converge than before, those that hold a slot
-    beyond them count for those that may.
+    Of several free slots agents choose different ones, so that few meet. Where fewer may converge than before, whoever
+    holds a slot beyond those counts as well.
     """
     mine = seen.canary is not None and seen.canary.agent == agent
     as_canary = mine or revision > seen.proven
     if as_canary and not mine and seen.canary and not _is_over(seen.canary, seen):
         return None
-    beyond = sum(1 for number in seen.agents if number >= at_once)
-    free = [number for number in range(at_once - beyond) if number not in seen.agents]
+    free = [number for number in range(at_once) if number not in seen.agents][: max(at_once - len(seen.agents), 0)]
     return Turn(free[crc32(agent.encode()) % len(free)], as_canary) if free else None
 
 
