@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nodepkg.clients.etcd.client import Etcd
-from nodepkg.clients.etcd.values import Compare, Operation, Outcome, Put
+from nodepkg.clients.etcd.values import Compare, Lease, Operation, Outcome, Put
 from nodepkg.errors import LeaseGoneError, UnreachableError
 from nodepkg.pace import Share
 from nodepkg.services import slots as module
@@ -346,6 +346,32 @@ def disturbed(member: Member, disturbance: Disturbance, use: Callable[[Disturbed
         client.disturbance = disturbance
         async with asyncio.timeout(4 * LONG), client:
             await use(client)
+
+    asyncio.run(run())
+
+
+def test_who_becomes_the_canary_while_another_is_about_to_is_not_pushed_aside(one: Member) -> None:
+    class Granting(Etcd):
+        async def grant(self, ttl: int) -> Lease:
+            lease = await super().grant(ttl)
+            await slots_of(client, "a", 2).take(7, agents)
+            await asyncio.sleep(SHORT)  # the watch tells of it meanwhile
+            granted.set()
+            return lease
+
+    client, granted, agents = Etcd([one.endpoint], timeout=LONG), asyncio.Event(), 0
+
+    async def run() -> None:
+        nonlocal agents
+        async with asyncio.timeout(LONG), client, Granting([one.endpoint], timeout=LONG) as theirs:
+            agents = await agent_lease(client)
+            other = asyncio.ensure_future(slots_of(theirs, "b", 2).take(7, agents))
+            await granted.wait()
+            await stays_away(other)
+            found = canary((await names(client))["canary"])
+            assert found
+            assert found.agent == "agent-a"
+            await end(other)
 
     asyncio.run(run())
 

@@ -162,14 +162,15 @@ class Slots:
 
     async def _try(self, sight: "_Sight", mine: Turn, wish: _Wish) -> Slot | None:
         asked = asyncio.get_running_loop().time()
+        key = f"{self._pace}{SLOT}{mine.slot}"
+        compares, puts = [absent(key)], []
+        if mine.canary:
+            # As it was when the turn was decided: while a lease is granted, the watch goes on.
+            compares += [unchanged(self._pace + name, sight.changed_at(name)) for name in (CANARY, PROVEN)]
+            puts = [self._as_canary(sight, wish)]
         wish.lease = (await self._etcd.grant(self._ttl)).id
         holder = Holder(self._me.instance, self._me.agent, datetime.now(UTC).isoformat(timespec="seconds"))
-        put = Put(f"{self._pace}{SLOT}{mine.slot}", holder.written(), wish.lease)
-        compares, puts = [absent(put.key)], [put]
-        if mine.canary:
-            compares += [unchanged(self._pace + name, sight.changed_at(name)) for name in (CANARY, PROVEN)]
-            puts.append(self._as_canary(sight, wish))
-        taken = await self._put(compares, puts, sight, wish)
+        taken = await self._put(compares, [Put(key, holder.written(), wish.lease), *puts], sight, wish)
         if taken is None:
             return None
         deadline = asked + self._ttl - MARGIN_SECONDS
