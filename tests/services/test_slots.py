@@ -297,9 +297,10 @@ Disturbance = Callable[[Call], Awaitable[Outcome]]
 
 
 class Disturbed(Etcd):
-    """Something happens, once, around the transaction that takes a slot."""
+    """Something happens, once, around the transaction that takes a slot. `takes`: how many of those there were."""
 
     disturbance: Disturbance | None = None
+    takes = 0
 
     async def txn(
         self, compares: Sequence[Compare], then: Sequence[Operation], otherwise: Sequence[Operation] = ()
@@ -308,6 +309,7 @@ class Disturbed(Etcd):
             return super(Disturbed, self).txn(compares, then, otherwise)
 
         takes = any(isinstance(one, Put) and one.key.startswith(f"{PACE}slot/") for one in then)
+        self.takes += takes
         if takes and self.disturbance:
             disturbance, self.disturbance = self.disturbance, None
             return await disturbance(call)
@@ -422,6 +424,7 @@ def test_an_earlier_try_that_was_carried_out_is_known_again(one: Member) -> None
     async def use(client: Disturbed) -> None:
         taken = await slots_of(client, "a").take(7, await agent_lease(client))
         assert taken.canary
+        assert client.takes == 1
         assert set(await names(client)) == {"canary", "slot/0"}
         assert await taken.release(healthy=True)
         assert await names(client) == {"proven": "7"}

@@ -18,7 +18,6 @@ from nodepkg.clients.etcd.values import (
     Get,
     Item,
     Operation,
-    Outcome,
     Put,
     absent,
     unchanged,
@@ -153,8 +152,8 @@ class Slots:
                     due = now + self._jitter(SPREAD_SECONDS)
                 elif now < due:
                     await sight.change(due - now)
-                elif self._nodes and now - sight.read_at > COUNT_SECONDS:
-                    await sight.read()
+                elif self._nodes and now - sight.counted_at > COUNT_SECONDS:
+                    await sight.count()
                 elif slot := await self._try(sight, mine, wish):
                     return slot
                 else:
@@ -170,27 +169,24 @@ class Slots:
             puts = [self._as_canary(sight, wish)]
         wish.lease = (await self._etcd.grant(self._ttl)).id
         holder = Holder(self._me.instance, self._me.agent, datetime.now(UTC).isoformat(timespec="seconds"))
-        taken = await self._put(compares, [Put(key, holder.written(), wish.lease), *puts], sight, wish)
+        taken = await self._put(compares, [Put(key, holder.written(), wish.lease), *puts], wish)
         if taken is None:
             return None
         deadline = asked + self._ttl - MARGIN_SECONDS
         return Slot(mine.canary, mine.slot, deadline, wish.revision, wish.lease, wish.agent_lease, taken, self)
 
-    async def _put(self, compares: list[Compare], puts: list[Put], sight: "_Sight", wish: _Wish) -> int | None:
+    async def _put(self, compares: list[Compare], puts: list[Put], wish: _Wish) -> int | None:
         """The revision at which they were put, or None where others were quicker."""
         try:
-            outcome = await self._etcd.txn(compares, puts, [Get(self._pace, prefix=True)])
+            outcome = await self._etcd.txn(compares, puts, [Get(puts[0].key)])
         except LeaseGoneError:
-            await self._etcd.time_to_live(wish.agent_lease)
-            outcome = None
-        if outcome and outcome.succeeded:
-            return outcome.revision
-        if outcome:
-            # An earlier try may have done it, and nobody else has this lease.
+            await self._etcd.time_to_live(wish.agent_lease)  # else it was the slot's
+        else:
+            if outcome.succeeded:
+                return outcome.revision
             for item in outcome.items[0]:
-                if item.lease == wish.lease:
+                if item.lease == wish.lease:  # an earlier try without an answer has done it
                     return item.mod_revision
-            sight.show(outcome.revision, outcome.items[0])
         wish.put = None
         await self._undo(wish)
         return None
@@ -262,14 +258,12 @@ class _Sight:
     def __init__(self, etcd: Etcd, pace: str, nodes: str) -> None:
         self._etcd, self._pace, self._counted = etcd, pace, nodes
         self._items: dict[str, Item] = {}
-        self._revision = 0
         self._news = asyncio.Event()
         self.nodes = 0
-        self.read_at = 0.0
+        self.counted_at = 0.0
 
     async def __aenter__(self) -> "_Sight":
-        await self.read()
-        self._watching = asyncio.ensure_future(self._watch(self._revision + 1))
+        self._watching = asyncio.ensure_future(self._watch(await self._read() + 1))
         self._watching.add_done_callback(lambda _: self._news.set())
         return self
 
@@ -285,19 +279,19 @@ class _Sight:
         """The revision of the last change of a key; 0 if it is not there."""
         return self._items[name].mod_revision if name in self._items else 0
 
-    async def read(self) -> None:
-        """One read of all of it."""
-        self.read_at = asyncio.get_running_loop().time()
-        counted = [Get(self._counted, prefix=True)] if self._counted else []
-        outcome: Outcome = await self._etcd.txn([], [Get(self._pace, prefix=True), *counted])
-        self.nodes = len(outcome.items[1]) if counted else 0
-        self.show(outcome.revision, outcome.items[0])
+    async def count(self) -> None:
+        """Counts the nodes again."""
+        self.counted_at = asyncio.get_running_loop().time()
+        self.nodes = len((await self._etcd.range(self._counted)).items)
 
-    def show(self, revision: int, items: Iterable[Item]) -> None:
-        """All that stands there at a revision."""
-        if revision > self._revision:
-            self._revision = revision
-            self._items = {item.key.removeprefix(self._pace): item for item in items}
+    async def _read(self) -> int:
+        """One look at all of it; its revision."""
+        self.counted_at = asyncio.get_running_loop().time()
+        counted = [Get(self._counted, prefix=True)] if self._counted else []
+        outcome = await self._etcd.txn([], [Get(self._pace, prefix=True), *counted])
+        self.nodes = len(outcome.items[1]) if counted else 0
+        self._items = {item.key.removeprefix(self._pace): item for item in outcome.items[0]}
+        return outcome.revision
 
     async def change(self, seconds: float | None) -> None:
         """Waits for a change, but for so many seconds at most. Raises what ended the watch."""
@@ -314,9 +308,6 @@ class _Sight:
                 self._apply(changes)
 
     def _apply(self, changes: Changes) -> None:
-        if changes.revision <= self._revision:  # a later look has shown it
-            return
-        self._revision = changes.revision
         for change in changes.changes:
             name = change.key.removeprefix(self._pace)
             if change.now:
