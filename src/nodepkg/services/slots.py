@@ -28,8 +28,10 @@ from nodepkg.services.entries import Keys
 from nodepkg.services.registry import ThisNode
 from nodepkg.services.turn import CANARY, FAILED, PROVEN, SLOT, Canary, Holder, Picture, Turn, canary, picture, turn
 
-# Of those that see that a slot is free, few are to try before they see that it was taken.
+# Of those that see that a slot is free, few are to try before they see that it was taken. Whoever was too late for one
+# is among many, and doubles it.
 SPREAD_SECONDS = 1.0
+WIDEST_SPREAD = 8.0
 # How old the count of a group's nodes may be when a slot is taken.
 COUNT_SECONDS = 60.0
 FIRST_PAUSE = 1.0
@@ -109,7 +111,7 @@ class Slots:
                 await self._undo(wish)
                 pause = FIRST_PAUSE if wish.seen else min(2 * pause, LONGEST_PAUSE)
                 await asyncio.sleep(pause / 2 + self._jitter(pause / 2))
-            except BaseException:
+            except (Exception, asyncio.CancelledError):
                 await self._undo(wish)
                 raise
 
@@ -138,7 +140,7 @@ class Slots:
     async def _in_turn(self, wish: _Wish) -> Slot:
         await self._revoke_owed()
         loop = asyncio.get_running_loop()
-        due: float | None = None
+        due, spread = None, SPREAD_SECONDS
         async with _Sight(self._etcd, self._pace, self._nodes) as sight:
             wish.seen = True
             while True:
@@ -149,7 +151,7 @@ class Slots:
                     due = None
                     await sight.change(None)
                 elif due is None:
-                    due = now + self._jitter(SPREAD_SECONDS)
+                    due = now + self._jitter(spread)
                 elif now < due:
                     await sight.change(due - now)
                 elif self._nodes and now - sight.counted_at > COUNT_SECONDS:
@@ -157,7 +159,7 @@ class Slots:
                 elif slot := await self._try(sight, mine, wish):
                     return slot
                 else:
-                    due = None
+                    due, spread = None, min(2 * spread, WIDEST_SPREAD)
 
     async def _try(self, sight: "_Sight", mine: Turn, wish: _Wish) -> Slot | None:
         asked = asyncio.get_running_loop().time()
@@ -193,9 +195,10 @@ class Slots:
 
     def _as_canary(self, sight: "_Sight", wish: _Wish) -> Put:
         key = self._pace + CANARY
-        before = sight.picture.canary
-        failed = before and before.agent == self._me.agent and before.state == FAILED
-        wish.before = Put(key, before.written(), wish.agent_lease) if before and failed else None
+        known = sight.picture.canary
+        wish.before = None
+        if known and (known.agent, known.state) == (self._me.agent, FAILED):
+            wish.before = Put(key, known.written(), wish.agent_lease)
         wish.put = Put(key, Canary(self._me.instance, self._me.agent, wish.revision).written(), wish.agent_lease)
         return wish.put
 
