@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nodepkg.clients.etcd.client import Etcd
-from nodepkg.clients.etcd.values import Compare, Lease, Operation, Outcome, Put
+from nodepkg.clients.etcd.values import Compare, Lease, Listing, Operation, Outcome, Put
 from nodepkg.errors import LeaseGoneError, UnreachableError
 from nodepkg.pace import Share
 from nodepkg.services import slots as module
@@ -479,23 +479,61 @@ def test_the_end_of_the_agents_lease_is_told(one: Member) -> None:
     using(one, use)
 
 
-def test_a_release_that_etcd_does_not_hear_is_made_good_by_the_next_take(one: Member) -> None:
+def test_a_release_is_told_as_soon_as_etcd_answers_again(one: Member) -> None:
     async def use(client: Etcd) -> None:
-        lease = await agent_lease(client)
-        mine = slots_of(client, "a")
-        taken = await mine.take(7, lease)
+        taken = await slots_of(client, "a").take(7, await agent_lease(client))
+        one.kill()
+        released = asyncio.ensure_future(taken.release(healthy=True))
+        done, _ = await asyncio.wait({released}, timeout=SHORT)
+        assert not done
+        one.restart()
+        assert await released
+        assert await names(client) == {"proven": "7"}
+        assert await taken.release(healthy=True)  # of no use any more, and no harm
+
+    using(one, use)
+
+
+def test_a_release_that_etcd_does_not_hear_in_time_is_given_up(one: Member) -> None:
+    async def use(client: Etcd) -> None:
+        mine = slots_of(client, "a", ttl=1)
+        taken = await mine.take(7, await agent_lease(client))
         one.kill()
         assert not await taken.release(healthy=True)
         assert not await mine.give_up()
-        one.restart()
-        again = await mine.take(8, lease)  # it would wait for itself
-        assert again.canary
-        assert not await client.create(f"{PACE}slot/0", "")
-        assert await again.release(healthy=True)
-        assert await taken.release(healthy=True)  # of no use any more, and no harm
-        assert await names(client) == {"proven": "8"}
 
     using(one, use)
+
+
+def test_a_slot_that_an_earlier_agent_of_the_node_left_over_is_ended(one: Member) -> None:
+    async def use(client: Etcd) -> None:
+        lease = await agent_lease(client)
+        await slots_of(client, "a").take(7, lease)
+        again = await slots_of(client, "a").take(8, lease)
+        assert again.canary
+        found = [item for item in (await client.range(PACE)).items if "slot/" in item.key]
+        assert [item.lease for item in found] == [again.lease]
+
+    using(one, use)
+
+
+def test_what_another_proves_while_a_canary_is_released_is_heeded(one: Member) -> None:
+    class Late(Etcd):
+        async def range(self, prefix: str) -> Listing:
+            listed = await super().range(prefix)
+            if "proven" not in await names(client):
+                await client.put(f"{PACE}proven", "5")
+            return listed
+
+    client = Etcd([one.endpoint], timeout=LONG)
+
+    async def run() -> None:
+        async with asyncio.timeout(LONG), client, Late([one.endpoint], timeout=LONG) as theirs:
+            taken = await slots_of(theirs, "a").take(7, await agent_lease(client))
+            assert await taken.release(healthy=True)
+            assert await names(client) == {"proven": "7"}
+
+    asyncio.run(run())
 
 
 def test_nodes_that_wait_while_etcd_is_killed_and_started_all_get_on(one: Member) -> None:

@@ -4,13 +4,14 @@ from itertools import product
 
 import pytest
 
-from nodepkg.services.turn import CONVERGING, FAILED, Canary, Holder, Picture, Turn, picture, turn
+from nodepkg.services.turn import CONVERGING, FAILED, Canary, Holder, Picture, Turn, Who, picture, turn
 
-ME, OTHER = "agent-a", "agent-b"
+ME, OTHER = Who("i-1", "agent-a"), Who("i-2", "agent-b")
+CLONE = Who("i-3", ME.agent)
 
 
-def canary(agent: str, state: str = CONVERGING, revision: int = 7) -> Canary:
-    return Canary(f"i-{agent}", agent, revision, state)
+def canary(who: Who, state: str = CONVERGING, revision: int = 7) -> Canary:
+    return Canary(who.instance, who.agent, revision, state)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,7 @@ def canary(agent: str, state: str = CONVERGING, revision: int = 7) -> Canary:
         pytest.param(Picture({}, canary(ME, FAILED), 6), 7, Turn(0, canary=True), id="who failed tries again"),
         pytest.param(Picture({}, canary(ME, FAILED), 9), 7, Turn(0, canary=True), id="and takes its key away"),
         pytest.param(Picture({}, canary(ME), 6), 8, Turn(0, canary=True), id="its own earlier try"),
+        pytest.param(Picture({}, canary(CLONE, FAILED), 6), 7, None, id="a node with the same agent is another"),
         pytest.param(Picture({}, canary(OTHER), 6), 7, Turn(0, canary=True), id="a canary that has lost its slot"),
     ],
 )
@@ -45,8 +47,8 @@ def test_the_slots_that_may_be_taken_never_make_more_than_may_converge() -> None
         held = {number: OTHER for number, is_taken in enumerate(taken) if is_taken}
         for at_once in range(1, 7):
             room = set()
-            for agent in map(str, range(40)):
-                if mine := turn(Picture(held, None, 7), agent, 7, at_once):
+            for number in range(40):
+                if mine := turn(Picture(held, None, 7), Who(f"i-{number}", "a"), 7, at_once):
                     room.add(mine.slot)
             assert not room & set(held)
             assert len(held) + len(room) <= max(at_once, len(held))
@@ -56,14 +58,14 @@ def test_the_slots_that_may_be_taken_never_make_more_than_may_converge() -> None
 
 def test_what_stands_in_etcd_is_read_as_it_was_written() -> None:
     known = canary(OTHER, FAILED)
-    values = {"slot/3": Holder("i-1", ME, "2026-01-01T00:00:00+00:00").written(), "canary": known.written()}
+    values = {"slot/3": Holder("i-1", "agent-a", "2026-01-01T00:00:00+00:00").written(), "canary": known.written()}
     assert picture({**values, "proven": "12"}) == Picture({3: ME}, known, 12)
 
 
 @pytest.mark.parametrize("value", ["", "x", "[]", "null", '{"agent":1}', "[" * 100_000, '{"agent":"a","revision":"9"}'])
 def test_what_cannot_be_read_keeps_its_slot_and_holds_nobody_back(value: str) -> None:
     held = {"slot/0": value}
-    assert set(picture({**held, "slot/x": value, "slot/²": value}).agents) == {0}
+    assert set(picture({**held, "slot/x": value, "slot/²": value}).holders) == {0}
     seen = picture({**held, "canary": value, "proven": f"-{value}"})
     assert (seen.canary, seen.proven) == (None, 0)
     assert turn(seen, ME, 1, 1) is None
@@ -71,5 +73,5 @@ def test_what_cannot_be_read_keeps_its_slot_and_holds_nobody_back(value: str) ->
 
 
 def test_a_canary_of_no_known_state_or_with_a_number_that_is_none_counts_for_nothing() -> None:
-    for made in (canary(OTHER, "asleep"), Canary("i", OTHER, True), Canary("i", OTHER, 1.5)):  # type: ignore[arg-type]
+    for made in (canary(OTHER, "asleep"), Canary("i", "a", True), Canary("i", "a", 1.5)):  # type: ignore[arg-type]
         assert picture({"canary": made.written()}).canary is None

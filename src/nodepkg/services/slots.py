@@ -26,7 +26,21 @@ from nodepkg.errors import CompactedError, LeaseGoneError, UnreachableError
 from nodepkg.pace import Share
 from nodepkg.services.entries import Keys
 from nodepkg.services.registry import ThisNode
-from nodepkg.services.turn import CANARY, FAILED, PROVEN, SLOT, Canary, Holder, Picture, Turn, canary, picture, turn
+from nodepkg.services.turn import (
+    CANARY,
+    FAILED,
+    PROVEN,
+    SLOT,
+    Canary,
+    Holder,
+    Picture,
+    Turn,
+    Who,
+    canary,
+    holder,
+    picture,
+    turn,
+)
 
 # Of those that see that a slot is free, few are to try before they see that it was taken. Whoever was too late for one
 # is among many, and doubles it.
@@ -57,7 +71,7 @@ class Slot:
     slots: "Slots" = field(repr=False)
 
     async def release(self, *, healthy: bool | None) -> bool:
-        """Gives it back; False if etcd does not answer: it ends by itself, or may be released again.
+        """Gives it back. If etcd does not answer it tries until the deadline; False: it ends by itself.
 
         `healthy`: whether the node converged and is healthy; None: nothing was done, and nothing is to be.
         """
@@ -77,7 +91,7 @@ class _Wish:
 
 
 class Slots:
-    """The slots of this node's group. One `take` at a time, and none before the last slot was released.
+    """The slots of this node's group. One `take` at a time, when nothing converges: it ends a slot that was left over.
 
     `ttl` in seconds is for a slot, and has to outlive a converge. `jitter` gives a random part of so many seconds.
     """
@@ -88,7 +102,7 @@ class Slots:
         self._etcd = etcd
         self._pace = keys.pace(me.group)
         self._nodes = keys.nodes(me.group) if at_once.percent else ""
-        self._me = me
+        self._who = Who(me.instance, me.agent)
         self._at_once = at_once
         self._ttl = ttl
         self._jitter = jitter
@@ -118,20 +132,26 @@ class Slots:
     async def release(self, slot: Slot, *, healthy: bool | None) -> bool:
         """See Slot.release."""
         self._owed.add(slot.lease)
-        try:
-            if slot.canary:
-                await self._conclude(slot, healthy=healthy)
-            await self._revoke_owed()
-        except UnreachableError:
-            return False
-        return True
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                if slot.canary:
+                    await self._conclude(slot, healthy=healthy)
+                await self._revoke_owed()
+                return True
+            except UnreachableError:
+                # Until then all of the group that wait would wait for this one.
+                if asyncio.get_running_loop().time() >= slot.deadline:
+                    return False
+            await asyncio.sleep(pause / 2 + self._jitter(pause / 2))
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     async def give_up(self) -> bool:
         """A canary that failed, and has nothing to do any more, lets another be it; False if etcd does not answer."""
         try:
             there = await self._etcd.get(self._pace + CANARY)
             known = canary(there.value) if there else None
-            if there and known and known.agent == self._me.agent:
+            if there and known and known.who == self._who:
                 await self._etcd.delete(there.key, there.mod_revision)
         except UnreachableError:
             return False
@@ -143,10 +163,12 @@ class Slots:
         due, spread = None, SPREAD_SECONDS
         async with _Sight(self._etcd, self._pace, self._nodes) as sight:
             wish.seen = True
+            self._owed |= sight.leases_of(self._who)
+            await self._revoke_owed()
             while True:
                 now = loop.time()
                 at_once = max(self._at_once.up(sight.nodes), 1)
-                mine = turn(sight.picture, self._me.agent, wish.revision, at_once)
+                mine = turn(sight.picture, self._who, wish.revision, at_once)
                 if mine is None:
                     due = None
                     await sight.change(None)
@@ -170,7 +192,7 @@ class Slots:
             compares += [unchanged(self._pace + name, sight.changed_at(name)) for name in (CANARY, PROVEN)]
             puts = [self._as_canary(sight, wish)]
         wish.lease = (await self._etcd.grant(self._ttl)).id
-        holder = Holder(self._me.instance, self._me.agent, datetime.now(UTC).isoformat(timespec="seconds"))
+        holder = Holder(self._who.instance, self._who.agent, datetime.now(UTC).isoformat(timespec="seconds"))
         taken = await self._put(compares, [Put(key, holder.written(), wish.lease), *puts], wish)
         if taken is None:
             return None
@@ -197,9 +219,9 @@ class Slots:
         key = self._pace + CANARY
         known = sight.picture.canary
         wish.before = None
-        if known and (known.agent, known.state) == (self._me.agent, FAILED):
+        if known and (known.who, known.state) == (self._who, FAILED):
             wish.before = Put(key, known.written(), wish.agent_lease)
-        wish.put = Put(key, Canary(self._me.instance, self._me.agent, wish.revision).written(), wish.agent_lease)
+        wish.put = Put(key, Canary(self._who.instance, self._who.agent, wish.revision).written(), wish.agent_lease)
         return wish.put
 
     async def _undo(self, wish: _Wish) -> None:
@@ -245,7 +267,7 @@ class Slots:
         operations: list[Operation] = []
         key = self._pace + CANARY
         if CANARY in there and there[CANARY].mod_revision == slot.taken:
-            failed = Canary(self._me.instance, self._me.agent, slot.revision, FAILED)
+            failed = Canary(self._who.instance, self._who.agent, slot.revision, FAILED)
             compares.append(unchanged(key, slot.taken))
             operations.append(Put(key, failed.written(), slot.agent_lease) if healthy is False else Delete(key))
         if healthy and _picture(there).proven < slot.revision:
@@ -281,6 +303,11 @@ class _Sight:
     def changed_at(self, name: str) -> int:
         """The revision of the last change of a key; 0 if it is not there."""
         return self._items[name].mod_revision if name in self._items else 0
+
+    def leases_of(self, who: Who) -> set[int]:
+        """The leases of the slots that a node holds."""
+        slots = [item for name, item in self._items.items() if name.startswith(SLOT) and item.lease]
+        return {item.lease for item in slots if holder(item.value) == who}
 
     async def count(self) -> None:
         """Counts the nodes again."""
