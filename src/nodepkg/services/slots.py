@@ -18,7 +18,6 @@ from nodepkg.clients.etcd.values import (
     Get,
     Item,
     Operation,
-    Outcome,
     Put,
     absent,
     unchanged,
@@ -27,10 +26,26 @@ from nodepkg.errors import CompactedError, LeaseGoneError, UnreachableError
 from nodepkg.pace import Share
 from nodepkg.services.entries import Keys
 from nodepkg.services.registry import ThisNode
-from nodepkg.services.turn import CANARY, FAILED, PROVEN, SLOT, Canary, Holder, Picture, Turn, canary, picture, turn
+from nodepkg.services.turn import (
+    CANARY,
+    FAILED,
+    PROVEN,
+    SLOT,
+    Canary,
+    Holder,
+    Picture,
+    Turn,
+    Who,
+    canary,
+    holder,
+    picture,
+    turn,
+)
 
-# Of those that see that a slot is free, few are to try before they see that it was taken.
+# Of those that see that a slot is free, few are to try before they see that it was taken. Whoever was too late for one
+# is among many, and doubles it.
 SPREAD_SECONDS = 1.0
+WIDEST_SPREAD = 8.0
 # How old the count of a group's nodes may be when a slot is taken.
 COUNT_SECONDS = 60.0
 FIRST_PAUSE = 1.0
@@ -56,7 +71,7 @@ class Slot:
     slots: "Slots" = field(repr=False)
 
     async def release(self, *, healthy: bool | None) -> bool:
-        """Gives it back; False if etcd does not answer: it ends by itself, or may be released again.
+        """Gives it back. If etcd does not answer it tries until the deadline; False: it ends by itself.
 
         `healthy`: whether the node converged and is healthy; None: nothing was done, and nothing is to be.
         """
@@ -76,7 +91,7 @@ class _Wish:
 
 
 class Slots:
-    """The slots of this node's group. One `take` at a time, and none before the last slot was released.
+    """The slots of this node's group. One `take` at a time, when nothing converges: it ends a slot that was left over.
 
     `ttl` in seconds is for a slot, and has to outlive a converge. `jitter` gives a random part of so many seconds.
     """
@@ -87,7 +102,7 @@ class Slots:
         self._etcd = etcd
         self._pace = keys.pace(me.group)
         self._nodes = keys.nodes(me.group) if at_once.percent else ""
-        self._me = me
+        self._who = Who(me.instance, me.agent)
         self._at_once = at_once
         self._ttl = ttl
         self._jitter = jitter
@@ -110,27 +125,33 @@ class Slots:
                 await self._undo(wish)
                 pause = FIRST_PAUSE if wish.seen else min(2 * pause, LONGEST_PAUSE)
                 await asyncio.sleep(pause / 2 + self._jitter(pause / 2))
-            except BaseException:
+            except (Exception, asyncio.CancelledError):
                 await self._undo(wish)
                 raise
 
     async def release(self, slot: Slot, *, healthy: bool | None) -> bool:
         """See Slot.release."""
         self._owed.add(slot.lease)
-        try:
-            if slot.canary:
-                await self._conclude(slot, healthy=healthy)
-            await self._revoke_owed()
-        except UnreachableError:
-            return False
-        return True
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                if slot.canary:
+                    await self._conclude(slot, healthy=healthy)
+                await self._revoke_owed()
+                return True
+            except UnreachableError:
+                # Until then all of the group that wait would wait for this one.
+                if asyncio.get_running_loop().time() >= slot.deadline:
+                    return False
+            await asyncio.sleep(pause / 2 + self._jitter(pause / 2))
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     async def give_up(self) -> bool:
         """A canary that failed, and has nothing to do any more, lets another be it; False if etcd does not answer."""
         try:
             there = await self._etcd.get(self._pace + CANARY)
             known = canary(there.value) if there else None
-            if there and known and known.agent == self._me.agent:
+            if there and known and known.who == self._who:
                 await self._etcd.delete(there.key, there.mod_revision)
         except UnreachableError:
             return False
@@ -139,67 +160,68 @@ class Slots:
     async def _in_turn(self, wish: _Wish) -> Slot:
         await self._revoke_owed()
         loop = asyncio.get_running_loop()
-        due: float | None = None
+        due, spread = None, SPREAD_SECONDS
         async with _Sight(self._etcd, self._pace, self._nodes) as sight:
             wish.seen = True
+            self._owed |= sight.leases_of(self._who)
+            await self._revoke_owed()
             while True:
                 now = loop.time()
                 at_once = max(self._at_once.up(sight.nodes), 1)
-                mine = turn(sight.picture, self._me.agent, wish.revision, at_once)
+                mine = turn(sight.picture, self._who, wish.revision, at_once)
                 if mine is None:
                     due = None
                     await sight.change(None)
                 elif due is None:
-                    due = now + self._jitter(SPREAD_SECONDS)
+                    due = now + self._jitter(spread)
                 elif now < due:
                     await sight.change(due - now)
-                elif self._nodes and now - sight.read_at > COUNT_SECONDS:
-                    await sight.read()
+                elif self._nodes and now - sight.counted_at > COUNT_SECONDS:
+                    await sight.count()
                 elif slot := await self._try(sight, mine, wish):
                     return slot
                 else:
-                    due = None
+                    due, spread = None, min(2 * spread, WIDEST_SPREAD)
 
     async def _try(self, sight: "_Sight", mine: Turn, wish: _Wish) -> Slot | None:
         asked = asyncio.get_running_loop().time()
-        wish.lease = (await self._etcd.grant(self._ttl)).id
-        holder = Holder(self._me.instance, self._me.agent, datetime.now(UTC).isoformat(timespec="seconds"))
-        put = Put(f"{self._pace}{SLOT}{mine.slot}", holder.written(), wish.lease)
-        compares, puts = [absent(put.key)], [put]
+        key = f"{self._pace}{SLOT}{mine.slot}"
+        compares, puts = [absent(key)], []
         if mine.canary:
+            # As it was when the turn was decided: while a lease is granted, the watch goes on.
             compares += [unchanged(self._pace + name, sight.changed_at(name)) for name in (CANARY, PROVEN)]
-            puts.append(self._as_canary(sight, wish))
-        taken = await self._put(compares, puts, sight, wish)
+            puts = [self._as_canary(sight, wish)]
+        wish.lease = (await self._etcd.grant(self._ttl)).id
+        holder = Holder(self._who.instance, self._who.agent, datetime.now(UTC).isoformat(timespec="seconds"))
+        taken = await self._put(compares, [Put(key, holder.written(), wish.lease), *puts], wish)
         if taken is None:
             return None
         deadline = asked + self._ttl - MARGIN_SECONDS
         return Slot(mine.canary, mine.slot, deadline, wish.revision, wish.lease, wish.agent_lease, taken, self)
 
-    async def _put(self, compares: list[Compare], puts: list[Put], sight: "_Sight", wish: _Wish) -> int | None:
+    async def _put(self, compares: list[Compare], puts: list[Put], wish: _Wish) -> int | None:
         """The revision at which they were put, or None where others were quicker."""
         try:
-            outcome = await self._etcd.txn(compares, puts, [Get(self._pace, prefix=True)])
+            outcome = await self._etcd.txn(compares, puts, [Get(puts[0].key)])
         except LeaseGoneError:
-            await self._etcd.time_to_live(wish.agent_lease)
-            outcome = None
-        if outcome and outcome.succeeded:
-            return outcome.revision
-        if outcome:
-            # An earlier try may have done it, and nobody else has this lease.
+            await self._etcd.time_to_live(wish.agent_lease)  # else it was the slot's
+        else:
+            if outcome.succeeded:
+                return outcome.revision
             for item in outcome.items[0]:
-                if item.lease == wish.lease:
+                if item.lease == wish.lease:  # an earlier try without an answer has done it
                     return item.mod_revision
-            sight.show(outcome.revision, outcome.items[0])
         wish.put = None
         await self._undo(wish)
         return None
 
     def _as_canary(self, sight: "_Sight", wish: _Wish) -> Put:
         key = self._pace + CANARY
-        before = sight.picture.canary
-        failed = before and before.agent == self._me.agent and before.state == FAILED
-        wish.before = Put(key, before.written(), wish.agent_lease) if before and failed else None
-        wish.put = Put(key, Canary(self._me.instance, self._me.agent, wish.revision).written(), wish.agent_lease)
+        known = sight.picture.canary
+        wish.before = None
+        if known and (known.who, known.state) == (self._who, FAILED):
+            wish.before = Put(key, known.written(), wish.agent_lease)
+        wish.put = Put(key, Canary(self._who.instance, self._who.agent, wish.revision).written(), wish.agent_lease)
         return wish.put
 
     async def _undo(self, wish: _Wish) -> None:
@@ -245,7 +267,7 @@ class Slots:
         operations: list[Operation] = []
         key = self._pace + CANARY
         if CANARY in there and there[CANARY].mod_revision == slot.taken:
-            failed = Canary(self._me.instance, self._me.agent, slot.revision, FAILED)
+            failed = Canary(self._who.instance, self._who.agent, slot.revision, FAILED)
             compares.append(unchanged(key, slot.taken))
             operations.append(Put(key, failed.written(), slot.agent_lease) if healthy is False else Delete(key))
         if healthy and _picture(there).proven < slot.revision:
@@ -261,14 +283,12 @@ class _Sight:
     def __init__(self, etcd: Etcd, pace: str, nodes: str) -> None:
         self._etcd, self._pace, self._counted = etcd, pace, nodes
         self._items: dict[str, Item] = {}
-        self._revision = 0
         self._news = asyncio.Event()
         self.nodes = 0
-        self.read_at = 0.0
+        self.counted_at = 0.0
 
     async def __aenter__(self) -> "_Sight":
-        await self.read()
-        self._watching = asyncio.ensure_future(self._watch(self._revision + 1))
+        self._watching = asyncio.ensure_future(self._watch(await self._read() + 1))
         self._watching.add_done_callback(lambda _: self._news.set())
         return self
 
@@ -284,19 +304,24 @@ class _Sight:
         """The revision of the last change of a key; 0 if it is not there."""
         return self._items[name].mod_revision if name in self._items else 0
 
-    async def read(self) -> None:
-        """One read of all of it."""
-        self.read_at = asyncio.get_running_loop().time()
-        counted = [Get(self._counted, prefix=True)] if self._counted else []
-        outcome: Outcome = await self._etcd.txn([], [Get(self._pace, prefix=True), *counted])
-        self.nodes = len(outcome.items[1]) if counted else 0
-        self.show(outcome.revision, outcome.items[0])
+    def leases_of(self, who: Who) -> set[int]:
+        """The leases of the slots that a node holds."""
+        slots = [item for name, item in self._items.items() if name.startswith(SLOT) and item.lease]
+        return {item.lease for item in slots if holder(item.value) == who}
 
-    def show(self, revision: int, items: Iterable[Item]) -> None:
-        """All that stands there at a revision."""
-        if revision > self._revision:
-            self._revision = revision
-            self._items = {item.key.removeprefix(self._pace): item for item in items}
+    async def count(self) -> None:
+        """Counts the nodes again."""
+        self.counted_at = asyncio.get_running_loop().time()
+        self.nodes = len((await self._etcd.range(self._counted)).items)
+
+    async def _read(self) -> int:
+        """One look at all of it; its revision."""
+        self.counted_at = asyncio.get_running_loop().time()
+        counted = [Get(self._counted, prefix=True)] if self._counted else []
+        outcome = await self._etcd.txn([], [Get(self._pace, prefix=True), *counted])
+        self.nodes = len(outcome.items[1]) if counted else 0
+        self._items = {item.key.removeprefix(self._pace): item for item in outcome.items[0]}
+        return outcome.revision
 
     async def change(self, seconds: float | None) -> None:
         """Waits for a change, but for so many seconds at most. Raises what ended the watch."""
@@ -313,9 +338,6 @@ class _Sight:
                 self._apply(changes)
 
     def _apply(self, changes: Changes) -> None:
-        if changes.revision <= self._revision:  # a later look has shown it
-            return
-        self._revision = changes.revision
         for change in changes.changes:
             name = change.key.removeprefix(self._pace)
             if change.now:

@@ -15,6 +15,14 @@ _DIGITS = 19  # of a revision, which has 63 bits
 
 
 @dataclass(frozen=True)
+class Who:
+    """A node by both of its names: an image that was made of a running node brings its agent's, too."""
+
+    instance: str
+    agent: str
+
+
+@dataclass(frozen=True)
 class Canary:
     """The node that tries a change before the others do. `state` is CONVERGING or FAILED."""
 
@@ -22,6 +30,10 @@ class Canary:
     agent: str
     revision: int
     state: str = CONVERGING
+
+    @property
+    def who(self) -> Who:
+        return Who(self.instance, self.agent)
 
     def written(self) -> str:
         """The value of its key."""
@@ -43,9 +55,9 @@ class Holder:
 
 @dataclass(frozen=True)
 class Picture:
-    """All that counts. `agents`: slot -> the agent that holds it, "" where that cannot be read; `proven` a revision."""
+    """All that counts. `holders`: slot -> who holds it, None where that cannot be read; `proven` is a revision."""
 
-    agents: Mapping[int, str]
+    holders: Mapping[int, Who | None]
     canary: Canary | None = None
     proven: int = 0
 
@@ -66,10 +78,17 @@ def picture(values: Mapping[str, str]) -> Picture:
     """
     slots = {name.removeprefix(SLOT): value for name, value in values.items() if name.startswith(SLOT)}
     return Picture(
-        {int(number): _agent(value) for number, value in slots.items() if _is_number(number)},
+        {int(number): holder(value) for number, value in slots.items() if _is_number(number)},
         canary(values.get(CANARY, "")),
         int(values[PROVEN]) if _is_number(values.get(PROVEN, "")) else 0,
     )
+
+
+def holder(value: str) -> Who | None:
+    """Who holds a slot; None for a value that does not say it."""
+    found = _document(value)
+    instance, agent = found.get("instance"), found.get("agent")
+    return Who(instance, agent) if isinstance(instance, str) and isinstance(agent, str) else None
 
 
 def canary(value: str) -> Canary | None:
@@ -83,29 +102,23 @@ def canary(value: str) -> Canary | None:
     return known if texts and type(known.revision) is int and known.state in (CONVERGING, FAILED) else None
 
 
-def turn(seen: Picture, agent: str, revision: int, at_once: int) -> Turn | None:
+def turn(seen: Picture, me: Who, revision: int, at_once: int) -> Turn | None:
     """What a node may take that wants to converge for a revision; None: it has to wait.
 
-    Of several free slots agents choose different ones. Where fewer may converge than before, those that hold a slot
-    beyond them count for those that may.
+    Of several free slots nodes choose different ones, so that few meet. Where fewer may converge than before, whoever
+    holds a slot beyond those counts as well.
     """
-    mine = seen.canary is not None and seen.canary.agent == agent
+    mine = seen.canary is not None and seen.canary.who == me
     as_canary = mine or revision > seen.proven
     if as_canary and not mine and seen.canary and not _is_over(seen.canary, seen):
         return None
-    beyond = sum(1 for number in seen.agents if number >= at_once)
-    free = [number for number in range(at_once - beyond) if number not in seen.agents]
-    return Turn(free[crc32(agent.encode()) % len(free)], as_canary) if free else None
+    free = [number for number in range(at_once) if number not in seen.holders][: max(at_once - len(seen.holders), 0)]
+    return Turn(free[crc32(me.instance.encode()) % len(free)], as_canary) if free else None
 
 
 def _is_over(known: Canary, seen: Picture) -> bool:
     """One that converges has a slot; without it, its time is over, and it could not say how it ended."""
-    return known.state == CONVERGING and known.agent not in seen.agents.values()
-
-
-def _agent(value: str) -> str:
-    agent = _document(value).get("agent")
-    return agent if isinstance(agent, str) else ""
+    return known.state == CONVERGING and known.who not in seen.holders.values()
 
 
 def _document(value: str) -> dict[str, Any]:
