@@ -9,7 +9,7 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -118,20 +118,25 @@ class Converge:
     async def _claim(self) -> BinaryIO:
         """The lock, when nobody else converges."""
         while True:
-            try:
-                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                lock = supervised.lock(self.home / "lock")
-            except OSError as error:
-                raise self._unwritable(error) from error
-            claim = _claimed(_last(self.home / "lock"))
-            lives = claim is not None and claim.lives(_this_boot())
-            if lock is not None and not lives:
-                return lock
-            if lock is not None:
-                lock.close()
-            if claim and lives:
-                self._end_late(claim)
+            with ExitStack() as held:
+                if lock := self._take():
+                    held.enter_context(lock)
+                claim = _claimed(_last(self.home / "lock"))
+                lives = claim is not None and claim.lives(_this_boot())
+                if lock and not lives:
+                    held.pop_all()
+                    return lock
+                if claim and lives:
+                    self._end_late(claim)
             await asyncio.sleep(self.retry)
+
+    def _take(self) -> BinaryIO | None:
+        try:
+            for folder in (self.home, self.folder.parent, self.folder):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            return supervised.lock(self.home / "lock")
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def _end_late(self, claim: Claim) -> None:
         """Ends what an agent started that is no more, if its time is long over."""
