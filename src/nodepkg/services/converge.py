@@ -81,7 +81,8 @@ class Converge:
     async def start(self, token: str, dna: Dna) -> "Running":
         """Begins a converge as soon as no other one runs here. `token` names it, and is unlike any other.
 
-        Raises ToolError if dna.json is not what a bundle has, or nothing can be written; then nothing was run.
+        Whoever starts one asks for its result, since until then the node is not free. Raises ToolError if dna.json is
+        not what a bundle has, or nothing can be written; then nothing was run.
         """
         if not _WORD.fullmatch(token):
             raise ValueError(f"not the token of a converge: {token!r}")
