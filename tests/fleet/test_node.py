@@ -199,6 +199,36 @@ def test_another_deploy_that_runs_is_not_disturbed(machine: Machine) -> None:
     assert machine.converge(machine.run("d2", "true", "two")).end == End(Result.SUCCEEDED, 0, "")
 
 
+def test_a_converge_of_the_node_s_agent_is_waited_for(machine: Machine) -> None:
+    agent = machine.begin(machine.run("services", machine.waits_for("fifo"))).until(BEGAN)
+    second = machine.begin(machine.run("d1", "exit 1", "two")).until("waits")
+    machine.release("fifo")
+    assert agent.said().end == End(Result.SUCCEEDED, 0, "")
+    said = second.said()
+    assert (said.end, said.words) == (End(Result.FAILED, 1, "exit code 1"), ("waits", BEGAN, ENDED))
+
+
+def test_the_agent_is_not_waited_for_for_longer_than_a_converge_may_take(machine: Machine) -> None:
+    agent = machine.begin(machine.run("services", machine.waits_for("fifo"))).until(BEGAN)
+    said = machine.converge(machine.run("d1", "true", "two", timeout=1))
+    assert (said.code, said.words) == (75, ("waits", ENDED))
+    assert re.fullmatch(r"waited \d+ s for its agent, which still converges it", _why(said))
+    machine.release("fifo")
+    assert agent.said().end == End(Result.SUCCEEDED, 0, "")
+
+
+def test_who_cannot_follow_has_the_wait_taken_off_its_time(machine: Machine) -> None:
+    machine.wrap("timeout", 'echo "$3"; PATH=${PATH#*:} exec timeout "$@"')
+    agent = machine.begin(machine.run("services", machine.waits_for("fifo"))).until(BEGAN)
+    slept = machine.folder / "slept"
+    third = f"echo $1 >>{slept}; [ $(grep -c 0.5 {slept}) != 3 ] || echo go >{machine.folder}/fifo"
+    machine.wrap("sleep", f'{third}; PATH=${{PATH#*:}} exec sleep "$@"')
+    said = machine.converge(replace(machine.run("d1", "true", "two", timeout=600), follow=False))
+    assert agent.said().end == End(Result.SUCCEEDED, 0, "")
+    assert said.end == End(Result.SUCCEEDED, 0, "")
+    assert 0 < int(said.output) < 600
+
+
 def test_a_deploy_that_runs_is_followed_and_runs_once(machine: Machine) -> None:
     line = machine.waits_for("fifo")
     first = machine.begin(machine.run("d1", line)).until(BEGAN)

@@ -50,6 +50,10 @@ def lock(path: Path) -> BinaryIO | None:
     return file
 
 
+# Who is cancelled leaves its supervisor running; that is reaped when the next one is started.
+_started: list[subprocess.Popen[bytes]] = []
+
+
 class Supervisor:
     """A supervisor that was started from here, with a session of its own. It goes on if nobody looks after it."""
 
@@ -63,6 +67,7 @@ class Supervisor:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        _started[:] = [process for process in _started if process.poll() is None] + [self._process]
 
     @property
     def session(self) -> int:

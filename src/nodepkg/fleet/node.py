@@ -12,7 +12,8 @@ and its last line says which (deploy, token, stage, boot id, process, its start)
 the path; `deploys/<id>/record`, the last line of which is how that deploy stands, and `deploys/<id>/<token>.log`, the
 output. A line counts if it ends in " .": so one that was torn is as if it had not been written. `token` names one run
 by one client: whoever comes back with it follows that run, and is told how it ended; with another token a deploy that
-failed is run again, one that runs is followed, and one that succeeded is not.
+failed is run again, one that runs is followed, and one that succeeded is not. A deploy of the id `services` is a
+converge of the node's own agent (services/converge.py), which any other one waits for, up to its own timeout.
 """
 
 import base64

@@ -9,7 +9,7 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -81,7 +81,8 @@ class Converge:
     async def start(self, token: str, dna: Dna) -> "Running":
         """Begins a converge as soon as no other one runs here. `token` names it, and is unlike any other.
 
-        Raises ToolError if dna.json is not what a bundle has, or nothing can be written; then nothing was run.
+        Whoever starts one asks for its result, since until then the node is not free. Raises ToolError if dna.json is
+        not what a bundle has, or nothing can be written; then nothing was run.
         """
         if not _WORD.fullmatch(token):
             raise ValueError(f"not the token of a converge: {token!r}")
@@ -118,20 +119,25 @@ class Converge:
     async def _claim(self) -> BinaryIO:
         """The lock, when nobody else converges."""
         while True:
-            try:
-                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                lock = supervised.lock(self.home / "lock")
-            except OSError as error:
-                raise self._unwritable(error) from error
-            claim = _claimed(_last(self.home / "lock"))
-            lives = claim is not None and claim.lives(_this_boot())
-            if lock is not None and not lives:
-                return lock
-            if lock is not None:
-                lock.close()
-            if claim and lives:
-                self._end_late(claim)
+            with ExitStack() as held:
+                if lock := self._take():
+                    held.enter_context(lock)
+                claim = _claimed(_last(self.home / "lock"))
+                lives = claim is not None and claim.lives(_this_boot())
+                if lock and not lives:
+                    held.pop_all()
+                    return lock
+                if claim and lives:
+                    self._end_late(claim)
             await asyncio.sleep(self.retry)
+
+    def _take(self) -> BinaryIO | None:
+        try:
+            for folder in (self.home, self.folder.parent, self.folder):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            return supervised.lock(self.home / "lock")
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def _end_late(self, claim: Claim) -> None:
         """Ends what an agent started that is no more, if its time is long over."""

@@ -103,9 +103,9 @@ class DnaFile:
             raise ToolError(f"{self.path} cannot be read: {error.strerror}") from error
         if then == document:
             return
-        text = json.dumps(then, indent=4, ensure_ascii=False) + "\n"
+        text = json.dumps(then, indent=4) + "\n"  # in ASCII, as a value of the registry may hold half a character
         try:
             # A deploy sends the bundle again if this file is newer than its record of the bundle.
-            write_through(self.path, text.encode("utf-8", errors="surrogateescape"), like=like)
+            write_through(self.path, text.encode(), like=like)
         except OSError as error:
             raise ToolError(f"{self.path} cannot be written: {error.strerror}", hint="is the disk full?") from error

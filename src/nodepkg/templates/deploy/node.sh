@@ -117,7 +117,7 @@ np_claim() {
             exec 9>&-
             case $1 in
                 "$np_deploy") np_join "$2" "$3" "$5" ;;
-                services) np_wait || np_end busy - 75 "its agent has converged it for $np_waited s, and goes on" ;;
+                services) np_wait || np_end busy - 75 "waited $np_waited s for its agent, which still converges it" ;;
                 *) np_end busy - 75 "deploy $1 runs there" ;;
             esac
         elif [ "$np_got" ]; then
