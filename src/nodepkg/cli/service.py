@@ -282,8 +282,8 @@ def agent(
 ) -> None:
     """Announce what this node runs, watch what it needs, and converge when that changes.
 
-    Runs until SIGTERM, which says that the node leaves, waits for those that use it, and ends with 0; SIGHUP reads services.json anew, as
-    happens also when that changes. Its log is a JSON document a line, on stderr.
+    Runs until SIGTERM: it says that the node leaves, waits for those that use it, and ends with 0. SIGHUP reads
+    services.json anew, as happens also when that changes. Its log is a JSON document a line, on stderr.
     """
     from nodepkg.cli.services import log, serve
     from nodepkg.services.agent import Agent
