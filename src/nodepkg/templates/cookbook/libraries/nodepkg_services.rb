@@ -5,6 +5,7 @@ require 'mixlib/shellout'
 
 module NodepkgServices
   UNIT = 'nodepkg-agent.service'.freeze
+  MAPS = %w(services available).freeze
   PYTHONS = %w(python3.13 python3.12 python3.11 python3).freeze
   DEFAULT_FILE = '/opt/nodepkg/services.json'.freeze
   SAFE_WORD = %r{\A[A-Za-z0-9_./:,=+@-]+\z}.freeze
@@ -110,8 +111,8 @@ module NodepkgServices
     Digest::SHA256.hexdigest([python, version, *lines].join("\n"))[0, 16]
   end
 
-  # What `package service:collect` prints: {attribute => {"services" => …, "available" => …}}.
-  def collect(node)
+  # The maps that `package service:collect` prints: {attribute => {"services" => …, "available" => …}}.
+  def collect(node, attribute)
     command = [package(node), 'service:collect', '--services', services_json(node)]
     shell = run(command, settings(node)['timeout'])
     unless shell.exitstatus == 0
@@ -119,9 +120,10 @@ module NodepkgServices
     end
 
     document = JSON.parse(shell.stdout)
-    return document if document.is_a?(Hash) && document.values.all? { |maps| maps?(maps) }
+    maps = document.is_a?(Hash) ? document[attribute] : nil
+    return maps if maps.is_a?(Hash) && MAPS.all? { |map| maps[map].is_a?(Hash) }
 
-    raise Error, "#{command.join(' ')} printed what is not the two maps services and available"
+    raise Error, "#{command.join(' ')} printed what has no maps #{MAPS.join(' and ')} under #{attribute}"
   rescue JSON::ParserError => e
     raise Error, "#{command.join(' ')} printed no JSON: #{e.message.lines.first.to_s.strip}"
   end
@@ -134,10 +136,6 @@ module NodepkgServices
     return if shell.exitstatus == 0
 
     raise Error, "#{command.join(' ')} ended with #{shell.exitstatus}: #{shell.stderr.strip}"
-  end
-
-  def maps?(value)
-    value.is_a?(Hash) && value['services'].is_a?(Hash) && value['available'].is_a?(Hash)
   end
 
   def attribute(node)

@@ -97,6 +97,11 @@ action :enable do
       notifies due, "nodepkg_agent[#{new_resource.name}]", :delayed
       action :run
     end if due
+    node.run_state['nodepkg-agent'] = due
+  elsif !NodepkgServices.active?
+    # Whatever starts it later, such as the boot of a node of this image, starts this one.
+    note('started', agent_now)
+    note('told', services_now)
   end
 end
 
@@ -107,7 +112,6 @@ action :restart do
   end
   note('started', agent_now)
   note('told', services_now)
-  node.run_state['nodepkg-agent'] = :restart
 end
 
 action :reload do
@@ -115,7 +119,6 @@ action :reload do
     command ['systemctl', 'reload', NodepkgServices::UNIT]
   end
   note('told', services_now)
-  node.run_state['nodepkg-agent'] = :reload
 end
 
 # At the end of the run, if it comes so far; it changes nothing on the node, so nothing counts as updated.
