@@ -81,3 +81,28 @@ def test_the_graph_is_a_picture_for_graphviz_and_mermaid(services: Path, run: Ru
 def test_the_graph_of_a_group_has_what_it_provides_and_requires(services: Path, run: Run) -> None:
     make_project(services, {**DOCUMENT, "ant": {"run_list": ["recipe[svc::dig]"]}})
     assert [line.split()[0] for line in run("service:graph", "ant").out.splitlines()[1:]] == ["db", "dig"]
+
+
+def test_the_cookbook_is_written_beside_nodes_json_and_found_fresh(services: Path, run: Run) -> None:
+    assert run("service:cookbook", "--check").code == 4
+    planned = run("service:cookbook", "--dry-run")
+    assert planned.code == 0
+    assert all(line.startswith("would create ") for line in planned.out.splitlines())
+    assert not (services / "cookbooks" / "nodepkg-services").exists()
+    written = json.loads(run("service:cookbook", "--json").out)
+    assert {file["state"] for file in written["files"]} == {"created"}
+    assert all((services / "cookbooks" / file["path"]).is_file() for file in written["files"])
+    assert run("service:cookbook", "--check").code == 0
+
+
+def test_an_old_wheel_in_the_cookbook_is_removed_and_told(services: Path, run: Run) -> None:
+    run("service:cookbook", "--cookbooks", "elsewhere")
+    old = services / "elsewhere" / "nodepkg-services" / "files" / "wheels" / "nodepkg-0.0.1-py3-none-any.whl"
+    old.write_bytes(b"")
+    refused = run("service:cookbook", "--cookbooks", "elsewhere", "--check")
+    assert refused.code == 4
+    assert f"leftover  {old.relative_to(services)}" in refused.out
+    assert "would remove" in run("service:cookbook", "--cookbooks", "elsewhere", "--dry-run").out
+    assert old.exists()
+    assert "removed" in run("service:cookbook", "--cookbooks", "elsewhere").out
+    assert not old.exists()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nodepkg.cli.options import NODES, Call, Groups, command, duration
+from nodepkg.cli.options import DRY_RUN, NODES, Call, Check, Groups, command, duration
 
 if TYPE_CHECKING:
     from nodepkg.services.agent import Place
@@ -289,3 +289,36 @@ def agent(
     from nodepkg.services.agent import Agent
 
     serve(Agent(_place(call), log), metrics)
+
+
+@command(
+    "service:cookbook",
+    NODES,
+    DRY_RUN,
+    examples={
+        "service:cookbook": "the cookbook; what the agent needs comes from the index of the nodes",
+        "service:cookbook --wheels wheels": "ship what the agent needs as well: nodes ask no index",
+        "service:cookbook --wheels wheels --check": "is it the one that this nodepkg writes?",
+    },
+)
+def cookbook(
+    call: Call,
+    cookbooks: Annotated[
+        Path | None, typer.Option("--cookbooks", metavar="DIR", help="Where cookbooks are; none: beside nodes.json.")
+    ] = None,
+    wheels: Annotated[
+        Path | None, typer.Option("--wheels", metavar="DIR", help="Wheels of all that nodepkg[agent] requires.")
+    ] = None,
+    check: Check = False,
+) -> None:
+    """Write the Chef cookbook that installs the agent on nodes.
+
+    cookbooks/nodepkg-services has the recipes default (the agent and its systemd unit), collect, notify and
+    decommission, and the wheel of this nodepkg. Its files are nodepkg's: change attributes, not files. Wheels there of
+    an earlier version are removed. To fill DIR: pip download --only-binary=:all: 'nodepkg[agent]' -d DIR
+    """
+    from nodepkg.cli.cookbooks import write_cookbook
+    from nodepkg.render.cookbook import cookbook as cookbook_of
+
+    folder = cookbooks or call.load().root / "cookbooks"
+    write_cookbook(call, folder, cookbook_of(folder, wheels), check=check)

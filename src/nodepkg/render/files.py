@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from nodepkg.errors import RefusedError
 
@@ -18,6 +19,21 @@ class Artifact:
     group: str
     path: str
     text: str
+
+    @property
+    def content(self) -> bytes:
+        return self.text.encode("utf-8")
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A file to be that is no text: its path relative to a folder, and its bytes."""
+
+    path: str
+    content: bytes
+
+
+Written = TypeVar("Written", bound=Artifact | Blob)
 
 
 class State(StrEnum):
@@ -54,8 +70,8 @@ def _unreadable(path: Path | str, error: OSError) -> RefusedError:
     return RefusedError(f"{path}: cannot be read: {error.strerror}")
 
 
-def state(root: Path, artifact: Artifact) -> State:
-    wanted = artifact.text.encode("utf-8")
+def state(root: Path, artifact: Artifact | Blob) -> State:
+    wanted = artifact.content
     path = os.path.join(root, artifact.path)  # noqa: PTH118 - with pathlib, ten thousands of files take twice as long
     try:
         file = os.open(path, os.O_RDONLY)
@@ -71,14 +87,14 @@ def state(root: Path, artifact: Artifact) -> State:
         os.close(file)
 
 
-def write(root: Path, artifacts: Iterable[Artifact]) -> list[tuple[Artifact, Outcome]]:
+def write(root: Path, artifacts: Iterable[Written]) -> list[tuple[Written, Outcome]]:
     """Writes what differs, each file whole or not at all; raises RefusedError naming the first that could not be."""
-    done: list[tuple[Artifact, Outcome]] = []
+    done: list[tuple[Written, Outcome]] = []
     for artifact in artifacts:
         outcome = _OUTCOMES[state(root, artifact)]
         if outcome is not Outcome.UNCHANGED:
             try:
-                _replace(root / artifact.path, artifact.text.encode("utf-8"))
+                _replace(root / artifact.path, artifact.content)
             except OSError as error:
                 written = sum(before is not Outcome.UNCHANGED for _, before in done)
                 told = f"{root / artifact.path}: cannot be written: {error.strerror}"
@@ -97,7 +113,7 @@ def create(root: Path, artifacts: Iterable[Artifact]) -> list[tuple[Artifact, Ou
     done: list[tuple[Artifact, Outcome]] = []
     for artifact in artifacts:
         try:
-            made = is_missing(root, artifact) and add(root / artifact.path, artifact.text.encode("utf-8"))
+            made = is_missing(root, artifact) and add(root / artifact.path, artifact.content)
         except OSError as error:
             raise RefusedError(
                 f"{root / artifact.path}: cannot be written: {error.strerror}",

@@ -14,15 +14,16 @@ LAST = "nodes.json"
 def starter() -> list[Artifact]:
     """A small project that works; nodes.json is the last, so that a folder that has one has them all."""
     package = package_files("nodepkg")
-    texts = {path: file.read_text("utf-8") for path, file in _files_below(package / "starter")}
+    texts = {path: file.read_text("utf-8") for path, file in shipped_files(package / "starter")}
     texts["nodes.schema.json"] = (package / "nodes.schema.json").read_text("utf-8")
     return [Artifact("", path, texts[path]) for path in sorted(texts, key=lambda path: (path == LAST, path))]
 
 
-def _files_below(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
+def shipped_files(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
+    """Every file below a folder of the package, by its path in a project."""
     for file in folder.iterdir():
         path = prefix + NAMES.get(file.name, file.name)
         if file.is_dir():
-            yield from _files_below(file, f"{path}/")
+            yield from shipped_files(file, f"{path}/")
         else:
             yield path, file

@@ -1,0 +1,6 @@
+name 'nodepkg-services'
+version '{version}'
+license 'MIT'
+description 'The agent of nodepkg on a node: installs it, collects services, announces them, takes them off'
+chef_version '>= 16'
+supports 'linux'
