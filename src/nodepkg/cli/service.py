@@ -298,7 +298,6 @@ def agent(
     examples={
         "service:cookbook": "the cookbook; what the agent needs comes from the index of the nodes",
         "service:cookbook --wheels wheels": "ship what the agent needs as well: nodes ask no index",
-        "service:cookbook --wheels wheels --check": "is it the one that this nodepkg writes?",
     },
 )
 def cookbook(
