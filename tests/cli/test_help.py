@@ -24,7 +24,16 @@ EXAMPLES = [
 ]
 # What the tests of the chain and of services run, or what starts with an empty folder.
 REGISTRY = tuple(f"service:{what}" for what in ("list", "watch", "announce", "withdraw", "collect", "drift", "agent"))
-ELSEWHERE = ("--sandbox", "--profile", "sandbox:", "config:init", "config:diff", "completion:install", *REGISTRY)
+ELSEWHERE = (
+    "--wheels",
+    "--sandbox",
+    "--profile",
+    "sandbox:",
+    "config:init",
+    "config:diff",
+    "completion:install",
+    *REGISTRY,
+)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -296,9 +296,8 @@ def agent(
     NODES,
     DRY_RUN,
     examples={
-        "service:cookbook": "the cookbook; what the agent needs comes from the index of the nodes",
-        "service:cookbook --wheels wheels": "ship what the agent needs as well: nodes ask no index",
-        "service:cookbook --wheels wheels --check": "is it the one that this nodepkg writes?",
+        "service:cookbook": "the cookbook; nodes fetch what it needs",
+        "service:cookbook --wheels wheels": "ship all that it needs, too",
     },
 )
 def cookbook(
