@@ -15,10 +15,11 @@ def document(
     *endpoints: str, group: str = "bee", provides: tuple[str, ...] = (), requires: tuple[str, ...] = (), **more: Any
 ) -> dict[str, Any]:
     """A services.json as group:create writes it; services have the port 8080, and times are short."""
+    checks = more.pop("checks", {})
     return {
         "group": group,
         "cookbook": "svc",
-        "provides": {name: {"port": 8080, "check": None} for name in provides},
+        "provides": {name: {"port": 8080, "check": checks.get(name)} for name in provides},
         "requires": list(requires),
         "external": {},
         "etcd": list(endpoints) or ["http://127.0.0.1:2379"],

@@ -196,16 +196,15 @@ def test_a_clock_that_jumps_changes_nothing(make: Make, member: Member, tmp_path
 def test_a_service_follows_its_check(make: Make, member: Member, tmp_path: Path) -> None:
     well = tmp_path / "well"
     check = {"command": f"test -e {well}", "interval": 0.1, "timeout": 5, "rise": 2, "fall": 2}
-    one = make("i-1", run=False)
-    one.write()
-    document = json.loads(one.file.read_text())
-    one.file.write_text(json.dumps({**document, "provides": {"api": {"port": 80, "check": check}}}))
-    one.start()
+    one = make("i-1", provides=("api",), checks={"api": check})
     eventually(lambda: keys(member, "nodes/") == ["nodes/bee/i-1"])
     assert keys(member, "services/") == []
     well.touch()
     one.said_that("well")
     one.said_that("announced")
+    one.write(ttl=4)  # another services.json, the same check: what was found out stays
+    one.said_that("started", 2)
+    assert keys(member, "services/") == ["services/api/i-1"]
     well.unlink()
     one.said_that("retracted")
     assert one.events("unwell")[0]["why"] == "exit code 1"

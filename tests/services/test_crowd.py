@@ -13,7 +13,7 @@ import pytest
 
 from nodepkg.clients.etcd.client import Etcd
 from nodepkg.services.agent import Agent, Place
-from nodepkg.services.entries import Keys, written
+from nodepkg.services.entries import Keys, Leaving, written
 from nodepkg.services.identity import Said
 from tests.rig.etcd import Member, etcd
 from tests.services.nodes import PREFIX, provider, write
@@ -214,5 +214,61 @@ def test_with_its_leader_killed_no_converge_is_lost_and_none_runs_twice(three: l
             assert made.converges.at_once(set(users)) <= 2
             assert len((await client.range(KEYS.providers("api"))).items) == 3
             assert not any(told["event"] == "doubted" for log in made.told.values() for told in log)
+
+    asyncio.run(run())
+
+
+def test_who_only_provides_a_service_is_told_of_the_others_and_does_not_converge_for_them(
+    member: Member, tmp_path: Path
+) -> None:
+    async def run() -> None:
+        async with crowd(tmp_path, member.endpoint) as made, Etcd([member.endpoint], timeout=LONG) as client:
+            made.add("i-1", provides=("web",), requires=("api",))
+            await made.until(lambda: made.given("i-1") == {"api": 0, "web": 1})
+            lease = (await client.grant(600)).id
+            await client.put(KEYS.provider("web", "i-2"), written(provider("i-2")), lease)
+            await asyncio.sleep(1)
+            assert made.converges.count()["i-1"] == 1
+            await client.put(KEYS.provider("api", "i-3"), written(provider("i-3")), lease)
+            await made.until(lambda: made.given("i-1") == {"api": 1, "web": 2})
+            assert made.converges.count()["i-1"] == 2
+
+    asyncio.run(run())
+
+
+def test_a_canary_that_is_not_well_converges_for_what_comes_next_and_the_others_wait(
+    member: Member, tmp_path: Path
+) -> None:
+    """Its service is well only while it knows of two providers."""
+
+    async def run() -> None:
+        async with crowd(tmp_path, member.endpoint) as made, Etcd([member.endpoint], timeout=LONG) as client:
+            lease = (await client.grant(600)).id
+            for name in ("i-1", "i-2"):
+                await client.put(KEYS.provider("api", name), written(provider(name)), lease)
+            for name in ("i-www-1", "i-www-2"):
+                check = {"command": f"grep -q i-2 {tmp_path / name}/dna.json", "interval": 0.1, "timeout": 5}
+                made.add(
+                    name,
+                    group="www",
+                    provides=("web",),
+                    requires=("api",),
+                    checks={"web": {**check, "rise": 1, "fall": 2}},
+                    at_once=2,
+                )
+            await made.until(lambda: all(made.given(name)["api"] == 2 for name in made.agents))
+            before = made.converges.count()
+            leaving = written(Leaving("i-2", "ann", ""))
+            await client.put(KEYS.leaving("i-2"), leaving)
+            await made.until(lambda: any(made.given(name)["api"] == 1 for name in made.agents))
+            await asyncio.sleep(1)
+            (canary,) = [name for name in made.agents if made.given(name)["api"] == 1]
+            await client.delete(KEYS.leaving("i-2"))
+            await made.until(lambda: all(made.given(name)["api"] == 2 for name in made.agents))
+            after = made.converges.count()
+            assert after[canary] - before[canary] == 2
+            assert after.total() - before.total() == 2
+            await client.put(KEYS.provider("api", "i-3"), written(provider("i-3")), lease)
+            await made.until(lambda: all(made.given(name)["api"] == 3 for name in made.agents))
 
     asyncio.run(run())

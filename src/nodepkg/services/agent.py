@@ -44,7 +44,6 @@ class Agent:
         self._events: Counter[str] = Counter()
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
-        self._lease = 0
         self.session: Session | None = None
 
     def figures(self) -> Iterator[Figure]:
@@ -99,13 +98,12 @@ class Agent:
         )
         self._tell("started", instance=me.instance, group=me.group, provides=terms.names, requires=list(terms.requires))
         async with registry.connect(_shuffled(terms.location), self._place.environ) as etcd:
-            session = Session(etcd, me, terms, home=self._place.home, lease=self._lease, tell=self._tell)
+            session = Session(etcd, me, terms, home=self._place.home, before=self.session, tell=self._tell)
             self.session = session
             async with asyncio.TaskGroup() as tasks:
                 work = tasks.create_task(session.run())
                 following = await self._next_terms(terms, work)
                 work.cancel()
-            self._lease = session.presence.lease
             if self._stop.is_set():
                 await session.end(self._place.withdraw)
         return following

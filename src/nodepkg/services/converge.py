@@ -90,6 +90,7 @@ class Converge:
         try:
             file = DnaFile(Path(self.path))
             file.change(dna)
+            self._forget_node()
             try:
                 supervisor = self._supervise(token, lock)
             except ToolError:
@@ -156,6 +157,14 @@ class Converge:
             return Supervisor(self.home, token, self.command, boot=boot, timeout=self.timeout, lock=lock)
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def _forget_node(self) -> None:
+        """chef-solo keeps the attributes of a run, and unites their lists with those of the next dna (measured, 16 and
+        18, in its local mode): providers that are gone would stay.
+        """
+        for path in Path(self.path, "nodes").glob("*.json"):
+            with suppress(OSError):
+                path.unlink()
 
     def _forget_logs(self) -> None:
         logs = sorted(self.folder.glob("*.log"), key=lambda log: log.stat().st_mtime)

@@ -38,9 +38,9 @@ class Means:
     `take` waits for a slot for the change of a revision, `idle` until nothing else converges on the node. `run`
     converges once, by a token, with these maps, and tells what is wrong, "" for nothing; it raises TimeoutError if
     there is not the time for it before the slot's deadline. `ended` tells what became of the run of a token, None if
-    nobody knows; `give_back` ends the slot of a lease; `forget` is for services that were to be deleted and are;
-    `well` waits until the services of the node are well again; `acknowledge` tells the registry up to where everything
-    is heeded.
+    nobody knows; `give_back` ends the slot of a lease; `give_up` lets another node be the canary; `forget` is for
+    services that were to be deleted and are; `well` waits until the services of the node are well again; `acknowledge`
+    tells the registry up to where everything is heeded.
     """
 
     take: Callable[[int], Awaitable[Slot]]
@@ -48,6 +48,7 @@ class Means:
     run: Callable[[str, Maps, float], Awaitable[str]]
     ended: Callable[[str], Awaitable[str | None]]
     give_back: Callable[[int], Awaitable[None]]
+    give_up: Callable[[], Awaitable[object]]
     forget: Callable[[], Awaitable[None]]
     well: Callable[[], Awaitable[None]]
     acknowledge: Callable[[int], None]
@@ -72,6 +73,7 @@ class Converger:
         self._failures = 0
         self._not_before = 0.0
         self._told_doubts: frozenset[str] = frozenset()
+        self._holds_others = False
         self.state = file.read()
         self.beliefs = {
             name: Belief(terms.min_providers, terms.doubt, dict(self.state.good.get(name, {})))
@@ -102,21 +104,34 @@ class Converger:
             due = self._due(self._means.clock())
             if due is not None and due <= self._means.clock():
                 await self._converge()
-            else:
-                await self._wait(due)
+                continue
+            if self._holds_others and due is None:
+                await self._means.give_up()
+                self._holds_others = False
+            await self._wait(due)
 
     def _due(self, now: float) -> float | None:
         """When there is something to do; None if only a change can bring that."""
         found = self.look(now)
         self._tell_doubts()
-        if found == self.state.attributes:
+        if self._is_applied(found):
             self._settle(found)
             return self._next_belief()
-        if found != self._shown:
+        if self._shown is None or not self._is_same(found, self._shown):
             self._shown, self._revision = found, self._view.revision
             self._quiet.changed(now + self._means.jitter(self._terms.debounce))
         due = self._quiet.due
         return max(due if due is not None else now, self._not_before)
+
+    def _is_applied(self, found: Maps) -> bool:
+        """Whether the last converge that succeeded was given the same, of all that this node is to converge for."""
+        return self.state.attributes is not None and self._is_same(found, self.state.attributes)
+
+    def _is_same(self, found: Maps, other: Maps) -> bool:
+        """Of what a node only provides it is told who else does, but it does not converge for that."""
+        required = self._terms.requires
+        lists = [{name: one.get("services", {}).get(name) for name in required} for one in (found, other)]
+        return lists[0] == lists[1] and found.get("available") == other.get("available")
 
     def _settle(self, found: Maps) -> None:
         """Nothing is to be done for what is seen."""
@@ -141,7 +156,7 @@ class Converger:
         await self._means.idle()
         slot = await self._means.take(self._revision)
         found, heard = self.look(self._means.clock()), self._view.heard
-        if found == self.state.attributes:
+        if self._is_applied(found):
             await slot.release(healthy=None)
             return
         self._shown = found
@@ -158,13 +173,30 @@ class Converger:
             return
         retired = self.state.retiring
         self._end(problem, found)
-        if not problem:
+        healthy = not problem
+        if healthy:
             self._means.acknowledge(heard)
             if retired:
                 await self._means.forget()
-            if slot.canary:
-                await self._means.well()
-        await slot.release(healthy=not problem)
+            healthy = not slot.canary or await self._is_well()
+        self._holds_others = slot.canary and not healthy
+        await slot.release(healthy=healthy)
+
+    async def _is_well(self) -> bool:
+        """Waits until the services of a canary are well; False if there is something new to converge for before."""
+        well = asyncio.ensure_future(self._means.well())
+        try:
+            while not well.done():
+                self._changed.clear()
+                if not self._is_applied(self.look(self._means.clock())):
+                    self._means.tell("not well", why="and what it needs has changed meanwhile")
+                    return False
+                changed = asyncio.ensure_future(self._changed.wait())
+                await asyncio.wait((well, changed), return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
+            return True
+        finally:
+            well.cancel()
 
     def _end(self, problem: str, found: Maps) -> None:
         """Writes down what became of a converge."""

@@ -34,13 +34,18 @@ class Pulse:
 class Health:
     """Asks the checks of all services, each in its own time. `changed` is called with the services that are well."""
 
-    def __init__(self, terms: Terms, changed: Callable[[set[str]], None], tell: Tell) -> None:
+    def __init__(
+        self, terms: Terms, changed: Callable[[set[str]], None], tell: Tell, *, before: "Health | None" = None
+    ) -> None:
         self._offers = terms.provides
         self._changed = changed
         self._tell = tell
         self._pulses = {
             offer.name: Pulse(offer.check.rise, offer.check.fall) for offer in terms.provides if offer.check
         }
+        for offer in before._offers if before else ():  # what was found out of those whose check is the same
+            if before and offer.check and offer in terms.provides:
+                self._pulses[offer.name] = before._pulses[offer.name]
         self._event = asyncio.Event()
 
     @property
@@ -59,9 +64,8 @@ class Health:
 
     async def all_well(self) -> None:
         """Returns when all services are well: at first after as many answers as it takes to fall."""
-        for offer in self._offers:
-            if offer.check:
-                await asyncio.sleep(offer.check.interval * offer.check.fall)
+        checks = [offer.check for offer in self._offers if offer.check]
+        await asyncio.sleep(max((check.interval * check.fall for check in checks), default=0.0))
         while self.well != {offer.name for offer in self._offers}:
             self._event.clear()
             await self._event.wait()

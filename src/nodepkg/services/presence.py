@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 
 from nodepkg.clients.etcd.client import Etcd
 from nodepkg.clients.etcd.values import Put
@@ -10,7 +9,7 @@ from nodepkg.errors import LeaseGoneError, RefusedError, ToolError
 from nodepkg.services import registry
 from nodepkg.services.entries import Keys, written
 from nodepkg.services.registry import ThisNode
-from nodepkg.services.terms import Terms
+from nodepkg.services.terms import Offer, Terms
 from nodepkg.services.told import Tell, backoff
 
 
@@ -22,7 +21,14 @@ class Presence:
     """
 
     def __init__(
-        self, etcd: Etcd, me: ThisNode, terms: Terms, leaves: Callable[[str], bool], tell: Tell, *, lease: int = 0
+        self,
+        etcd: Etcd,
+        me: ThisNode,
+        terms: Terms,
+        leaves: Callable[[str], bool],
+        tell: Tell,
+        *,
+        before: "Presence | None" = None,
     ) -> None:
         self._etcd = etcd
         self._keys = Keys(terms.location.prefix)
@@ -30,12 +36,13 @@ class Presence:
         self._leaves = leaves
         self._tell = tell
         self._poke = asyncio.Event()
-        self._since: dict[str, str] = {}
-        self._announced: set[str] = set()
+        self._since: dict[str, str] = dict(before._since) if before else {}
+        # With its offer, so that one that has changed since is announced anew.
+        self._announced: dict[str, Offer] = dict(before._announced) if before else {}
         self._acknowledged = 0
         self._node_is_put = False
         self.terms = terms
-        self.lease = lease
+        self.lease: int = before.lease if before else 0
         self.well: set[str] = set()
         self.revision = 0
         """Up to which revision the node has done what follows from what it needs."""
@@ -93,8 +100,10 @@ class Presence:
         if self.lease and self._node_is_put:
             await self._etcd.renew(self.lease)
             return
-        lease = self.lease or (await self._etcd.grant(self.terms.ttl)).id
-        self._announced.clear()
+        lease = self.lease
+        if not lease:
+            lease = (await self._etcd.grant(self.terms.ttl)).id
+            self._announced.clear()
         self._acknowledged = 0
         node = written(self._me.node(self.terms.names))
         await registry.put_own(
@@ -103,20 +112,20 @@ class Presence:
         self.lease, self._node_is_put = lease, True
 
     async def _put_right(self) -> None:
-        names = {offer.name: offer for offer in self.terms.provides}
-        for name in sorted(self._announced - (self.well & names.keys())):
+        offers = {offer.name: offer for offer in self.terms.provides}
+        for name in sorted(self._announced.keys() - (self.well & offers.keys())):
             await registry.retract(self._etcd, self._keys, self._me, [name])
-            self._announced.discard(name)
+            del self._announced[name]
             self._since.pop(name, None)
             self._tell("retracted", service=name)
-        for name in [name for name in names if name in self.well - self._announced and not self._leaves(name)]:
-            since = self._since.setdefault(name, datetime.now(UTC).isoformat(timespec="seconds"))
-            value = written(self._me.provider(names[name], since))
-            await registry.put_own(
-                self._etcd, self._keys.provider(name, self._me.instance), value, self.lease, self._me.agent
-            )
-            self._announced.add(name)
-            self._tell("announced", service=name)
+        for name, offer in offers.items():
+            if name in self.well and self._announced.get(name) != offer and not self._leaves(name):
+                since = self._since.setdefault(name, registry.now())
+                value = written(self._me.provider(offer, since))
+                key = self._keys.provider(name, self._me.instance)
+                await registry.put_own(self._etcd, key, value, self.lease, self._me.agent)
+                self._announced[name] = offer
+                self._tell("announced", service=name)
         if self.revision != self._acknowledged and self.terms.requires:
             revision = self.revision
             await self._etcd.txn([], list(self._acknowledgements(self.terms.requires, revision)))

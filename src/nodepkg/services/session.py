@@ -35,16 +35,20 @@ SLOT_MARGIN = 90
 class Session:
     """All that an agent does, with some terms."""
 
-    def __init__(self, etcd: Etcd, me: ThisNode, terms: Terms, *, home: Path, lease: int, tell: Tell) -> None:
+    def __init__(
+        self, etcd: Etcd, me: ThisNode, terms: Terms, *, home: Path, before: "Session | None", tell: Tell
+    ) -> None:
         self._etcd, self._me, self.terms, self._tell = etcd, me, terms, tell
         self._keys = Keys(terms.location.prefix)
         self._converge = Converge(home, terms.path, terms.command, terms.timeout)
         self.view = View(self._keys)
-        self.presence = Presence(etcd, me, terms, self._leaves, tell, lease=lease)
+        self.presence: Presence = Presence(
+            etcd, me, terms, self._leaves, tell, before=before.presence if before else None
+        )
         self._slots = Slots(etcd, self._keys, me, terms.at_once, int(terms.timeout) + SLOT_MARGIN, jitter=_spread)
         prefixes = [self._keys.providers(name) for name in self._watched()] + [self._keys.all_leaving]
         self.watcher = Watcher(etcd, self.view, prefixes, self._changed, tell)
-        self._health = Health(terms, self._well, tell)
+        self.health: Health = Health(terms, self._well, tell, before=before.health if before else None)
         self._leaving = False
         self.converger = Converger(terms, self._own(), self.view, StateFile(home), self._means())
 
@@ -53,7 +57,7 @@ class Session:
         await self._until_it_works(self._begin)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.presence.run())
-            tasks.create_task(self._health.run())
+            tasks.create_task(self.health.run())
             tasks.create_task(self.watcher.run())
             await self.watcher.listed.wait()
             if self.terms.requires or self.converger.state.retiring:
@@ -137,8 +141,9 @@ class Session:
             run=self._run,
             ended=self._ended,
             give_back=self._give_back,
+            give_up=self._slots.give_up,
             forget=self._forget,
-            well=self._health.all_well,
+            well=self.health.all_well,
             acknowledge=self.presence.acknowledge,
             tell=self._tell,
             clock=asyncio.get_running_loop().time,
@@ -152,7 +157,10 @@ class Session:
             # Another converge of this node may have come before.
             async with asyncio.timeout_at(deadline - self.terms.timeout - GRACE_SECONDS):
                 running = await self._converge.start(token, dna)
-            return _told(await running.result(), running.log)
+            ended = await running.result()
+            if ended.problem:
+                self._tell("dna.json is not as before", why=ended.problem)
+            return _told(ended, running.log)
         except ToolError as error:
             return error.message
 
@@ -178,7 +186,7 @@ class Session:
 def _told(ended: Ended, log: Path) -> str:
     """What is wrong with a converge, "" for nothing."""
     if ended.result is Result.SUCCEEDED:
-        return ended.problem
+        return ""
     code = f", exit code {ended.code}" if ended.code is not None else ""
     return f"{ended.result}{code}; its log: {log}"
 

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from nodepkg.clients import supervised
 from nodepkg.durable import write_through
 from nodepkg.errors import RefusedError
 from nodepkg.services import entries
 from nodepkg.services.entries import Provider
 from nodepkg.services.view import Belief
 
-HOME = Path("/var/lib/nodepkg")
+HOME = Path(supervised.HOME)
 FOLDER = "services"
 
 
