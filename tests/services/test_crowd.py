@@ -256,19 +256,19 @@ def test_a_canary_that_is_not_well_converges_for_what_comes_next_and_the_others_
                     checks={"web": {**check, "rise": 1, "fall": 2}},
                     at_once=2,
                 )
-            await made.until(lambda: all(made.given(name)["api"] == 2 for name in made.agents))
+            await made.until(lambda: all(made.given(name).get("api") == 2 for name in made.agents))
             before = made.converges.count()
             leaving = written(Leaving("i-2", "ann", ""))
             await client.put(KEYS.leaving("i-2"), leaving)
-            await made.until(lambda: any(made.given(name)["api"] == 1 for name in made.agents))
+            await made.until(lambda: any(made.given(name).get("api") == 1 for name in made.agents))
             await asyncio.sleep(1)
-            (canary,) = [name for name in made.agents if made.given(name)["api"] == 1]
+            (canary,) = [name for name in made.agents if made.given(name).get("api") == 1]
             await client.delete(KEYS.leaving("i-2"))
-            await made.until(lambda: all(made.given(name)["api"] == 2 for name in made.agents))
+            await made.until(lambda: all(made.given(name).get("api") == 2 for name in made.agents))
             after = made.converges.count()
             assert after[canary] - before[canary] == 2
             assert after.total() - before.total() == 2
             await client.put(KEYS.provider("api", "i-3"), written(provider("i-3")), lease)
-            await made.until(lambda: all(made.given(name)["api"] == 3 for name in made.agents))
+            await made.until(lambda: all(made.given(name).get("api") == 3 for name in made.agents))
 
     asyncio.run(run())
