@@ -36,13 +36,12 @@ class AgentNode:
     environ: Mapping[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
 
+    def __post_init__(self) -> None:
+        self.file, self.home = self.folder / "services.json", self.folder / "home"
+
     @property
     def ran(self) -> Path:
         return self.folder / "ran"
-
-    @property
-    def file(self) -> Path:
-        return self.folder / "services.json"
 
     def write(self, **said: Any) -> None:
         """services.json, with what is said anew."""
@@ -81,7 +80,7 @@ class AgentNode:
                 "--zone",
                 "a",
                 "--home",
-                str(self.folder / "home"),
+                str(self.home),
             ],
             stdin=subprocess.DEVNULL,
             env={**os.environ, **self.environ},

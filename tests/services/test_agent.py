@@ -236,6 +236,14 @@ def test_a_withdrawn_node_stays_out_when_its_agent_is_restarted(make: Make, memb
     assert keys(member, "services/") == []
 
 
+def test_where_it_is_started_does_not_matter(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    www = make("i-www", run=False, group="www", requires=("api",))
+    monkeypatch.chdir(www.folder)
+    www.file, www.home = Path("services.json"), Path("home")
+    www.start()
+    www.was_given(api=[])
+
+
 def test_a_second_agent_and_a_twin_are_refused(make: Make, member: Member) -> None:
     one = make("i-1", provides=("api",))
     one.said_that("announced")

@@ -52,7 +52,8 @@ def _place(call: Call) -> "Place":
     from nodepkg.services.terms import DEFAULT_FILE
 
     said = Said(call.instance or "", call.address or "", call.zone or "")
-    return Place(call.services or DEFAULT_FILE, said, call.home or HOME, os.environ)
+    # What runs for the agent runs in another folder.
+    return Place((call.services or DEFAULT_FILE).absolute(), said, (call.home or HOME).absolute(), os.environ)
 
 
 def _node(call: Call) -> "tuple[Terms, State, ThisNode]":
