@@ -10,8 +10,8 @@ from nodepkg.clients.aws.account import Account
 from nodepkg.sandbox import process
 from nodepkg.sandbox.seed import Seed, SeedImage, SeedRegion
 
-# As the program itself: to look through all that moto and botocore keep, again and again, took a third of the time.
-gc.set_threshold(100_000, 50, 50)
+# With all that moto and botocore keep, to look for garbage as often as Python does took a seventh of the time.
+gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(scope="module")
