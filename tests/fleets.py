@@ -7,6 +7,7 @@ and `rig.world(region)`: what a test may do to a region, and what it has seen of
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 REGION = "us-east-1"
 STOCK_IMAGE = "ami-1ebb2077"
+# Of every rig: of the machine's own time of day it would depend which scheduled actions become due while a test runs.
+MORNING = datetime(2026, 1, 7, 3, tzinfo=UTC).timestamp()
 
 
 class Killed(BaseException):
@@ -230,12 +233,12 @@ def fleet(
 ) -> Iterator[Rig]:
     """A rig of which each of these takes so many (virtual) seconds, behind the layers, the last outermost.
 
-    The clock is a VirtualClock of its own. A layer that needs it gets the same: `fleet(Throttling(clock=clock.now),
-    clock=clock)`; a program in a process of its own needs a RealClock, and short times. For `tests.faults.stale` the
-    rig has to remember as many seconds as replies may be old.
+    The clock is a VirtualClock of its own, at MORNING. A layer that needs it gets the same:
+    `fleet(Throttling(clock=clock.now), clock=clock)`; a program in a process of its own needs a RealClock, and short
+    times. For `tests.faults.stale` the rig has to remember as many seconds as replies may be old.
     It has the image STOCK_IMAGE and the type m1.large in REGION. A `direct` one has no server, and takes half the time.
     """
-    clock = clock or VirtualClock()
+    clock = clock or VirtualClock(MORNING)
     realistic = Realistic(
         clock,
         Realism(

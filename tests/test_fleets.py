@@ -11,7 +11,7 @@ from nodepkg.errors import AwsError
 from nodepkg.sandbox.realistic import RealClock, VirtualClock
 from nodepkg.sandbox.throttling import Limit, Throttling
 from tests.faults import lose_replies, throttle
-from tests.fleets import REGION, STOCK_IMAGE, Killed, Rig, fleet
+from tests.fleets import MORNING, REGION, STOCK_IMAGE, Killed, Rig, fleet
 
 
 def asked(rig: Rig, address: str, timeout: float = 5) -> int:
@@ -139,6 +139,11 @@ def test_two_operators_have_an_account_each() -> None:
         with pytest.raises(Killed):
             rig.client("autoscaling").describe_auto_scaling_groups()
         assert (other.sent, other.now()) == (["DescribeAutoScalingGroups"], rig.clock.now())
+
+
+def test_a_rig_begins_at_the_same_moment_whenever_a_test_runs() -> None:
+    with fleet() as rig:
+        assert rig.clock.now() == MORNING
 
 
 def test_two_rigs_tell_the_same_story() -> None:

@@ -59,6 +59,12 @@ def test_an_owner_that_wakes_up_after_it_was_taken_over_changes_nothing(operatio
         assert here.low_water == 2
 
 
+def test_whatever_the_time_of_day_no_scheduled_action_becomes_due_by_itself() -> None:
+    with scene() as here:
+        here.rig.wait(22 * 3600)
+        assert standing(here) == here.before
+
+
 def holding(here: Scene) -> Result | None:
     """Claims the group, and says nothing more; None: as its first change comes."""
     account = mortal(here)

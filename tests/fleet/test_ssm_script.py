@@ -16,6 +16,7 @@ import pytest
 from nodepkg.fleet.over_ssm import OverSsm
 from nodepkg.fleet.ssm_script import dna_archive
 from nodepkg.fleet.transport import Job
+from nodepkg.sandbox.realistic import VirtualClock
 from tests.fleet.ssm_fleets import BUCKET, Fleet, drained, ends, output, results
 from tests.fleets import fleet
 
@@ -63,7 +64,7 @@ class Nodes:
 
 @pytest.fixture
 def there(tmp_path: Path) -> Iterator[tuple[Fleet, Nodes]]:
-    with fleet() as rig:
+    with fleet(clock=VirtualClock()) as rig:  # the shells tell the machine's own time
         nodes, found = Nodes(tmp_path), Fleet(rig, tmp_path)
         found.world.executor = nodes
         yield found, nodes

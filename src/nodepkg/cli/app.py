@@ -5,11 +5,14 @@ import io
 import os
 import signal
 import sys
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import typer
+import typer.main
 from typer.exceptions import TyperException
 
 from nodepkg.cli.help import CommandList
@@ -73,7 +76,8 @@ def run(arguments: list[str]) -> int:
             signal.signal(number, _interrupt)
     answer: int = ExitCode.DONE
     try:
-        code = app(arguments or ["--help"], prog_name="package", standalone_mode=False)
+        built = _built(len(app.registered_commands))
+        code = built(arguments or ["--help"], prog_name="package", standalone_mode=False)
         answer = code if isinstance(code, int) else ExitCode.DONE
         sys.stdout.flush()
         return answer
@@ -91,6 +95,12 @@ def run(arguments: list[str]) -> int:
         message, hint, code = _in_words(error)
         out.error(message, hint, code)
         return code
+
+
+@lru_cache(maxsize=1)
+def _built(_commands: int) -> Any:
+    """The application with so many commands: Typer would make them all anew for each command line."""
+    return typer.main.get_command(app)
 
 
 def _interrupt(*_: object) -> None:
