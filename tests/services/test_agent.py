@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.rig.agents import AgentNode, agents, eventually
-from tests.rig.etcd import Member, etcd
+from tests.rig.etcd import Member, certificates, etcd
 from tests.rig.gates import Gates
 
 Make = Callable[..., AgentNode]
@@ -321,3 +321,25 @@ def test_first_a_registry_that_is_not_there_is_waited_for(tmp_path: Path) -> Non
             member.start()
             member.ready()
             www.was_given(api=[])
+
+
+def test_an_etcd_that_wants_certificates_and_passwords_is_used_with_both(tmp_path: Path) -> None:
+    """The password comes from a file or the environment, and is in no log."""
+    made, secret = certificates(tmp_path, client="nodes"), "pass word"
+    tls = {"ca": str(made.authority), "cert": str(made.client[0]), "key": str(made.client[1])}
+    password = tmp_path / "password"
+    password.write_text(f"{secret}\n")
+    with etcd(tmp_path, certificates=made) as [member], agents(tmp_path, member.endpoint) as make:
+        member.protect("root secret", "nodes", secret, "/nodepkg/")
+        said = {"tls": tls, "user": "nodes", "ttl": 5}
+        one = make("i-1", provides=("api",), password_file=str(password), **said)
+        www = make("i-www", group="www", requires=("api",), environ={"NODEPKG_ETCD_PASSWORD": secret}, **said)
+        www.was_given(api=["host-i-1"])
+        wrong = make("i-2", run=False, provides=("api",), environ={"NODEPKG_ETCD_PASSWORD": "wrong"}, **said)
+        refused = wrong.command("service:announce")
+        assert refused.returncode == 6
+        assert "authentication failed" in refused.stderr
+        assert "wrong" not in refused.stderr
+        assert [one.end(), www.end()] == [0, 0]
+        logs = "".join((node.folder / "log").read_text() for node in (one, www))
+        assert secret not in logs
