@@ -1,7 +1,9 @@
 """Agents as processes against a real etcd: what happens to nodes, to etcd and to the way between them."""
 
+import base64
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,13 +24,18 @@ def make(member: Member, tmp_path: Path) -> Iterator[Make]:
 
 def keys(member: Member, prefix: str) -> list[str]:
     """What stands below a prefix of the registry."""
-    import base64
-
     start = f"/nodepkg/{prefix}".encode()
     end = start[:-1] + bytes([start[-1] + 1])
-    asked = {"key": base64.b64encode(start).decode(), "range_end": base64.b64encode(end).decode()}
-    found = member.call("kv/range", **asked).get("kvs", [])
+    found = member.call("kv/range", key=_base64(start), range_end=_base64(end)).get("kvs", [])
     return [base64.b64decode(item["key"]).decode().removeprefix("/nodepkg/") for item in found]
+
+
+def put(member: Member, key: str, value: str) -> None:
+    member.call("kv/put", key=_base64(f"/nodepkg/{key}".encode()), value=_base64(value.encode()))
+
+
+def _base64(text: bytes) -> str:
+    return base64.b64encode(text).decode()
 
 
 def test_a_node_converges_when_what_it_needs_comes_and_leaves(make: Make, member: Member) -> None:
@@ -281,6 +288,21 @@ def test_a_service_that_leaves_the_run_list_is_withdrawn_then_deleted_then_forgo
     one.said_that("started", 3)
     assert not www.events("doubted")
     assert one.ran.read_text().count("\n") == 1
+
+
+def test_while_a_service_retires_the_others_stay_announced(make: Make, member: Member) -> None:
+    """Somebody who uses it does not acknowledge for longer than a lease lives."""
+    one = make("i-1", provides=("api", "web"), ttl=2)
+    one.said_that("announced", 2)
+    put(member, "consumers/api/i-9", "1")
+    one.write(provides=("web",))
+    one.said_that("retiring")
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        assert keys(member, "services/") == ["services/api/i-1", "services/web/i-1"]
+        time.sleep(0.2)
+    put(member, "consumers/api/i-9", str(10**9))
+    eventually(lambda: keys(member, "services/") == ["services/web/i-1"])
 
 
 def test_a_converge_goes_on_without_its_agent_and_counts_for_the_next_one(make: Make) -> None:

@@ -44,6 +44,8 @@ class Presence:
         self.terms = terms
         self.lease: int = before.lease if before else 0
         self.well: set[str] = set()
+        self.retiring: set[str] = set()
+        """Services that are about to be taken away by whoever has said so first."""
         self.revision = 0
         """Up to which revision the node has done what follows from what it needs."""
 
@@ -113,7 +115,7 @@ class Presence:
 
     async def _put_right(self) -> None:
         offers = {offer.name: offer for offer in self.terms.provides}
-        for name in sorted(self._announced.keys() - (self.well & offers.keys())):
+        for name in sorted(self._announced.keys() - (self.well & offers.keys()) - self.retiring):
             await registry.retract(self._etcd, self._keys, self._me, [name])
             del self._announced[name]
             self._since.pop(name, None)

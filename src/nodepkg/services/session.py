@@ -54,11 +54,12 @@ class Session:
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        await self._until_it_works(self._begin)
+        self.presence.retiring = set(self._gone)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.presence.run())
             tasks.create_task(self.health.run())
             tasks.create_task(self.watcher.run())
+            await self._until_it_works(self._begin)
             await self.watcher.listed.wait()
             if self.terms.requires or self.converger.state.retiring:
                 tasks.create_task(self.converger.run())
@@ -75,13 +76,18 @@ class Session:
     async def _begin(self) -> None:
         """Takes back what an agent before this one said of its end, and takes away what has left the run list."""
         await registry.unsay_leaving(self._etcd, self._keys, self._me.instance, by=BY)
-        state = self.converger.state
-        gone = [name for name in state.provided if name not in self.terms.names]
+        gone = self._gone
         if gone:
             self._tell("retiring", services=gone)
             await self._withdraw(self._told(tuple(gone)), gone, RETIRE_SECONDS)
-        retiring = [name for name in (*state.retiring, *gone) if name not in self.terms.names]
+            self.presence.retiring.clear()
+        retiring = [name for name in (*self.converger.state.retiring, *gone) if name not in self.terms.names]
         self.converger.remember_services(tuple(self.terms.names), tuple(dict.fromkeys(retiring)))
+
+    @property
+    def _gone(self) -> list[str]:
+        """What had been announced, and has left the run list."""
+        return [name for name in self.converger.state.provided if name not in self.terms.names]
 
     async def _withdraw(self, told: Leaving, services: list[str], seconds: float) -> dict[str, list[str]]:
         return await registry.withdraw(
