@@ -107,6 +107,21 @@ class Floor:
             await asyncio.sleep(0.05)
 
 
+def test_a_slot_takes_one_look_at_the_others_the_canarys_too(one: Member) -> None:
+    async def use(client: Etcd) -> None:
+        lease = await agent_lease(client)
+        for revision, name in ((7, "a"), (7, "b")):
+            before = one.calls()
+            slot = await slots_of(client, name).take(revision, lease)
+            assert await slot.release(healthy=True)
+            assert slot.canary is (name == "a")
+            # It looks, takes the slot, and as the canary says how it went.
+            asked = {"Txn": 3 if slot.canary else 2, "LeaseGrant": 1, "LeaseRevoke": 1, "Watch": 1}
+            assert one.calls() - before == asked
+
+    using(one, use)
+
+
 def test_never_more_than_so_many_hold_a_slot_while_nodes_come_and_go(one: Member) -> None:
     async def use(client: Etcd) -> None:
         await client.put(f"{PACE}proven", "9")
@@ -519,7 +534,7 @@ def test_a_slot_that_an_earlier_agent_of_the_node_left_over_is_ended(one: Member
 
 def test_what_another_proves_while_a_canary_is_released_is_heeded(one: Member) -> None:
     class Late(Etcd):
-        async def range(self, prefix: str) -> Listing:
+        async def range(self, prefix: str | tuple[str, ...]) -> Listing:
             listed = await super().range(prefix)
             if "proven" not in await names(client):
                 await client.put(f"{PACE}proven", "5")
