@@ -6,53 +6,35 @@ A real etcd on loopback; what was measured is printed as JSON. Times are in seco
 import asyncio
 import json
 import os
-import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-BENCH = Path(__file__).parent
-sys.path.insert(0, str(BENCH.parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from nodepkg.clients.etcd.client import Etcd
-from nodepkg.services.entries import Keys, written
 from tests.rig.agents import AgentNode, agents, eventually
 from tests.rig.etcd import Member, etcd
 from tests.services.nodes import PREFIX, provider
 
+from nodepkg.clients.etcd.client import Etcd
+from nodepkg.clients.etcd.values import Put
+from nodepkg.services.entries import Keys, written
+
+BENCH = Path(__file__).parent
 KEYS = Keys(PREFIX)
-READS = {"Range"}
-COUNTED = re.compile(r'grpc_server_(started|msg_received)_total\{grpc_method="(\w+)",grpc_service="etcdserverpb\..*\} (\S+)')
-
-
-def metrics(member: Member) -> str:
-    with urllib.request.urlopen(f"{member.endpoint}/metrics") as answer:
-        return answer.read().decode()
-
-
-def calls(member: Member, kind: str) -> Counter[str]:
-    """By method of etcd: what was `started`, or the messages of clients that were `msg_received`."""
-    return Counter({name: int(float(number)) for which, name, number in COUNTED.findall(metrics(member)) if which == kind})
 
 
 async def _announce(etcd: Etcd, number: int) -> int:
     name = f"i-provider-{number}"
-    outcome = await etcd.txn([], [_put(KEYS.provider("api", name), written(provider(name)))])
+    outcome = await etcd.txn([], [Put(KEYS.provider("api", name), written(provider(name)))])
     return outcome.revision
-
-
-def _put(key: str, value: str) -> Any:
-    from nodepkg.clients.etcd.values import Put
-
-    return Put(key, value)
 
 
 @contextmanager
@@ -119,13 +101,14 @@ def reads(member: Member, folder: Path, count: int, at_once: int, changes: int) 
         ]
         for number in range(changes + 1):
             if number == 1:  # those of the first come after what an agent reads at its start
-                before, revision = calls(member, "started"), _revision(member)
+                _settle(member)
+                before, revision = member.calls(), _revision(member)
             asyncio.run(announce(number))
             hosts = [f"host-i-provider-{known}" for known in range(number + 1)]
             for node in nodes:
                 _converged(node, sorted(hosts))
         _settle(member)
-        made = calls(member, "started") - before
+        made = member.calls() - before
         grown = _revision(member) - revision
     made -= Counter({"Txn": changes, "LeaseKeepAlive": made["LeaseKeepAlive"]})
     made["reads"] = made["Range"] + _only_reading(made, grown - changes)
@@ -133,7 +116,7 @@ def reads(member: Member, folder: Path, count: int, at_once: int, changes: int) 
 
 
 def _only_reading(made: Counter[str], revisions: int) -> int:
-    """Of the transactions those that wrote nothing: each that writes, and each lease that ends with a key, is a revision."""
+    """The transactions that wrote nothing: each that writes, and each lease that ends with keys, is a revision."""
     return made["Txn"] - (revisions - made["Put"] - made["LeaseRevoke"])
 
 
@@ -144,7 +127,7 @@ def _converged(node: AgentNode, hosts: list[str]) -> None:
 def _settle(member: Member) -> None:
     """Until nobody has anything to say for a second."""
     said = None
-    while said != (said := calls(member, "started")):
+    while said != (said := member.calls()):
         time.sleep(1)
 
 
@@ -163,10 +146,10 @@ def idle(member: Member, folder: Path, seconds: float) -> dict[str, Any]:
         node.said_that("converged")
         time.sleep(5)
         assert node.process
-        before, used, since = calls(member, "msg_received"), cpu(node.process.pid), time.monotonic()
+        before, used, since = member.calls("msg_received"), cpu(node.process.pid), time.monotonic()
         time.sleep(seconds)
         lasted = time.monotonic() - since
-        requests = calls(member, "msg_received") - before
+        requests = member.calls("msg_received") - before
         return {
             "start": start,
             "cpu": (cpu(node.process.pid) - used) / lasted,
@@ -189,15 +172,14 @@ def memory(pid: int) -> dict[str, int]:
 
 def main(part: str, *numbers: str) -> Any:
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    with tempfile.TemporaryDirectory(prefix="nodepkg-etcd-") as name:
-        with etcd(Path(name)) as [member]:
-            match part, list(map(int, numbers)):
-                case "notify", [count, processes, changes]:
-                    return notify(member, count, processes, changes)
-                case "reads", [count, at_once, changes]:
-                    return reads(member, Path(name), count, at_once, changes)
-                case "idle", [seconds]:
-                    return idle(member, Path(name), seconds)
+    with tempfile.TemporaryDirectory(prefix="nodepkg-etcd-") as name, etcd(Path(name)) as [member]:
+        match part, list(map(int, numbers)):
+            case "notify", [count, processes, changes]:
+                return notify(member, count, processes, changes)
+            case "reads", [count, at_once, changes]:
+                return reads(member, Path(name), count, at_once, changes)
+            case "idle", [seconds]:
+                return idle(member, Path(name), seconds)
     raise SystemExit(__doc__)
 
 

@@ -1,6 +1,6 @@
 """Measures the figures and prints them as a table: bench/README.md says what they mean.
 
-Usage: python bench/run.py [startup] [aws] [large] [peers] [ec2] [bundle] [ssh] [rollouts]
+Usage: python bench/run.py [startup] [aws] [large] [peers] [ec2] [bundle] [ssh] [rollouts] [services]
        python bench/run.py [overhead] [calls] [replacing]    parts of rollouts
 """
 
@@ -21,6 +21,8 @@ import ssh_fleets
 import startup
 from measure import HEAD, Figure
 from workplace import Workplace, prepare, prepare_peers
+
+import services
 
 GROUPS = 10_000
 WITH_PLAYBOOK = 1_000
@@ -45,7 +47,7 @@ def figures(place: Workplace, commands: int, wanted: list[str]) -> Iterator[Figu
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or [*RATIOS, "ssh", "rollouts"]
+    wanted = sys.argv[1:] or [*RATIOS, "ssh", "rollouts", "services"]
     parts = rollouts.PARTS if "rollouts" in wanted else [part for part in rollouts.PARTS if part in wanted]
     for name in [name for name in os.environ if name.startswith(("AWS_", "NODEPKG_", "PYTHON"))]:
         del os.environ[name]
@@ -62,6 +64,9 @@ def main() -> None:
                 print(line, flush=True)
         if parts:
             for line in rollouts.tables(place, parts):
+                print(line, flush=True)
+        if "services" in wanted:
+            for line in services.tables(place):
                 print(line, flush=True)
 
 

@@ -15,11 +15,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.services.nodes import PREFIX
+
 from nodepkg.clients.etcd.client import Etcd
 from nodepkg.services.entries import Keys
 from nodepkg.services.view import View
 from nodepkg.services.watcher import Watcher
-from tests.services.nodes import PREFIX
 
 SERVICE = "api"
 AT_ONCE = 20

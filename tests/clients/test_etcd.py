@@ -187,6 +187,50 @@ def test_a_quiet_watch_is_no_lost_one(one: Member) -> None:
     using(one, use, timeout=LONG)
 
 
+def test_several_prefixes_are_listed_at_one_revision_and_watched_in_one_stream(one: Member) -> None:
+    async def use(client: Etcd) -> None:
+        for key in ("/p/1", "/q/1", "/r/1"):
+            await client.put(key, "")
+        before = one.calls()
+        listing = await client.range(("/r/", "/p/"))
+        assert [item.key for item in listing.items] == ["/r/1", "/p/1"]
+        watching = asyncio.ensure_future(some(client.watch(("/r/", "/p/"), listing.revision + 1, silence=0.2), 3))
+        await asyncio.sleep(1)
+        await client.txn([], [Put("/p/1", "a"), Put("/q/1", "a"), Put("/r/1", "a")])
+        await client.delete("/p/1")
+        got = [
+            (changes.revision - listing.revision, change.key)
+            for changes in await watching
+            for change in changes.changes
+        ]
+        assert sorted(got) == [(1, "/p/1"), (1, "/r/1"), (2, "/p/1")]
+        assert got.index((1, "/p/1")) < got.index((2, "/p/1"))
+        assert one.calls() - before == {"Range": 2, "Watch": 1, "Txn": 2}
+
+    using(one, use)
+
+
+def test_each_prefix_of_a_watch_goes_on_from_its_own_place_at_another_endpoint(one: Member, gate: Gate) -> None:
+    async def use(client: Etcd) -> None:
+        got: list[str] = []
+        revision = (await client.range("")).revision
+        for key in ("/p/1", "/p/2", "/q/1"):
+            await client.put(key, "")
+        async with asyncio.timeout(LONG), aclosing(client.watch(("/p/", "/q/"), revision + 1)) as watched:
+            async for changes in watched:
+                got += [change.key for change in changes.changes]
+                if len(got) == 3:
+                    gate.refuse()
+                    gate.cut()
+                    for key in ("/q/2", "/p/3"):
+                        await client.put(key, "")
+                if len(got) == 5:
+                    break
+        assert sorted(got) == ["/p/1", "/p/2", "/p/3", "/q/1", "/q/2"]
+
+    using([f"http://127.0.0.1:{gate.port}", one.endpoint], use)
+
+
 def test_a_watch_from_a_compacted_revision_says_so(one: Member) -> None:
     async def use(client: Etcd) -> None:
         for value in "123":

@@ -6,6 +6,7 @@ Each member ends with its block, or with this process, however that ends.
 import base64
 import ipaddress
 import json
+import re
 import shutil
 import signal
 import ssl
@@ -13,6 +14,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -144,6 +146,12 @@ class Member:
     def leads(self) -> bool:
         told = self.call("maintenance/status")
         return bool(told["leader"] == told["header"]["member_id"])
+
+    def calls(self, kind: str = "started") -> Counter[str]:
+        """By method, since it was started: the calls in gRPC, or with `msg_received` the messages of those who call."""
+        counted = re.compile(rf'grpc_server_{kind}_total\{{grpc_method="(\w+)",grpc_service="etcdserverpb\..*\}} (\S+)')
+        found = counted.findall(self._ask("/metrics", None, timeout=10).decode())
+        return Counter({name: int(float(number)) for name, number in found})
 
     def protect(self, root: str, user: str, password: str, prefix: str) -> None:
         """Turns on authentication: `user`, who has this password, may read and write what begins with `prefix`."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nodepkg.clients.etcd.client import Etcd
-from nodepkg.clients.etcd.values import Compare, Lease, Listing, Operation, Outcome, Put
+from nodepkg.clients.etcd.values import Compare, Lease, Operation, Outcome, Put
 from nodepkg.errors import LeaseGoneError, UnreachableError
 from nodepkg.pace import Share
 from nodepkg.services import slots as module
@@ -105,6 +105,21 @@ class Floor:
         self.inside -= 1
         while not await taken.release(healthy=True):
             await asyncio.sleep(0.05)
+
+
+def test_a_slot_takes_one_look_at_the_others_the_canarys_too(one: Member) -> None:
+    async def use(client: Etcd) -> None:
+        lease = await agent_lease(client)
+        for revision, name in ((7, "a"), (7, "b")):
+            before = one.calls()
+            slot = await slots_of(client, name).take(revision, lease)
+            assert await slot.release(healthy=True)
+            assert slot.canary is (name == "a")
+            # It looks, takes the slot, and as the canary says how it went.
+            asked = {"Txn": 3 if slot.canary else 2, "LeaseGrant": 1, "LeaseRevoke": 1, "Watch": 1}
+            assert one.calls() - before == asked
+
+    using(one, use)
 
 
 def test_never_more_than_so_many_hold_a_slot_while_nodes_come_and_go(one: Member) -> None:
@@ -517,23 +532,16 @@ def test_a_slot_that_an_earlier_agent_of_the_node_left_over_is_ended(one: Member
     using(one, use)
 
 
-def test_what_another_proves_while_a_canary_is_released_is_heeded(one: Member) -> None:
-    class Late(Etcd):
-        async def range(self, prefix: str) -> Listing:
-            listed = await super().range(prefix)
-            if "proven" not in await names(client):
-                await client.put(f"{PACE}proven", "5")
-            return listed
-
-    client = Etcd([one.endpoint], timeout=LONG)
-
-    async def run() -> None:
-        async with asyncio.timeout(LONG), client, Late([one.endpoint], timeout=LONG) as theirs:
-            taken = await slots_of(theirs, "a").take(7, await agent_lease(client))
+def test_what_another_proves_while_a_canary_converges_is_heeded(one: Member) -> None:
+    async def use(client: Etcd) -> None:
+        for proven, is_so_then in (("5", "7"), ("9", "9")):
+            await client.delete(f"{PACE}proven")
+            taken = await slots_of(client, "a").take(7, await agent_lease(client))
+            await client.put(f"{PACE}proven", proven)
             assert await taken.release(healthy=True)
-            assert await names(client) == {"proven": "7"}
+            assert await names(client) == {"proven": is_so_then}
 
-    asyncio.run(run())
+    using(one, use)
 
 
 def test_nodes_that_wait_while_etcd_is_killed_and_started_all_get_on(one: Member) -> None:

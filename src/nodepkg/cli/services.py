@@ -1,6 +1,7 @@
 """How the commands of service: reach the registry, and what they print."""
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from nodepkg.services.terms import Location, Terms
 
 Value = TypeVar("Value")
+GARBAGE = 1000  # objects that Python makes before it looks which are in use
 
 
 def run(work: Coroutine[Any, Any, Value]) -> Value:
@@ -192,9 +194,8 @@ async def _seen(terms: "Terms", keys: "Keys") -> Any:
 
     view = View(keys)
     async with registry.connect(terms.location, os.environ) as etcd:
-        for prefix in [*map(keys.providers, wanted(terms)), keys.all_leaving]:
-            for item in (await etcd.range(prefix)).items:
-                view.put(item.key, item.value, item.mod_revision)
+        for item in (await etcd.range((*map(keys.providers, wanted(terms)), keys.all_leaving))).items:
+            view.put(item.key, item.value, item.mod_revision)
     return view
 
 
@@ -239,6 +240,10 @@ def serve(agent: "Agent", metrics: int) -> None:
 
     async def work() -> None:
         on_signals(agent)
+        # What was loaded stays. But each call that fails leaves 10 kB in a circle, and a command's late collector
+        # (__main__) would let them grow to 140 MB while the registry is away.
+        gc.freeze()
+        gc.set_threshold(GARBAGE)
         await agent.run()
 
     run(work())

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from urllib3 import BaseHTTPResponse, PoolManager, Retry
-from urllib3.exceptions import HTTPError
+from typing import TYPE_CHECKING
 
 from nodepkg.errors import ToolError
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+    from urllib3.exceptions import HTTPError
 
 # The address and the variables are those of AWS's SDKs.
 _ENDPOINT = "http://169.254.169.254"
@@ -27,6 +29,9 @@ class Identity:
 
 def identity(environ: Mapping[str, str]) -> Identity:
     """Asks with a token (IMDSv2). Raises ToolError if nothing answers as EC2 does."""
+    from urllib3 import PoolManager, Retry
+    from urllib3.exceptions import HTTPError
+
     endpoint = (environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or _ENDPOINT).rstrip("/")
     if environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         raise ToolError("EC2's metadata is switched off (AWS_EC2_METADATA_DISABLED)", hint=_HINT)
@@ -59,12 +64,12 @@ _OWN = ("instanceId", "privateIp", "availabilityZone")
 _HINT = "elsewhere than on EC2, --instance and --address say who this node is"
 
 
-def _text(answer: BaseHTTPResponse, endpoint: str) -> str:
+def _text(answer: "BaseHTTPResponse", endpoint: str) -> str:
     if answer.status != 200:
         raise ToolError(f"EC2's metadata at {endpoint} answers {answer.status}", hint=_HINT)
     return answer.data.decode()
 
 
-def _reason(error: HTTPError) -> str:
+def _reason(error: "HTTPError") -> str:
     cause = getattr(error, "reason", None) or error
     return str(cause).rpartition(": ")[2] or type(cause).__name__

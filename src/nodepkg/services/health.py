@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nodepkg.clients import shell, web
+from nodepkg.clients import shell
 from nodepkg.services.terms import Check, Offer, Terms
 from nodepkg.services.told import Tell
 
@@ -87,5 +87,7 @@ async def ask(check: Check) -> str:
     """What is wrong, "" for nothing."""
     if check.command:
         return await shell.problem(check.command, check.timeout)
+    from nodepkg.clients import web  # it brings an HTTP client, and most agents have no url to ask
+
     answers = await asyncio.to_thread(web.answering, [check.url], timeout=check.timeout, loopback_only=False)
     return answers[check.url]

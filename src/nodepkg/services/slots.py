@@ -68,6 +68,8 @@ class Slot:
     agent_lease: int
     taken: int
     """The revision of etcd at which it was taken."""
+    seen: tuple[Item, ...] = field(repr=False)
+    """What stood below the pace of the group when it was taken."""
     slots: "Slots" = field(repr=False)
 
     async def release(self, *, healthy: bool | None) -> bool:
@@ -197,7 +199,8 @@ class Slots:
         if taken is None:
             return None
         deadline = asked + self._ttl - MARGIN_SECONDS
-        return Slot(mine.canary, mine.slot, deadline, wish.revision, wish.lease, wish.agent_lease, taken, self)
+        seen = sight.and_written(puts, taken)
+        return Slot(mine.canary, mine.slot, deadline, wish.revision, wish.lease, wish.agent_lease, taken, seen, self)
 
     async def _put(self, compares: list[Compare], puts: list[Put], wish: _Wish) -> int | None:
         """The revision at which they were put, or None where others were quicker."""
@@ -243,9 +246,8 @@ class Slots:
             self._owed.discard(lease)
 
     async def _conclude(self, slot: Slot, *, healthy: bool | None) -> None:
-        """Says of a canary how it went."""
-        listed = await self._etcd.range(self._pace)
-        items = listed.items
+        """Says of a canary how it went. Nobody else is likely to have written meanwhile, so nothing is read before."""
+        items: Iterable[Item] = slot.seen
         while True:
             compares, operations = self._conclusion(slot, items, healthy=healthy)
             if not operations:
@@ -303,6 +305,11 @@ class _Sight:
     def changed_at(self, name: str) -> int:
         """The revision of the last change of a key; 0 if it is not there."""
         return self._items[name].mod_revision if name in self._items else 0
+
+    def and_written(self, puts: Iterable[Put], revision: int) -> tuple[Item, ...]:
+        """All of it, with what was written at a revision."""
+        written = {put.key: Item(put.key, put.value, revision, revision, put.lease) for put in puts}
+        return (*(item for item in self._items.values() if item.key not in written), *written.values())
 
     def leases_of(self, who: Who) -> set[int]:
         """The leases of the slots that a node holds."""

@@ -3,19 +3,20 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from math import inf
 
 from nodepkg.clients.etcd.client import Etcd
 from nodepkg.clients.etcd.values import Changes
 from nodepkg.errors import CompactedError, ToolError
-from nodepkg.services.told import Tell, backoff
+from nodepkg.services.told import MOST_SECONDS, Tell, backoff
 from nodepkg.services.view import View
 
 
 class Watcher:
     """Watches these prefixes, and no others; `changed` is called after each change of the view.
 
-    Where the registry is lost the view stays as it is. On return each prefix is listed from scratch, and watched from
-    the revision of its list; so it is where etcd has compacted what a watch was to go on from.
+    Where the registry is lost the view stays as it is. On return all is listed from scratch, as it was at one revision,
+    and watched from that on; so it is where etcd has compacted what a watch was to go on from.
     """
 
     def __init__(
@@ -26,8 +27,7 @@ class Watcher:
         self._prefixes = tuple(prefixes)
         self._changed = changed
         self._tell = tell
-        self._unlisted = set(prefixes)
-        self._lost: set[str] = set()
+        self._lost = False
         self.listed = asyncio.Event()
         """Everything has been listed once."""
 
@@ -37,52 +37,47 @@ class Watcher:
 
     async def run(self) -> None:
         """Never returns."""
-        async with asyncio.TaskGroup() as tasks:
-            for prefix in self._prefixes:
-                tasks.create_task(self._keep(prefix))
-
-    async def _keep(self, prefix: str) -> None:
-        failures = 0
+        clock, failures = asyncio.get_running_loop().time, 0
         while True:
+            since = inf
             try:
-                failures = 0 if await self._follow(prefix) else failures
+                revision = await self._list()
+                since = clock()
+                await self._watch(revision)
             except CompactedError as error:
-                self._tell("compacted", prefix=prefix, why=error.message)
-                failures = 0
+                self._tell("compacted", why=error.message)
             except ToolError as error:
-                failures += 1
-                if prefix not in self._lost:
-                    self._lost.add(prefix)
-                    self._tell("registry lost", prefix=prefix, why=error.message)
+                failures = 1 if clock() - since > MOST_SECONDS else failures + 1
+                if not self._lost:
+                    self._lost = True
+                    self._tell("registry lost", why=error.message)
                 await asyncio.sleep(backoff(failures))
 
-    async def _follow(self, prefix: str) -> bool:
-        """Lists and watches until the registry is lost, which raises."""
-        listing = await self._etcd.range(prefix)
-        self._view.forget(prefix)
+    async def _list(self) -> int:
+        """Puts all into the view; the revision at which it was so."""
+        listing = await self._etcd.range(self._prefixes)
+        for prefix in self._prefixes:
+            self._view.forget(prefix)
         for item in listing.items:
             self._view.put(item.key, item.value, item.mod_revision)
-        if prefix == self._view.keys.all_leaving:
-            self._view.heard = max(self._view.heard, listing.revision)
-        self._seen(prefix)
-        if prefix in self._lost:
-            self._lost.discard(prefix)
-            self._tell("registry back", prefix=prefix, revision=listing.revision)
-        async with aclosing(self._etcd.watch(prefix, listing.revision + 1)) as watched:
-            async for changes in watched:
-                self._take(prefix, changes)
-        return True
+        self._view.heard = max(self._view.heard, listing.revision)
+        if self._lost:
+            self._lost = False
+            self._tell("registry back", revision=listing.revision)
+        self.listed.set()
+        self._changed()
+        return listing.revision
 
-    def _take(self, prefix: str, changes: Changes) -> None:
+    async def _watch(self, revision: int) -> None:
+        """Follows it until the registry is lost, which raises."""
+        async with aclosing(self._etcd.watch(self._prefixes, revision + 1)) as watched:
+            async for changes in watched:
+                self._take(changes)
+
+    def _take(self, changes: Changes) -> None:
         for change in changes.changes:
             if change.now is None:
                 self._view.delete(change.key, changes.revision)
             else:
                 self._view.put(change.key, change.now.value, changes.revision)
-        self._seen(prefix)
-
-    def _seen(self, prefix: str) -> None:
-        self._unlisted.discard(prefix)
-        if not self._unlisted:
-            self.listed.set()
         self._changed()

@@ -19,6 +19,7 @@ from nodepkg.clients.etcd.values import (
     Tls,
     absent,
     end_of,
+    several,
     unchanged,
 )
 from nodepkg.clients.etcd.words import LoginNeededError, UnansweredError, unreachable
@@ -78,14 +79,14 @@ class Etcd:
         found = messages.items(answer.kvs)
         return found[0] if found else None
 
-    async def range(self, prefix: str) -> Listing:
-        """All keys that begin with `prefix`, as they were at one revision."""
+    async def range(self, prefix: str | tuple[str, ...]) -> Listing:
+        """All keys that begin with `prefix`, or with one of several, as they were at one revision."""
         for _ in range(TRIES_TO_LIST - 1):
             try:
-                return await self._range(prefix)
+                return await self._range(several(prefix))
             except CompactedError:  # while the pages were read
                 continue
-        return await self._range(prefix)
+        return await self._range(several(prefix))
 
     async def put(self, key: str, value: str, lease: int = 0) -> None:
         """Raises LeaseGoneError."""
@@ -135,25 +136,28 @@ class Etcd:
         except LeaseGoneError:
             return
 
-    async def watch(self, prefix: str, from_revision: int, *, silence: float = 30.0) -> AsyncGenerator[Changes]:
+    async def watch(
+        self, prefix: str | tuple[str, ...], from_revision: int, *, silence: float = 30.0
+    ) -> AsyncGenerator[Changes]:
         """Every change from `from_revision` on of keys that begin with `prefix`, in order, one revision at a time.
 
-        Nothing is left out: another endpoint goes on where one was lost. Raises CompactedError if etcd no longer has
-        all since then, and UnreachableError if the only endpoint was lost, or none says anything within `silence`
-        seconds each (halfway etcd is asked for a sign of life). Whoever resumes from the last revision + 1 misses
-        nothing.
+        With several prefixes that is so for each of them. Nothing is left out: another endpoint goes on where one was
+        lost. Raises CompactedError if etcd no longer has all since then, and UnreachableError if the only endpoint was
+        lost, or none says anything within `silence` seconds each (halfway etcd is asked for a sign of life). Whoever
+        resumes with one prefix from the last revision + 1 misses nothing.
         """
         unheard: list[str] = []
         turn = self._answered
+        place = watching.Place(several(prefix), [from_revision] * len(several(prefix)), silence, self._timeout)
         while len(unheard) < len(self._watched):
-            place = watching.Place(prefix, from_revision, silence, self._timeout)
             connection = self._watched[turn % len(self._watched)]
+            place.heard = False
             try:
-                now, _ = await self._ask_at(connection, "KV/Range", watching.question(place))
-                place.check_history(now.header.revision, connection.endpoint)
+                if self._user:  # a watch would not say that it is for this that etcd refuses
+                    await self._ask_at(connection, "KV/Range", watching.question(place))
                 async with aclosing(watching.follow(connection, place, await self._metadata(connection))) as followed:
                     async for changes in followed:
-                        from_revision, unheard = changes.revision + 1, []
+                        unheard = []
                         yield changes
             except (LoginNeededError, UnansweredError) as error:
                 unheard = [] if place.heard else unheard
@@ -161,15 +165,17 @@ class Etcd:
                 turn += 1
         raise unreachable(unheard)
 
-    async def _range(self, prefix: str) -> Listing:
+    async def _range(self, prefixes: Sequence[str]) -> Listing:
         found: list[Item] = []
-        start, revision, more = prefix.encode() or b"\0", 0, True
-        while more:
-            request = messages.page(start, end_of(prefix), PAGE, revision)
-            answer, _ = await self._ask("KV/Range", request)
-            revision, more = revision or answer.header.revision, answer.more
-            found += messages.items(answer.kvs)
-            start = answer.kvs[-1].key + b"\0" if answer.kvs else start
+        revision = 0
+        for prefix in prefixes:
+            start, more = prefix.encode() or b"\0", True
+            while more:
+                request = messages.page(start, end_of(prefix), PAGE, revision)
+                answer, _ = await self._ask("KV/Range", request)
+                revision, more = revision or answer.header.revision, answer.more
+                found += messages.items(answer.kvs)
+                start = answer.kvs[-1].key + b"\0" if answer.kvs else start
         return Listing(revision, tuple(found))
 
     async def _put_if(self, compare: Compare, put: Put) -> bool:

@@ -5,7 +5,7 @@ grpclib wakes whoever waits on a lost connection by cancelling its task, so each
 
 import asyncio
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -83,10 +83,10 @@ class Connection:
         finally:
             self._busy -= 1
 
-    def stream(self, method: str, first: Any, metadata: Metadata) -> "Stream":
-        """A stream that begins with this request."""
-        channel = self._open()
-        called = StreamStreamMethod(channel, f"/etcdserverpb.{method}", type(first), wire.answer_to(type(first)))
+    def stream(self, method: str, first: Sequence[Any], metadata: Metadata) -> "Stream":
+        """A stream that begins with these requests, of one kind."""
+        channel, kind = self._open(), type(first[0])
+        called = StreamStreamMethod(channel, f"/etcdserverpb.{method}", kind, wire.answer_to(kind))
         return Stream(self, channel, called, first, metadata)
 
     def drop(self, channel: _Channel | None = None) -> None:
@@ -113,7 +113,9 @@ class Connection:
 class Stream:
     """What etcd sends, read ahead a little by a task of its own, which `close` ends."""
 
-    def __init__(self, connection: Connection, channel: _Channel, called: Any, first: Any, metadata: Metadata) -> None:
+    def __init__(
+        self, connection: Connection, channel: _Channel, called: Any, first: Sequence[Any], metadata: Metadata
+    ) -> None:
         self._connection, self._channel = connection, channel
         self._arrived: asyncio.Queue[Any] = asyncio.Queue(maxsize=16)
         self._open: Any = None
@@ -144,10 +146,11 @@ class Stream:
     def _at(self, what: str) -> str:
         return f"{self._connection.endpoint}: {what}"
 
-    async def _read(self, called: Any, first: Any, metadata: Metadata) -> None:
+    async def _read(self, called: Any, first: Sequence[Any], metadata: Metadata) -> None:
         try:
             async with called.open(metadata=metadata) as stream:
-                await stream.send_message(first)
+                for message in first:
+                    await stream.send_message(message)
                 self._open = stream
                 while (message := await stream.recv_message()) is not None:
                     await self._arrived.put(message)

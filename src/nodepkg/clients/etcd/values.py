@@ -132,3 +132,8 @@ def end_of(prefix: str) -> bytes:
     """The first key behind all that begin with `prefix`; etcd's `\\0` (all there are) for an empty one."""
     encoded = prefix.encode()
     return encoded[:-1] + bytes([encoded[-1] + 1]) if encoded else b"\0"  # UTF-8 has no byte 0xff
+
+
+def several(prefix: str | tuple[str, ...]) -> tuple[str, ...]:
+    """One prefix, or several, as str.startswith takes them."""
+    return (prefix,) if isinstance(prefix, str) else prefix
