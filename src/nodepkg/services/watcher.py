@@ -1,12 +1,13 @@
 """Keeps a view of the registry: lists what a node needs, then watches it from that revision on, whatever is lost."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
 from nodepkg.clients.etcd.client import Etcd
 from nodepkg.clients.etcd.values import Changes
-from nodepkg.errors import CompactedError, ToolError
+from nodepkg.errors import CompactedError, NodepkgError
 from nodepkg.services.told import Tell, backoff
 from nodepkg.services.view import View
 
@@ -15,11 +16,19 @@ class Watcher:
     """Watches these prefixes, and no others; `changed` is called after each change of the view.
 
     Where the registry is lost the view stays as it is. On return each prefix is listed from scratch, and watched from
-    the revision of its list; so it is where etcd has compacted what a watch was to go on from.
+    the revision of its list; so it is where etcd has compacted what a watch was to go on from. `pause` gives the
+    seconds to wait after so many failures in a row.
     """
 
     def __init__(
-        self, etcd: Etcd, view: View, prefixes: Sequence[str], changed: Callable[[], None], tell: Tell
+        self,
+        etcd: Etcd,
+        view: View,
+        prefixes: Sequence[str],
+        changed: Callable[[], None],
+        tell: Tell,
+        *,
+        pause: Callable[[int], float] = backoff,
     ) -> None:
         self._etcd = etcd
         self._view = view
@@ -28,6 +37,8 @@ class Watcher:
         self._tell = tell
         self._unlisted = set(prefixes)
         self._lost: set[str] = set()
+        self._failures: Counter[str] = Counter()
+        self._pause = pause
         self.listed = asyncio.Event()
         """Everything has been listed once."""
 
@@ -42,28 +53,23 @@ class Watcher:
                 tasks.create_task(self._keep(prefix))
 
     async def _keep(self, prefix: str) -> None:
-        failures = 0
         while True:
             try:
-                failures = 0 if await self._follow(prefix) else failures
+                await self._follow(prefix)
             except CompactedError as error:
                 self._tell("compacted", prefix=prefix, why=error.message)
-                failures = 0
-            except ToolError as error:
-                failures += 1
+            except NodepkgError as error:  # also of a certificate that is just being replaced
                 if prefix not in self._lost:
                     self._lost.add(prefix)
                     self._tell("registry lost", prefix=prefix, why=error.message)
-                await asyncio.sleep(backoff(failures))
+            self._failures[prefix] += 1
+            await asyncio.sleep(self._pause(self._failures[prefix]))
 
-    async def _follow(self, prefix: str) -> bool:
+    async def _follow(self, prefix: str) -> None:
         """Lists and watches until the registry is lost, which raises."""
         listing = await self._etcd.range(prefix)
-        self._view.forget(prefix)
-        for item in listing.items:
-            self._view.put(item.key, item.value, item.mod_revision)
-        if prefix == self._view.keys.all_leaving:
-            self._view.heard = max(self._view.heard, listing.revision)
+        self._failures[prefix] = 0
+        self._view.take(prefix, listing)
         self._seen(prefix)
         if prefix in self._lost:
             self._lost.discard(prefix)
@@ -71,7 +77,6 @@ class Watcher:
         async with aclosing(self._etcd.watch(prefix, listing.revision + 1)) as watched:
             async for changes in watched:
                 self._take(prefix, changes)
-        return True
 
     def _take(self, prefix: str, changes: Changes) -> None:
         for change in changes.changes:
