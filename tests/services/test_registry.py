@@ -11,7 +11,7 @@ from nodepkg.clients.etcd.client import Etcd
 from nodepkg.errors import RefusedError
 from nodepkg.services import registry
 from nodepkg.services.entries import Keys, Leaving
-from nodepkg.services.registry import Snapshot
+from nodepkg.services.registry import Snapshot, Withdrawn
 from nodepkg.services.terms import Location, Offer
 from tests.rig.etcd import Member
 from tests.services.nodes import PREFIX, node
@@ -123,7 +123,7 @@ def test_a_node_is_taken_away_when_all_that_use_it_have_heard_it(member: Member)
         assert not withdrawn.done()
         assert await etcd.get(KEYS.provider("api", "i-1"))  # said before it is taken away
         await etcd.put(KEYS.consumer("api", "c-2"), str(leaving.mod_revision + 9))
-        assert await withdrawn == {}
+        assert await withdrawn == Withdrawn(("api",), {})
         assert await etcd.get(KEYS.provider("api", "i-1")) is None
         assert await etcd.get(KEYS.leaving("i-1"))
 
@@ -150,7 +150,8 @@ def test_who_does_not_acknowledge_in_time_is_told(member: Member) -> None:
         await registry.announce(etcd, KEYS, ONE, [API], await lease(etcd))
         await etcd.put(KEYS.consumer("api", "c-1"), "garbage")
         told = Leaving("i-1", "ann", "t")
-        assert await registry.withdraw(etcd, KEYS, ONE, told, ["api"], seconds=0.2) == {"api": ["c-1"]}
+        withdrawn = await registry.withdraw(etcd, KEYS, ONE, told, ["api"], seconds=0.2)
+        assert withdrawn.unacknowledged == {"api": ["c-1"]}
         assert await etcd.get(KEYS.provider("api", "i-1")) is None
 
     using(member, use)

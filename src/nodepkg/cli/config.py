@@ -87,7 +87,8 @@ def check(call: Call, groups: Groups = None) -> None:
     require, and warns of what works and is probably not wanted. Exit 3 if anything is wrong.
     """
     from nodepkg.cli.layout import count
-    from nodepkg.nodes.service_graph import circles, unprovided
+    from nodepkg.nodes.findings import report
+    from nodepkg.nodes.service_graph import circles, unprovided, unused
     from nodepkg.render.bundle import Project, missing_roles
     from nodepkg.render.packer import PackerTemplates, broken_template
     from nodepkg.render.services import undeletable
@@ -100,7 +101,7 @@ def check(call: Call, groups: Groups = None) -> None:
         findings += missing_roles(templates.project, group) or broken_template(templates, group)
         findings += broken_user_data(user_data, group)
     nodes.refuse([*findings, *unprovided(nodes, checked)])
-    found = [*nodes.warnings(checked), *undeletable(nodes, checked)]
+    found = [*nodes.warnings(checked), *report(nodes.source, unused(nodes, checked)), *undeletable(nodes, checked)]
     for line in found:
         call.out.warning(line)
     needing_each_other = circles(nodes, checked)

@@ -159,8 +159,9 @@ def watch(call: Call, names: Names = None, services: ServicesFile = None) -> Non
 def announce(call: Call) -> None:
     """Announce what this node runs, or that it stays after all.
 
-    Its agent does that by itself; this is for the way back from service:withdraw, and for nodes without an agent: then
-    it has to be repeated within services.ttl. What another node announces under the same id is not overwritten (4).
+    Its agent does that by itself, for what is well; this is for the way back from service:withdraw, and for nodes
+    without an agent: then it has to be repeated within services.ttl. What another node announces under the same id is
+    not overwritten (4).
     """
     from nodepkg.cli.services import announce as put
     from nodepkg.cli.services import run
@@ -170,13 +171,16 @@ def announce(call: Call) -> None:
     terms, state, me = _node(call)
     StateFile(_place(call).home).write(state)  # by it the node is known again as whose announcement it is
 
-    async def work() -> str:
+    async def work() -> tuple[list[str], str]:
         async with registry.connect(terms.location, os.environ) as etcd:
             return await put(etcd, terms, me)
 
-    how_long = run(work())
-    document = {"instance": me.instance, "services": terms.names, "announced": how_long}
-    call.out.result(document, [f"announced {name} on {me.address} {how_long}" for name in terms.names])
+    there, how_long = run(work())
+    for name in terms.names:
+        if name not in there:
+            call.out.warning(f"{name}: this node's agent does not announce it: its check says that it is not well")
+    document = {"instance": me.instance, "services": there, "announced": how_long}
+    call.out.result(document, [f"announced {name} on {me.address} {how_long}" for name in there])
 
 
 @command(
@@ -206,16 +210,17 @@ def withdraw(
     terms, _, me = _node(call)
     told = Leaving(me.instance, "@".join(user_and_host()), registry.now())
 
-    async def work() -> dict[str, list[str]]:
+    async def work() -> registry.Withdrawn:
         async with registry.connect(terms.location, os.environ) as etcd:
             keys = Keys(terms.location.prefix)
             return await registry.withdraw(etcd, keys, me, told, terms.names, seconds=timeout.total_seconds())
 
-    waiting = run(work())
-    for name, consumers in waiting.items():
+    done = run(work())
+    for name, consumers in done.unacknowledged.items():
         call.out.warning(f"{name}: {', '.join(consumers)} did not acknowledge within {timeout.total_seconds():g} s")
-    document = {"instance": me.instance, "services": terms.names, "unacknowledged": waiting}
-    call.out.result(document, [f"withdrew {name}" for name in terms.names])
+    told_of = {name: "withdrew" if name in done.services else "was not announced:" for name in terms.names}
+    document = {"instance": me.instance, "services": list(done.services), "unacknowledged": done.unacknowledged}
+    call.out.result(document, [f"{what} {name}" for name, what in told_of.items()])
 
 
 @command(

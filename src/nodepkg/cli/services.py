@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 GARBAGE = 1000  # objects that Python makes before it looks which are in use
+AGENT_SECONDS = 10.0  # in which an agent announces what it finds well
 
 
 def run(work: Coroutine[Any, Any, Value]) -> Value:
@@ -145,20 +146,20 @@ def _tell_change(call: Call, keys: "Keys", change: "Change", services: Sequence[
         call.out.line({"time": now, "event": event, "instance": instance, "by": by}, told)
 
 
-async def announce(etcd: "Etcd", terms: "Terms", me: "ThisNode") -> str:
-    """Puts this node (back) into the registry; how long it stays there, in words."""
+async def announce(etcd: "Etcd", terms: "Terms", me: "ThisNode") -> tuple[list[str], str]:
+    """Puts this node (back) into the registry; what stands there now, and for how long, in words."""
     from nodepkg.services import registry
     from nodepkg.services.entries import Keys
 
     keys = Keys(terms.location.prefix)
+    await registry.announced(etcd, keys, me, terms.names)
     await registry.unsay_leaving(etcd, keys, me.instance)
-    there = await etcd.get(keys.node(me.group, me.instance))
-    if there:
-        await registry.announce(etcd, keys, me, terms.provides, there.lease)
-        return "for as long as the agent runs"
+    if await etcd.get(keys.node(me.group, me.instance)):
+        found = await registry.await_announced(etcd, keys, me, terms.names, AGENT_SECONDS)
+        return found, "for as long as the agent runs"
     lease = await etcd.grant(terms.ttl)
     await registry.announce(etcd, keys, me, terms.provides, lease.id)
-    return f"for {lease.ttl} s, since no agent runs here that would renew it"
+    return terms.names, f"for {lease.ttl} s, since no agent runs here that would renew it"
 
 
 async def collected(terms: "Terms", state: "State", me: "ThisNode", call: Call) -> dict[str, Any]:
@@ -253,4 +254,5 @@ def log(event: str, /, **facts: object) -> None:
     """One line of the agent's log, on stderr: JSON, so that it can be searched by its facts."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     line = json.dumps({"time": now, "event": event, **facts}, ensure_ascii=False, default=str)
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - the log of a daemon
+    with suppress(OSError):  # a log that is full, or that nobody reads any more, ends no agent
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - the log of a daemon

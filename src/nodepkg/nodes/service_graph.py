@@ -128,6 +128,31 @@ def unprovided(nodes: Nodes, groups: Iterable[Group]) -> list[Finding]:
     return findings
 
 
+def unused(nodes: Nodes, groups: Iterable[Group]) -> list[Finding]:
+    """What config:check warns of: ports and checks of services that no run list has, as after a slip of the pen."""
+    there = [group for group in groups if group.settings.services]
+    known = {name for member in members(nodes) for name in member.provides} if there else set()
+    findings = []
+    for group in there:
+        for key in ("ports", "checks"):
+            for entry, named in _named_in(nodes, group, key):
+                told = "no run list has this service"
+                findings += [
+                    Finding(entry, ("services", key, name), told, (group.name,)) for name in named if name not in known
+                ]
+    return findings
+
+
+def _named_in(nodes: Nodes, group: Group, key: str) -> Iterator[tuple[str, list[str]]]:
+    """The services that a key names, and in which entry: the nearest to the group counts."""
+    for entry in (group.name, *reversed(group.layers)):
+        services = nodes.entries[entry].get("services")
+        named = services.get(key) if isinstance(services, dict) else None
+        if isinstance(named, dict):
+            yield entry, [name for name, value in named.items() if value is not None]
+            return
+
+
 def circles(nodes: Nodes, groups: Iterable[Group]) -> list[str]:
     """What config:check tells of groups that need each other in a circle, of which one is among these."""
     needy = {group.name for group in groups if group.settings.services and group.settings.services.requires}

@@ -8,9 +8,10 @@ import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from nodepkg.clients.etcd.client import Etcd
 from nodepkg.clients.metrics import Figure
 from nodepkg.errors import NodepkgError, RefusedError
 from nodepkg.services import registry
@@ -79,63 +80,81 @@ class Agent:
         self._reload.set()
 
     async def run(self) -> None:
-        """Raises ConfigError for a services.json that is wrong at the start; later the last good one goes on."""
-        terms = read(self._place.file)
+        """Raises what is wrong at the start, such as ConfigError for services.json; later the last good one goes on."""
         with only_one(self._place.home):
-            while not self._stop.is_set():
-                self._reload.clear()
-                terms = await self._run_with(terms)
+            begun: _Begun | None = await self._begin()
+            while begun:
+                begun = await self._run_with(begun)
 
-    async def _run_with(self, terms: Terms) -> Terms:
-        """Until it is to stop, or services.json has changed: the terms that count then."""
+    async def _begin(self) -> "_Begun":
+        """With services.json as it is now. Raises ConfigError, RefusedError, ToolError; nothing has changed then."""
+        seen = _looks(self._place.file)
+        terms = read(self._place.file)
         file = StateFile(self._place.home)
         state = file.read()
         if file.damaged:
             self._tell("damaged", why=file.damaged)
-        file.write(state)  # so that its token is the same whenever it is asked for
-        me = await asyncio.to_thread(
-            this_node, terms, self._place.said, state.agent, self._place.home, self._place.environ
-        )
+        if file.damaged or not file.path.exists():
+            file.write(state)  # so that its token is the same whenever it is asked for
+        place = self._place
+        me = await asyncio.to_thread(this_node, terms, place.said, state.agent, place.home, place.environ)
+        login = registry.login(terms.location, place.environ)
+        return _Begun(terms, me, registry.connect(_shuffled(terms.location), place.environ), login, seen)
+
+    async def _run_with(self, begun: "_Begun") -> "_Begun | None":
+        """Until it is to stop, which is None, or there is something else to go on with."""
+        terms, me = begun.terms, begun.me
         self._tell("started", instance=me.instance, group=me.group, provides=terms.names, requires=list(terms.requires))
-        async with registry.connect(_shuffled(terms.location), self._place.environ) as etcd:
+        async with begun.etcd as etcd:
             session = Session(etcd, me, terms, home=self._place.home, before=self.session, tell=self._tell)
             self.session = session
             async with asyncio.TaskGroup() as tasks:
                 work = tasks.create_task(session.run())
-                following = await self._next_terms(terms, work)
+                following = await self._following(begun, work)
                 work.cancel()
-            if self._stop.is_set():
+            if following is None:
                 await session.end(self._place.withdraw)
         return following
 
-    async def _next_terms(self, terms: Terms, work: "asyncio.Task[None]") -> Terms:
+    async def _following(self, begun: "_Begun", work: "asyncio.Task[None]") -> "_Begun | None":
         stopped = asyncio.create_task(self._stop.wait())
-        seen = _looks(self._place.file)
+        seen = begun.seen
         try:
-            while not stopped.done():
+            while not (self._stop.is_set() or work.done()):
                 reload = asyncio.create_task(self._reload.wait())
                 await asyncio.wait((stopped, reload, work), timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 reload.cancel()
-                if work.done():
-                    return terms
                 looks = _looks(self._place.file)
                 if self._reload.is_set() or looks != seen:
                     self._reload.clear()
                     seen = looks
-                    with suppress(NodepkgError):
-                        new = self._read_again()
-                        if new != terms:
-                            return new
+                    if new := await self._reloaded(begun):
+                        return new
         finally:
             stopped.cancel()
-        return terms
+        return None
 
-    def _read_again(self) -> Terms:
+    async def _reloaded(self, begun: "_Begun") -> "_Begun | None":
+        """None where nothing has changed, or what has is wrong."""
         try:
-            return read(self._place.file)
+            terms = read(self._place.file)
+            if (terms, registry.login(terms.location, self._place.environ)) == (begun.terms, begun.login):
+                return None
+            return await self._begin()
         except NodepkgError as error:
             self._tell("not reloaded", why=error.message)
-            raise
+            return None
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """All that a session is made of. `seen`: what services.json looked like before it was read."""
+
+    terms: Terms
+    me: registry.ThisNode
+    etcd: Etcd
+    login: tuple[str, str] = field(repr=False)
+    seen: object
 
 
 def on_signals(agent: Agent) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from nodepkg.errors import NodepkgError, RefusedError
 from nodepkg.services.collect import maps, wanted
 from nodepkg.services.state import State, StateFile
 from nodepkg.services.terms import Terms, Where
@@ -13,6 +14,7 @@ from nodepkg.services.told import Tell, backoff
 from nodepkg.services.view import Belief, Quiet, View
 
 MOST_RETRY_SECONDS = 900.0
+RETRY_SECONDS = 60.0  # for what could not be written, where nothing else happens
 Maps = Mapping[str, Any]
 
 
@@ -38,7 +40,8 @@ class Means:
     `take` waits for a slot for the change of a revision, `idle` until nothing else converges on the node. `run`
     converges once, by a token, with these maps, and tells what is wrong, "" for nothing; it raises TimeoutError if
     there is not the time for it before the slot's deadline. `ended` tells what became of the run of a token, None if
-    nobody knows; `give_back` ends the slot of a lease; `give_up` lets another node be the canary; `forget` is for
+    nobody knows; `give_back` ends the slot of a lease; `give_up` lets another node be the canary, False if
+    that could not be told; `forget` is for
     services that were to be deleted and are; `well` waits until the services of the node are well again; `acknowledge`
     tells the registry up to where everything is heeded.
     """
@@ -48,7 +51,7 @@ class Means:
     run: Callable[[str, Maps, float], Awaitable[str]]
     ended: Callable[[str], Awaitable[str | None]]
     give_back: Callable[[int], Awaitable[None]]
-    give_up: Callable[[], Awaitable[object]]
+    give_up: Callable[[], Awaitable[bool]]
     forget: Callable[[], Awaitable[None]]
     well: Callable[[], Awaitable[None]]
     acknowledge: Callable[[int], None]
@@ -73,7 +76,9 @@ class Converger:
         self._failures = 0
         self._not_before = 0.0
         self._told_doubts: frozenset[str] = frozenset()
-        self._holds_others = False
+        # As a canary that failed; a reload, or an agent that was killed, may have left it so.
+        self._holds_others = True
+        self._unwritten = False
         self.state = file.read()
         self.beliefs = {
             name: Belief(terms.min_providers, terms.doubt, dict(self.state.good.get(name, {})))
@@ -98,17 +103,28 @@ class Converger:
 
     async def run(self) -> None:
         """Never returns. What is seen has to be whole before."""
-        await self._recover()
+        failures = 0
         while True:
-            self._changed.clear()
-            due = self._due(self._means.clock())
-            if due is not None and due <= self._means.clock():
-                await self._converge()
-                continue
-            if self._holds_others and due is None:
-                await self._means.give_up()
-                self._holds_others = False
-            await self._wait(due)
+            try:
+                await self._recover()
+                await self._step()
+                failures = 0
+            except NodepkgError as error:  # of etcd, or of the disk
+                failures += 1
+                if failures == 1:
+                    self._means.tell("cannot converge", why=error.message)
+                await asyncio.sleep(backoff(failures))
+
+    async def _step(self) -> None:
+        self._changed.clear()
+        due = self._due(self._means.clock())
+        if due is not None and due <= self._means.clock():
+            await self._converge()
+            return
+        if self._holds_others and due is None:
+            self._holds_others = not await self._means.give_up()
+            due = self._means.clock() + RETRY_SECONDS if self._holds_others else None
+        await self._wait(due)
 
     def _due(self, now: float) -> float | None:
         """When there is something to do; None if only a change can bring that."""
@@ -116,7 +132,7 @@ class Converger:
         self._tell_doubts()
         if self._is_applied(found):
             self._settle(found)
-            return self._next_belief()
+            return self._next_look(now)
         if self._shown is None or not self._is_same(found, self._shown):
             self._shown, self._revision = found, self._view.revision
             self._quiet.changed(now + self._means.jitter(self._terms.debounce))
@@ -139,11 +155,13 @@ class Converger:
         self._quiet.settled()
         self._means.acknowledge(self._view.heard)
         believed = self.state.believed(self.beliefs)
-        if believed.good != self.state.good:
+        if believed.good != self.state.good or self._unwritten:
             self._remember(believed)
 
-    def _next_belief(self) -> float | None:
-        return min((due for belief in self.beliefs.values() if (due := belief.due) is not None), default=None)
+    def _next_look(self, now: float) -> float | None:
+        """When to look again even if nothing changes."""
+        dues = [due for belief in self.beliefs.values() if (due := belief.due) is not None]
+        return min([*dues, now + RETRY_SECONDS] if self._unwritten else dues, default=None)
 
     async def _wait(self, due: float | None) -> None:
         seconds = None if due is None else max(due - self._means.clock(), 0.0)
@@ -238,5 +256,12 @@ class Converger:
         self._told_doubts = doubts
 
     def _remember(self, state: State) -> None:
+        """Without it the next agent converges once more, so a disk that is full stops nothing."""
         self.state = state
-        self._file.write(state)
+        try:
+            self._file.write(state)
+            self._unwritten = False
+        except RefusedError as error:
+            if not self._unwritten:
+                self._means.tell("not remembered", why=error.message)
+            self._unwritten = True

@@ -1,9 +1,10 @@
 """What stands in the registry: its keys, and the values below them, read and written. Pure."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 
 @dataclass(frozen=True)
@@ -118,19 +119,23 @@ def owner(value: str) -> Provider | Node | None:
 
 
 Entry = TypeVar("Entry", Provider, Leaving, Node)
+_HALF = re.compile("[\ud800-\udfff]")
 _TYPES: Mapping[str, tuple[type, ...]] = {"port": (int, type(None)), "services": (list, type(None))}
 
 
 def _read(kind: type[Entry], value: str) -> Entry | None:
     try:
         document = json.loads(value)
-        fields = {name: document.get(name) for name in kind.__dataclass_fields__}
+        fields: dict[str, Any] = {name: document.get(name) for name in kind.__dataclass_fields__}
     except (ValueError, AttributeError, RecursionError):
         return None
     if not all(isinstance(field, _TYPES.get(name, (str,))) for name, field in fields.items()):
         return None
-    if "port" in fields and isinstance(fields["port"], bool):
+    if (port := fields.get("port")) is not None and (isinstance(port, bool) or not 0 < port < 65536):
         return None
     if fields.get("services") is not None:
         fields["services"] = tuple(str(name) for name in fields["services"])
+    # JSON can say half a character, which no file and no terminal takes.
+    if any(_HALF.search(text) for text in (*fields.values(), *(fields.get("services") or ())) if isinstance(text, str)):
+        return None
     return kind(**fields)

@@ -40,8 +40,11 @@ class Health:
         self._offers = terms.provides
         self._changed = changed
         self._tell = tell
+        known = before.well if before else set[str]()  # until another check has said otherwise
         self._pulses = {
-            offer.name: Pulse(offer.check.rise, offer.check.fall) for offer in terms.provides if offer.check
+            offer.name: Pulse(offer.check.rise, offer.check.fall, offer.name in known)
+            for offer in terms.provides
+            if offer.check
         }
         for offer in before._offers if before else ():  # what was found out of those whose check is the same
             if before and offer.check and offer in terms.provides:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from nodepkg.clients.etcd.client import Etcd
 from nodepkg.clients.etcd.values import Put
@@ -36,18 +37,32 @@ class Presence:
         self._leaves = leaves
         self._tell = tell
         self._poke = asyncio.Event()
-        self._since: dict[str, str] = dict(before._since) if before else {}
+        self._since: dict[str, str] = {}
         # With its offer, so that one that has changed since is announced anew.
-        self._announced: dict[str, Offer] = dict(before._announced) if before else {}
+        self._announced: dict[str, Offer] = {}
         self._acknowledged = 0
         self._node_is_put = False
+        # Those that are to end when all stands under another one.
+        self._old_leases: set[int] = set()
         self.terms = terms
-        self.lease: int = before.lease if before else 0
+        self.lease = 0
         self.well: set[str] = set()
         self.retiring: set[str] = set()
         """Services that are about to be taken away by whoever has said so first."""
         self.revision = 0
         """Up to which revision the node has done what follows from what it needs."""
+        if before:
+            self._go_on_from(before)
+
+    def _go_on_from(self, before: "Presence") -> None:
+        """With the lease of before, unless it lasts for another time or holds keys that are not to be any more."""
+        self._since, self._old_leases = dict(before._since), set(before._old_leases)
+        self.revision = before.revision if self._keys == before._keys else 0
+        same = (before._keys, before._me.group, before.terms.ttl) == (self._keys, self._me.group, self.terms.ttl)
+        if same and set(before.terms.requires) <= set(self.terms.requires):
+            self.lease, self._announced = before.lease, dict(before._announced)
+        elif before.lease:
+            self._old_leases.add(before.lease)
 
     async def run(self) -> None:
         """Never returns."""
@@ -57,6 +72,7 @@ class Presence:
             try:
                 await self._renew()
                 await self._put_right()
+                await self._keep_or_end_old_leases()
                 failures, seconds = 0, self.terms.ttl / 3
             except LeaseGoneError:
                 self._tell("lease gone", lease=f"{self.lease:x}")
@@ -82,7 +98,7 @@ class Presence:
 
     def acknowledge(self, revision: int) -> None:
         """What was announced up to this revision is heeded here."""
-        if revision > self.revision:
+        if revision != self.revision:  # an etcd that was set up anew begins to count anew
             self.revision = revision
             self._poke.set()
 
@@ -91,6 +107,20 @@ class Presence:
         if self.lease:
             await self._etcd.revoke(self.lease)
             self.lease = 0
+        await self._end_old_leases()
+
+    async def _keep_or_end_old_leases(self) -> None:
+        """What is about to retire stands under one of them, until those that use it have heard it."""
+        for lease in tuple(self._old_leases) if self.retiring else ():
+            with suppress(LeaseGoneError):
+                await self._etcd.renew(lease)
+        if not self.retiring:
+            await self._end_old_leases()
+
+    async def _end_old_leases(self) -> None:
+        for lease in tuple(self._old_leases):
+            await self._etcd.revoke(lease)
+            self._old_leases.discard(lease)
 
     async def _wait(self, seconds: float) -> None:
         try:

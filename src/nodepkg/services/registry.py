@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nodepkg.clients.etcd.client import Etcd
-from nodepkg.clients.etcd.values import Changes, Delete, Get, Listing, Put, Tls, absent, unchanged
+from nodepkg.clients.etcd.values import Changes, Delete, Get, Item, Listing, Put, Tls, absent, unchanged
 from nodepkg.errors import CompactedError, RefusedError, UnreachableError
 from nodepkg.services import entries
 from nodepkg.services.entries import Keys, Leaving, Node, Provider, written
@@ -16,8 +16,11 @@ from nodepkg.services.terms import Location, Offer
 
 # Who withdrew a node and never came back would leave its key for ever; nobody drains for longer than that.
 LEAVING_SECONDS = 30 * 24 * 3600
+# By whom a node leaves that its own agent announces: the next agent takes that back.
+AGENT = "agent"
 # An agent that ends says so; that is for those who look while, or soon after, its other keys go.
 ENDING_SECONDS = 3600
+LOOK_SECONDS = 0.2  # how often it is looked whether an agent has announced
 
 
 def connect(location: Location, environ: Mapping[str, str], *, timeout: float = 5.0) -> Etcd:
@@ -97,14 +100,42 @@ async def put_own(etcd: Etcd, key: str, value: str, lease: int, agent: str) -> N
         (there,) = outcome.items[0] or (None,)
         if there and (there.value, there.lease) == (value, lease):
             return
-        known = entries.owner(there.value) if there else None
-        if known and known.agent != agent:
-            raise RefusedError(
-                f"{key} is announced by another node that calls itself {known.instance} ({known.address})",
-                hint="each node needs an id of its own; what a node that is gone announced vanishes by itself",
-            )
+        if there:
+            _refuse_another(there, agent)
         condition = unchanged(key, there.mod_revision) if there else absent(key)
         outcome = await etcd.txn([condition], [Put(key, value, lease)], [Get(key)])
+
+
+def _refuse_another(there: Item, agent: str) -> None:
+    known = entries.owner(there.value)
+    if known and known.agent != agent:
+        raise RefusedError(
+            f"{there.key} is announced by another node that calls itself {known.instance} ({known.address})",
+            hint="each node needs an id of its own, and keeps its state (--home); what a node that is gone announced "
+            "vanishes by itself",
+        )
+
+
+async def announced(etcd: Etcd, keys: Keys, me: ThisNode, services: Collection[str]) -> list[str]:
+    """Which of these services this node announces. Raises RefusedError if another node is known by its name."""
+    own = {name: keys.provider(name, me.instance) for name in services}
+    outcome = await etcd.txn([], [Get(key) for key in (keys.node(me.group, me.instance), *own.values())])
+    there = [item for items in outcome.items for item in items]
+    for item in there:
+        _refuse_another(item, me.agent)
+    found = {item.key for item in there}
+    return [name for name, key in own.items() if key in found]
+
+
+async def await_announced(etcd: Etcd, keys: Keys, me: ThisNode, services: Collection[str], seconds: float) -> list[str]:
+    """As `announced`, when all of them are, or so many seconds have passed."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while True:
+        found = await announced(etcd, keys, me, services)
+        if len(found) == len(services) or loop.time() >= until:
+            return found
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def now() -> str:
@@ -122,7 +153,8 @@ async def announce(etcd: Etcd, keys: Keys, me: ThisNode, offers: Iterable[Offer]
 async def say_leaving(etcd: Etcd, keys: Keys, told: Leaving, seconds: int = LEAVING_SECONDS) -> int:
     """Announces that an instance is about to go, for everybody that uses it; returns the revision to acknowledge.
 
-    If that is announced already, of the same services or of more, it stands as it is. It lasts for `seconds`.
+    If that is announced already, of the same services or of more, it stands as it is; but what an agent says of its
+    end gives way to anybody else's word, which the next agent does not take back. It lasts for `seconds`.
     """
     key, lease, condition = keys.leaving(told.instance), 0, absent(keys.leaving(told.instance))
     while True:
@@ -135,8 +167,8 @@ async def say_leaving(etcd: Etcd, keys: Keys, told: Leaving, seconds: int = LEAV
             continue
         there = outcome.items[0][0]
         before = entries.leaving(key, there.value)
-        told = before.with_all_of(told)
-        if told.services == before.services:
+        told = told.with_all_of(before) if before.by == AGENT else before.with_all_of(told)
+        if (told.services, told.by) == (before.services, before.by):
             await etcd.revoke(lease)
             return there.mod_revision
         condition = unchanged(key, there.mod_revision)
@@ -174,16 +206,29 @@ def _revision(value: str) -> int:
 async def await_acknowledged(
     etcd: Etcd, keys: Keys, told: Mapping[str, int], services: Mapping[str, Collection[str]], timeout: float
 ) -> dict[str, list[str]]:
-    """Waits until all have acknowledged, or `timeout` seconds have passed; returns who has not."""
+    """Waits until all have acknowledged, or `timeout` seconds have passed; returns who has not.
+
+    A consumer that leaves with all that it has is not waited for: two that need each other may end together.
+    """
     loop = asyncio.get_running_loop()
     until = loop.time() + timeout
     while True:
+        leaving = (await etcd.range(keys.all_leaving)).items
         listed = await etcd.range(keys.all_consumers)
-        waiting = unacknowledged(keys, listed, told, services)
+        waiting = unacknowledged(keys, listed, {**_all_gone(keys, leaving), **told}, services)
         left = until - loop.time()
         if not waiting or left <= 0:
             return waiting
         await _next_change(etcd, keys.all_consumers, listed.revision + 1, left)
+
+
+def _all_gone(keys: Keys, leaving: Iterable[Item]) -> dict[str, int]:
+    """The instances that leave with all that they have, and since which revision."""
+    return {
+        item.key.removeprefix(keys.all_leaving): item.mod_revision
+        for item in leaving
+        if entries.leaving(item.key, item.value).services is None
+    }
 
 
 async def _next_change(etcd: Etcd, prefix: str, revision: int, seconds: float) -> Changes | None:
@@ -208,6 +253,14 @@ async def retract(etcd: Etcd, keys: Keys, me: ThisNode, services: Iterable[str])
             await etcd.txn([unchanged(there.key, there.mod_revision)], [Delete(there.key)])
 
 
+@dataclass(frozen=True)
+class Withdrawn:
+    """What was taken out: `services`; and who had not acknowledged that in time: service -> consumers."""
+
+    services: tuple[str, ...]
+    unacknowledged: Mapping[str, list[str]]
+
+
 async def withdraw(
     etcd: Etcd,
     keys: Keys,
@@ -217,13 +270,16 @@ async def withdraw(
     *,
     seconds: float,
     lasts: int = LEAVING_SECONDS,
-) -> dict[str, list[str]]:
+) -> Withdrawn:
     """Takes services of this node out of the registry: as leaving first, gone when those that use them have heard it.
 
-    Returns who had not acknowledged when `seconds` were over: service -> consumers. They are taken out all the same.
+    What it does not announce nobody uses, so nobody is waited for. Who has not acknowledged when `seconds` are over is
+    told, and they are taken out all the same. Raises RefusedError if another node is known by its name.
     """
+    await announced(etcd, keys, me, services)
     revision = await say_leaving(etcd, keys, told, lasts)
-    used = {name: [me.instance] for name in services}
+    there = await announced(etcd, keys, me, services)
+    used = {name: [me.instance] for name in there}
     waiting = await await_acknowledged(etcd, keys, {me.instance: revision}, used, seconds)
     await retract(etcd, keys, me, services)
-    return waiting
+    return Withdrawn(tuple(there), waiting)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nodepkg.clients.etcd.client import Etcd
-from nodepkg.errors import LeaseGoneError, ToolError
+from nodepkg.errors import LeaseGoneError, NodepkgError, RefusedError
 from nodepkg.services import registry
 from nodepkg.services.converge import GRACE_SECONDS, Converge, Ended, Result
 from nodepkg.services.converger import Converger, Maps, Means, Slot
@@ -16,7 +16,7 @@ from nodepkg.services.dna import Dna
 from nodepkg.services.entries import Keys, Leaving
 from nodepkg.services.health import Health
 from nodepkg.services.presence import Presence
-from nodepkg.services.registry import ENDING_SECONDS, ThisNode
+from nodepkg.services.registry import AGENT, ENDING_SECONDS, ThisNode, Withdrawn
 from nodepkg.services.slots import Slots
 from nodepkg.services.state import StateFile
 from nodepkg.services.terms import Terms, Where
@@ -24,7 +24,6 @@ from nodepkg.services.told import Tell, backoff
 from nodepkg.services.view import View
 from nodepkg.services.watcher import Watcher
 
-BY = "agent"
 LEASE_SECONDS = 0.1  # how often a lease is looked for that the node is about to have
 # How long consumers get to acknowledge that a service has left the run list.
 RETIRE_SECONDS = 120.0
@@ -67,15 +66,18 @@ class Session:
     async def end(self, seconds: float) -> None:
         """Says that the node leaves, waits for those that use it, and takes it out. Never raises for the registry."""
         self._tell("leaving", services=self.terms.names)
-        with suppress(ToolError):
-            waiting = await self._withdraw(self._told(None), self.terms.names, seconds)
-            self._tell("left", unacknowledged=waiting)
-        with suppress(ToolError):
+        try:
+            withdrawn = await self._withdraw(self._told(None), self.terms.names, seconds)
+            self._tell("left", unacknowledged=withdrawn.unacknowledged)
+        except NodepkgError as error:
+            self._tell("not left", why=error.message)
+        with suppress(NodepkgError):
             await self.presence.end()
 
     async def _begin(self) -> None:
         """Takes back what an agent before this one said of its end, and takes away what has left the run list."""
-        await registry.unsay_leaving(self._etcd, self._keys, self._me.instance, by=BY)
+        await registry.announced(self._etcd, self._keys, self._me, self.terms.names)
+        await registry.unsay_leaving(self._etcd, self._keys, self._me.instance, by=AGENT)
         gone = self._gone
         if gone:
             self._tell("retiring", services=gone)
@@ -89,7 +91,7 @@ class Session:
         """What had been announced, and has left the run list."""
         return [name for name in self.converger.state.provided if name not in self.terms.names]
 
-    async def _withdraw(self, told: Leaving, services: list[str], seconds: float) -> dict[str, list[str]]:
+    async def _withdraw(self, told: Leaving, services: list[str], seconds: float) -> Withdrawn:
         return await registry.withdraw(
             self._etcd, self._keys, self._me, told, services, seconds=seconds, lasts=ENDING_SECONDS
         )
@@ -99,10 +101,11 @@ class Session:
         while True:
             try:
                 await what()
-            except ToolError as error:
+            except NodepkgError as error:
                 failures += 1
                 if failures == 1:
-                    self._tell("registry lost", why=error.message)
+                    event = "refused" if isinstance(error, RefusedError) else "registry lost"
+                    self._tell(event, why=error.message)
                 await asyncio.sleep(backoff(failures))
             else:
                 return
@@ -116,7 +119,7 @@ class Session:
         return {offer.name: Where(self._me.address, offer.port) for offer in self.terms.provides}
 
     def _told(self, services: tuple[str, ...] | None) -> Leaving:
-        return Leaving(self._me.instance, BY, datetime.now(UTC).isoformat(timespec="seconds"), services)
+        return Leaving(self._me.instance, AGENT, datetime.now(UTC).isoformat(timespec="seconds"), services)
 
     def _leaves(self, service: str) -> bool:
         told = self.view.leaving.get(self._me.instance)
@@ -167,7 +170,7 @@ class Session:
             if ended.problem:
                 self._tell("dna.json is not as before", why=ended.problem)
             return _told(ended, running.log)
-        except ToolError as error:
+        except NodepkgError as error:
             return error.message
 
     async def _ended(self, token: str) -> str | None:
@@ -179,12 +182,12 @@ class Session:
 
     async def _forget(self) -> None:
         """What had left the run list is gone from the node. Where etcd does not answer its lease ends it."""
-        with suppress(ToolError):
-            await registry.unsay_leaving(self._etcd, self._keys, self._me.instance, by=BY)
+        with suppress(NodepkgError):
+            await registry.unsay_leaving(self._etcd, self._keys, self._me.instance, by=AGENT)
 
     async def _give_back(self, lease: int) -> None:
         """What a converge of before had: the slot, and that it was the canary."""
-        with suppress(ToolError):
+        with suppress(NodepkgError):
             await self._etcd.revoke(lease)
             await self._slots.give_up()
 

@@ -77,7 +77,8 @@ class StateFile:
         """Whole or not at all. Raises RefusedError."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_through(self.path, json.dumps(asdict(state), ensure_ascii=False).encode())
+            # In ASCII, as a value of the registry may hold half a character.
+            write_through(self.path, json.dumps(asdict(state)).encode())
         except OSError as error:
             raise RefusedError(f"{self.path} cannot be written: {error.strerror}") from error
 
@@ -89,12 +90,12 @@ def _state(document: Any) -> State:
     }
     return State(
         _word(document["agent"]),
-        _object(document["attributes"]),
+        _maps(document["attributes"]),
         good,
         tuple(map(str, document["provided"])),
         tuple(map(str, document["retiring"])),
         str(document["run"]),
-        _object(document["run_attributes"]),
+        _maps(document["run_attributes"]),
         int(document["run_slot"]),
     )
 
@@ -105,7 +106,9 @@ def _word(value: Any) -> str:
     return value
 
 
-def _object(value: Any) -> dict[str, Any] | None:
-    if value is not None and not isinstance(value, dict):
-        raise ValueError("attributes are no object")
-    return value
+def _maps(value: Any) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    if not all(isinstance(value.get(name, {}), dict) for name in ("services", "available")):
+        raise ValueError("attributes are no maps")
+    return dict(value)

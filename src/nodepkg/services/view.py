@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from nodepkg.clients.etcd.values import Listing
 from nodepkg.services.entries import Keys, Leaving, Provider, leaving, provider
 
 Providers = Mapping[str, Provider]
@@ -16,6 +17,8 @@ class View:
     keys: Keys
     providers: dict[str, dict[str, Provider]] = field(default_factory=dict)
     leaving: dict[str, Leaving] = field(default_factory=dict)
+    said: dict[str, int] = field(default_factory=dict)
+    """Instance -> the revision at which it was said that it leaves."""
     revision: int = 0
     """The newest one at which anything of it has changed."""
     heard: int = 0
@@ -26,7 +29,7 @@ class View:
         self.revision = max(self.revision, revision)
         if key.startswith(self.keys.all_leaving):
             instance = key.removeprefix(self.keys.all_leaving)
-            self.leaving[instance] = leaving(key, value)
+            self.leaving[instance], self.said[instance] = leaving(key, value), revision
             if any(instance in listed for listed in self.providers.values()):
                 self.heard = max(self.heard, revision)
             return
@@ -36,22 +39,28 @@ class View:
             self.providers.get(service, {}).pop(instance, None)
         else:
             self.providers.setdefault(service, {})[instance] = found
+            # That it leaves may have been told before it was there.
+            self.heard = max(self.heard, self.said.get(instance, 0))
 
     def delete(self, key: str, revision: int) -> None:
         """A key that is gone."""
         self.revision = max(self.revision, revision)
         if key.startswith(self.keys.all_leaving):
-            self.leaving.pop(key.removeprefix(self.keys.all_leaving), None)
+            instance = key.removeprefix(self.keys.all_leaving)
+            self.leaving.pop(instance, None)
+            self.said.pop(instance, None)
             return
         service, instance = self._place(key)
         self.providers.get(service, {}).pop(instance, None)
 
-    def forget(self, prefix: str) -> None:
-        """All below this prefix is about to be listed anew."""
-        if prefix == self.keys.all_leaving:
-            self.leaving.clear()
-        else:
-            self.providers.pop(self._place(prefix)[0], None)
+    def take(self, listing: Listing) -> None:
+        """All that a node looks at, listed anew. An etcd that was set up anew begins to count anew."""
+        self.revision = min(self.revision, listing.revision)
+        self.heard = listing.revision
+        for known in (self.providers, self.leaving, self.said):
+            known.clear()
+        for item in listing.items:
+            self.put(item.key, item.value, item.mod_revision)
 
     def present(self, service: str) -> Providers:
         """Those that announce it."""

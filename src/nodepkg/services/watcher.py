@@ -7,7 +7,7 @@ from math import inf
 
 from nodepkg.clients.etcd.client import Etcd
 from nodepkg.clients.etcd.values import Changes
-from nodepkg.errors import CompactedError, ToolError
+from nodepkg.errors import CompactedError, NodepkgError
 from nodepkg.services.told import MOST_SECONDS, Tell, backoff
 from nodepkg.services.view import View
 
@@ -16,11 +16,19 @@ class Watcher:
     """Watches these prefixes, and no others; `changed` is called after each change of the view.
 
     Where the registry is lost the view stays as it is. On return all is listed from scratch, as it was at one revision,
-    and watched from that on; so it is where etcd has compacted what a watch was to go on from.
+    and watched from that on; so it is where etcd has compacted what a watch was to go on from. `pause` gives the
+    seconds to wait after so many failures in a row.
     """
 
     def __init__(
-        self, etcd: Etcd, view: View, prefixes: Sequence[str], changed: Callable[[], None], tell: Tell
+        self,
+        etcd: Etcd,
+        view: View,
+        prefixes: Sequence[str],
+        changed: Callable[[], None],
+        tell: Tell,
+        *,
+        pause: Callable[[int], float] = backoff,
     ) -> None:
         self._etcd = etcd
         self._view = view
@@ -28,6 +36,7 @@ class Watcher:
         self._changed = changed
         self._tell = tell
         self._lost = False
+        self._pause = pause
         self.listed = asyncio.Event()
         """Everything has been listed once."""
 
@@ -46,21 +55,17 @@ class Watcher:
                 await self._watch(revision)
             except CompactedError as error:
                 self._tell("compacted", why=error.message)
-            except ToolError as error:
-                failures = 1 if clock() - since > MOST_SECONDS else failures + 1
+            except NodepkgError as error:  # also of a certificate that is just being replaced
                 if not self._lost:
                     self._lost = True
                     self._tell("registry lost", why=error.message)
-                await asyncio.sleep(backoff(failures))
+            failures = 1 if clock() - since > MOST_SECONDS else failures + 1
+            await asyncio.sleep(self._pause(failures))
 
     async def _list(self) -> int:
         """Puts all into the view; the revision at which it was so."""
         listing = await self._etcd.range(self._prefixes)
-        for prefix in self._prefixes:
-            self._view.forget(prefix)
-        for item in listing.items:
-            self._view.put(item.key, item.value, item.mod_revision)
-        self._view.heard = max(self._view.heard, listing.revision)
+        self._view.take(listing)
         if self._lost:
             self._lost = False
             self._tell("registry back", revision=listing.revision)
