@@ -11,7 +11,7 @@ from nodepkg.render.digest import bundle_digest
 from nodepkg.render.files import write
 from nodepkg.render.group import group_artifacts
 from nodepkg.render.packer import PackerTemplates
-from nodepkg.render.services import services_artifact, undeletable
+from nodepkg.render.services import outdated, services_artifact, undeletable
 from tests.projects import make_project
 
 SERVICES: dict[str, Any] = {
@@ -88,3 +88,21 @@ def test_a_service_that_no_recipe_deletes_is_warned_of(tmp_path: Path) -> None:
     assert undeletable(nodes, nodes.groups(nodes.names)) == [
         "bee: the service api cannot be taken off a node: there is no cookbooks/svc/recipes/delete-api.rb"
     ]
+
+
+def test_a_solo_rb_by_which_providers_come_back_is_told(tmp_path: Path) -> None:
+    nodes = project(tmp_path)
+    for text, warned in (('root = "."\n# node_path\n', False), ('x 1\n  node_path("/var/nodes")', True)):
+        (tmp_path / "solo.rb").write_text(text)
+        assert bool(outdated(nodes, nodes.groups(nodes.names))) == warned
+    assert outdated(nodes, nodes.groups(nodes.names)) == [
+        "bee: solo.rb sets node_path, so Chef may bring back providers that are gone: leave it out, or put"
+        " recipe[nodepkg-services::collect] first into the run list"
+    ]
+    assert outdated(nodes, nodes.groups(["plain"])) == []
+    base = {"source_ami": "ami-1", "run_list": ["recipe[nodepkg-services::collect]"]}
+    bee = {"run_list": ["recipe[svc::api]"], "services": SERVICES}
+    collecting = make_project(tmp_path, {"__base__": base, "bee": bee})
+    assert outdated(collecting, collecting.groups(["bee"])) == []
+    (tmp_path / "solo.rb").unlink()
+    assert outdated(nodes, nodes.groups(nodes.names)) == []

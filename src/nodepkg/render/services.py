@@ -1,19 +1,22 @@
 """The node's half of `services`: services/GROUP.json, which a bundle takes as services.json."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from shlex import quote
 from typing import Any
 
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
 from nodepkg.nodes.names import DELETE
-from nodepkg.nodes.service_graph import provides
+from nodepkg.nodes.service_graph import expanded_run_list, provides
 from nodepkg.nodes.services import Services
 from nodepkg.render.files import Artifact
 from nodepkg.render.jsontext import pretty
 
 SERVICES = "services.json"
 _RECIPE_SUFFIXES = (".rb", ".yml", ".yaml")  # Chef 16 and newer take recipes in YAML
+_COLLECT = "recipe[nodepkg-services::collect]"
+_NODE_PATH = re.compile(r"^[ \t]*node_path\b", re.MULTILINE)
 # What the agent does, and when, in the words of nodes.json.
 _TERMS = ("ttl", "debounce", "most_debounce", "at_once", "timeout", "min_providers", "doubt")
 
@@ -68,7 +71,28 @@ def undeletable(nodes: Nodes, groups: Iterable[Group]) -> list[str]:
             if not any((recipes / f"{DELETE}{name}{suffix}").is_file() for suffix in _RECIPE_SUFFIXES):
                 missing.setdefault((cookbook, name), []).append(group.name)
     return [
-        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: the service {name} cannot be taken off a"
+        f"{_first(names)}: the service {name} cannot be taken off a"
         f" node: there is no cookbooks/{cookbook}/recipes/{DELETE}{name}.rb"
         for (cookbook, name), names in missing.items()
     ]
+
+
+def outdated(nodes: Nodes, groups: Iterable[Group]) -> list[str]:
+    """What config:check warns of: a solo.rb by which Chef keeps nodes where their agent does not look."""
+    solo_rb = nodes.root / "solo.rb"
+    if not solo_rb.is_file() or not _NODE_PATH.search(solo_rb.read_text("utf-8", errors="replace")):
+        return []
+    names = [group.name for group in groups if _relies_on_dna(nodes, group)]
+    remedy = f"leave it out, or put {_COLLECT} first into the run list"
+    told = f"{solo_rb.name} sets node_path, so Chef may bring back providers that are gone: {remedy}"
+    return [f"{_first(names)}: {told}"] if names else []
+
+
+def _relies_on_dna(nodes: Nodes, group: Group) -> bool:
+    """Whether its recipes know of services by the dna alone."""
+    services = group.settings.services
+    return bool(services and services.requires) and _COLLECT not in expanded_run_list(nodes, group.name)
+
+
+def _first(names: Sequence[str]) -> str:
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
