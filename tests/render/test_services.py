@@ -90,15 +90,16 @@ def test_a_service_that_no_recipe_deletes_is_warned_of(tmp_path: Path) -> None:
     ]
 
 
-def test_a_solo_rb_by_which_providers_come_back_is_told(tmp_path: Path) -> None:
+def test_a_solo_rb_by_which_recipes_do_not_get_the_providers_is_told(tmp_path: Path) -> None:
     nodes = project(tmp_path)
-    for text, warned in (('root = "."\n# node_path\n', False), ('x 1\n  node_path("/var/nodes")', True)):
+    remedy = "leave it out, or put recipe[nodepkg-services::collect] first into the run list"
+    for text, told in (
+        ('root = "."\n# node_path\nmy_node_path 1', []),
+        ('x 1\n  node_path("/var")', ["sets node_path, so Chef may bring back providers that are gone"]),
+        ("solo_legacy_mode true", ["sets solo_legacy_mode, so a deploy converges with no providers"]),
+    ):
         (tmp_path / "solo.rb").write_text(text)
-        assert bool(outdated(nodes, nodes.groups(nodes.names))) == warned
-    assert outdated(nodes, nodes.groups(nodes.names)) == [
-        "bee: solo.rb sets node_path, so Chef may bring back providers that are gone: leave it out, or put"
-        " recipe[nodepkg-services::collect] first into the run list"
-    ]
+        assert outdated(nodes, nodes.groups(nodes.names)) == [f"bee: solo.rb {one}: {remedy}" for one in told]
     assert outdated(nodes, nodes.groups(["plain"])) == []
     base = {"source_ami": "ami-1", "run_list": ["recipe[nodepkg-services::collect]"]}
     bee = {"run_list": ["recipe[svc::api]"], "services": SERVICES}

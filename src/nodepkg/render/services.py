@@ -16,7 +16,11 @@ from nodepkg.render.jsontext import pretty
 SERVICES = "services.json"
 _RECIPE_SUFFIXES = (".rb", ".yml", ".yaml")  # Chef 16 and newer take recipes in YAML
 _COLLECT = "recipe[nodepkg-services::collect]"
-_NODE_PATH = re.compile(r"^[ \t]*node_path\b", re.MULTILINE)
+# Seen with Chef 16 and 18: nodes are kept where the agent does not look, or not at all, and a deploy's dna has no maps.
+_SETTINGS = {
+    "node_path": "Chef may bring back providers that are gone",
+    "solo_legacy_mode": "a deploy converges with no providers",
+}
 # What the agent does, and when, in the words of nodes.json.
 _TERMS = ("ttl", "debounce", "most_debounce", "at_once", "timeout", "min_providers", "doubt")
 
@@ -78,14 +82,18 @@ def undeletable(nodes: Nodes, groups: Iterable[Group]) -> list[str]:
 
 
 def outdated(nodes: Nodes, groups: Iterable[Group]) -> list[str]:
-    """What config:check warns of: a solo.rb by which Chef keeps nodes where their agent does not look."""
-    solo_rb = nodes.root / "solo.rb"
-    if not solo_rb.is_file() or not _NODE_PATH.search(solo_rb.read_text("utf-8", errors="replace")):
-        return []
+    """What config:check warns of: a solo.rb with which the dna alone does not give recipes the right providers."""
     names = [group.name for group in groups if _relies_on_dna(nodes, group)]
+    solo_rb = nodes.root / "solo.rb"
+    if not names or not solo_rb.is_file():
+        return []
+    text = solo_rb.read_text("utf-8", errors="replace")
     remedy = f"leave it out, or put {_COLLECT} first into the run list"
-    told = f"{solo_rb.name} sets node_path, so Chef may bring back providers that are gone: {remedy}"
-    return [f"{_first(names)}: {told}"] if names else []
+    return [
+        f"{_first(names)}: {solo_rb.name} sets {setting}, so {what}: {remedy}"
+        for setting, what in _SETTINGS.items()
+        if re.search(rf"^[ \t]*{setting}\b", text, re.MULTILINE)
+    ]
 
 
 def _relies_on_dna(nodes: Nodes, group: Group) -> bool:
