@@ -11,7 +11,7 @@ from nodepkg.render.digest import bundle_digest
 from nodepkg.render.files import write
 from nodepkg.render.group import group_artifacts
 from nodepkg.render.packer import PackerTemplates
-from nodepkg.render.services import services_artifact, undeletable
+from nodepkg.render.services import outdated, services_artifact, undeletable
 from tests.projects import make_project
 
 SERVICES: dict[str, Any] = {
@@ -88,3 +88,22 @@ def test_a_service_that_no_recipe_deletes_is_warned_of(tmp_path: Path) -> None:
     assert undeletable(nodes, nodes.groups(nodes.names)) == [
         "bee: the service api cannot be taken off a node: there is no cookbooks/svc/recipes/delete-api.rb"
     ]
+
+
+def test_a_solo_rb_by_which_recipes_do_not_get_the_providers_is_told(tmp_path: Path) -> None:
+    nodes = project(tmp_path)
+    remedy = "leave it out, or put recipe[nodepkg-services::collect] first into the run list"
+    for text, told in (
+        ('root = "."\n# node_path\nmy_node_path 1', []),
+        ('x 1\n  node_path("/var")', ["sets node_path, so Chef may bring back providers that are gone"]),
+        ("solo_legacy_mode true", ["sets solo_legacy_mode, so a deploy converges with no providers"]),
+    ):
+        (tmp_path / "solo.rb").write_text(text)
+        assert outdated(nodes, nodes.groups(nodes.names)) == [f"bee: solo.rb {one}: {remedy}" for one in told]
+    assert outdated(nodes, nodes.groups(["plain"])) == []
+    base = {"source_ami": "ami-1", "run_list": ["recipe[nodepkg-services::collect]"]}
+    bee = {"run_list": ["recipe[svc::api]"], "services": SERVICES}
+    collecting = make_project(tmp_path, {"__base__": base, "bee": bee})
+    assert outdated(collecting, collecting.groups(["bee"])) == []
+    (tmp_path / "solo.rb").unlink()
+    assert outdated(nodes, nodes.groups(nodes.names)) == []

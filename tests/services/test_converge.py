@@ -138,6 +138,36 @@ def test_dna_says_what_is_deleted_during_the_converge_only(machine: Machine) -> 
     assert machine.dna() == {"id": "bee", "run_list": ["role[bee]"], "nodepkg": after}
 
 
+# As chef-solo in local mode does: what it kept and the dna become what it keeps, of lists all that is in either.
+KEEP = """
+import json, pathlib, sys
+bundle = pathlib.Path(sys.argv[1])
+dna, file = json.loads((bundle / "dna.json").read_text()), bundle / "nodes" / "vm.json"
+node = json.loads(file.read_text()) if file.exists() else {"normal": {"secret": "made once"}}
+kept = node["normal"].get("nodepkg", {})
+there = node["normal"]["nodepkg"] = {"services": kept.get("services", {}), "available": kept.get("available", {})}
+for name, listed in dna["nodepkg"]["services"].items():
+    there["services"][name] = [*there["services"].get(name, []), *listed]
+there["available"].update(dna["nodepkg"]["available"])
+file.parent.mkdir(exist_ok=True)
+file.write_text(json.dumps(node))
+"""
+
+
+def test_what_chef_keeps_of_a_node_has_neither_what_is_gone_nor_what_was_deleted(machine: Machine) -> None:
+    async def test() -> None:
+        converge = machine.converge(f"{sys.executable} -c '{KEEP}' {machine.bundle}")
+        for number, listed in enumerate([["one", "two"], ["two"]]):
+            maps = {"services": {"db": listed}, "available": {"api": True, "worker": False}}
+            ended = await (await converge.start(f"token{number}", replace(PLAIN, maps=maps))).result()
+            assert (ended.result, ended.problem) == (Result.SUCCEEDED, "")
+
+    run(test())
+    kept = json.loads((machine.bundle / "nodes" / "vm.json").read_text())
+    after = {"services": {"db": ["two"]}, "available": {"api": True}}
+    assert kept == {"normal": {"secret": "made once", "nodepkg": after}}
+
+
 AGENT = """
 import asyncio, sys
 from pathlib import Path
@@ -174,6 +204,25 @@ def test_an_agent_that_is_killed_leaves_its_converge_to_the_next(machine: Machin
     run(test())
     assert (machine.folder / "ran").read_text() == "runs\n"
     assert machine.dna()["run_list"] == ["role[bee]"]
+
+
+def test_whoever_settles_the_converge_of_a_killed_agent_has_nothing_to_delete_any_more(machine: Machine) -> None:
+    async def test() -> None:
+        running = await machine.converge(machine.gate()).start("one", WITHOUT_WORKER)
+        waiting = asyncio.ensure_future(running.result())
+        await _until(_exists(machine.folder / "ran"))
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        settling = asyncio.ensure_future(machine.converge("true").settle(PLAIN))
+        await asyncio.sleep(0.1)
+        assert (settling.done(), len(machine.dna()["run_list"])) == (False, 2)
+        machine.open()
+        assert await settling == ""
+        assert machine.dna()["run_list"] == ["role[bee]"]
+        (machine.bundle / "dna.json").unlink()
+        assert "dna.json is not there" in await machine.converge("true").settle(PLAIN)
+
+    run(test())
 
 
 def test_the_result_of_a_killed_agent_is_in_the_record(machine: Machine) -> None:

@@ -91,7 +91,7 @@ def check(call: Call, groups: Groups = None) -> None:
     from nodepkg.nodes.service_graph import circles, unprovided, unused
     from nodepkg.render.bundle import Project, missing_roles
     from nodepkg.render.packer import PackerTemplates, broken_template
-    from nodepkg.render.services import undeletable
+    from nodepkg.render.services import outdated, undeletable
     from nodepkg.render.user_data import UserData, broken_user_data
 
     nodes = call.load()
@@ -101,7 +101,8 @@ def check(call: Call, groups: Groups = None) -> None:
         findings += missing_roles(templates.project, group) or broken_template(templates, group)
         findings += broken_user_data(user_data, group)
     nodes.refuse([*findings, *unprovided(nodes, checked)])
-    found = [*nodes.warnings(checked), *report(nodes.source, unused(nodes, checked)), *undeletable(nodes, checked)]
+    found = [*nodes.warnings(checked), *report(nodes.source, unused(nodes, checked))]
+    found += [*undeletable(nodes, checked), *outdated(nodes, checked)]
     for line in found:
         call.out.warning(line)
     needing_each_other = circles(nodes, checked)

@@ -19,6 +19,7 @@ from nodepkg.clients import processes, supervised
 from nodepkg.clients.processes import Process
 from nodepkg.clients.supervised import AGENT, Supervisor
 from nodepkg.errors import NodepkgError, ToolError
+from nodepkg.services import kept
 from nodepkg.services.dna import Dna, DnaFile
 
 # The supervisor gives a command that is past its time 30 s more, and has to write down how it ended.
@@ -88,14 +89,12 @@ class Converge:
             raise ValueError(f"not the token of a converge: {token!r}")
         lock = await self._claim()
         try:
-            file = DnaFile(Path(self.path))
-            file.change(dna)
-            self._forget_node()
+            DnaFile(Path(self.path)).change(dna)
             try:
+                kept.forget_maps(Path(self.path), dna.attribute, dna.maps)
                 supervisor = self._supervise(token, lock)
             except ToolError:
-                with suppress(ToolError):
-                    file.restore(dna)
+                self.restore(dna)
                 raise
         except BaseException:
             lock.close()
@@ -116,6 +115,20 @@ class Converge:
         Raises ToolError if the folder cannot be written.
         """
         (await self._claim()).close()
+
+    async def settle(self, dna: Dna) -> str:
+        """`idle`, and then `restore`: for the converge of an agent that was killed."""
+        with await self._claim():
+            return self.restore(dna)
+
+    def restore(self, dna: Dna) -> str:
+        """For who has the lock, after a converge: nothing is to be deleted any more. Why not, "" if so."""
+        try:
+            DnaFile(Path(self.path)).restore(dna)
+            kept.forget_deleted(Path(self.path), dna.attribute)
+        except NodepkgError as error:  # the next converge meets it, too, and cannot begin
+            return error.message
+        return ""
 
     async def _claim(self) -> BinaryIO:
         """The lock, when nobody else converges."""
@@ -158,14 +171,6 @@ class Converge:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def _forget_node(self) -> None:
-        """chef-solo keeps the attributes of a run, and unites their lists with those of the next dna (measured, 16 and
-        18, in its local mode): providers that are gone would stay.
-        """
-        for path in Path(self.path, "nodes").glob("*.json"):
-            with suppress(OSError):
-                path.unlink()
-
     def _forget_logs(self) -> None:
         logs = sorted(self.folder.glob("*.log"), key=lambda log: log.stat().st_mtime)
         for log in logs[: -(KEPT_LOGS - 1)]:
@@ -203,15 +208,8 @@ class Running:
                 if self._is_over():
                     break
                 await asyncio.sleep(pause)
-            problem = self._restore()
+            problem = self._converge.restore(self._dna)
             return replace(self._ended(), problem=problem)
-
-    def _restore(self) -> str:
-        try:
-            DnaFile(Path(self._converge.path)).restore(self._dna)
-        except NodepkgError as error:  # the next converge meets it, too, and cannot begin
-            return error.message
-        return ""
 
     def _is_over(self) -> bool:
         """Whether neither supervisor nor command runs; what is long past its time is ended."""

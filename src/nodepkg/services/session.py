@@ -167,18 +167,24 @@ class Session:
             async with asyncio.timeout_at(deadline - self.terms.timeout - GRACE_SECONDS):
                 running = await self._converge.start(token, dna)
             ended = await running.result()
-            if ended.problem:
-                self._tell("dna.json is not as before", why=ended.problem)
+            self._tell_problem(ended.problem)
             return _told(ended, running.log)
         except NodepkgError as error:
             return error.message
 
     async def _ended(self, token: str) -> str | None:
-        await self._until_it_works(self._converge.idle)
+        await self._until_it_works(self._settle)
         ended = self._converge.last()
         if ended is None or ended.token != token or ended.result is Result.LOST:
             return None
         return _told(ended, self._converge.folder / f"{token}.log")
+
+    async def _settle(self) -> None:
+        self._tell_problem(await self._converge.settle(Dna(self.terms.attribute, self.terms.cookbook, {})))
+
+    def _tell_problem(self, problem: str) -> None:
+        if problem:
+            self._tell("dna.json is not as before", why=problem)
 
     async def _forget(self) -> None:
         """What had left the run list is gone from the node. Where etcd does not answer its lease ends it."""
