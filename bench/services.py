@@ -35,13 +35,13 @@ def notified(place: Workplace) -> Iterator[str]:
 
 
 def asked(place: Workplace) -> Iterator[str]:
-    yield "| nodes | at_once | changes | reads of a node for a change | calls of a node for a change |"
-    yield "|---|---|---|---|---|"
+    yield "| nodes | at_once | changes | reads of a node for a change | tries for a slot that was gone | its calls |"
+    yield "|---|---|---|---|---|---|"
     for at_once in SHARES:
         told = told_by(place, PROGRAM, "reads", NODES, at_once, TURNS)
         each = {name: number / (NODES * TURNS) for name, number in told.items()}
-        calls = ", ".join(f"{name} {each[name]:.2f}" for name in sorted(each) if name != "reads" and each[name])
-        yield f"| {NODES} | {at_once} | {TURNS} | {each['reads']:.2f} | {calls} |"
+        calls = ", ".join(f"{name} {each[name]:.2f}" for name in sorted(each) if name[0].isupper() and each[name])
+        yield f"| {NODES} | {at_once} | {TURNS} | {each['reads']:.2f} | {each['late']:.2f} | {calls} |"
 
 
 def idle(place: Workplace) -> Iterator[str]:

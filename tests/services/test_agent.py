@@ -3,6 +3,8 @@
 import base64
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -329,6 +331,13 @@ def test_a_converge_that_fails_is_told_and_tried_again_with_what_is_so_then(make
     assert "exit code 3" in failed["why"]
     www.write(command=www.recording())
     www.said_that("converged")
+
+
+def test_an_agent_loads_no_library_that_it_may_not_need() -> None:
+    spared = {"botocore", "jinja2", "prometheus_client", "pydantic", "typer", "urllib3"}
+    code = f"import sys, nodepkg.services.agent; print(*{spared} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_first_a_registry_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
