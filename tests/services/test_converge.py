@@ -210,6 +210,7 @@ def test_whoever_settles_the_converge_of_a_killed_agent_has_nothing_to_delete_an
     async def test() -> None:
         running = await machine.converge(machine.gate()).start("one", WITHOUT_WORKER)
         waiting = asyncio.ensure_future(running.result())
+        await asyncio.sleep(0)  # it has begun to wait, and lets go when it is cancelled
         await _until(_exists(machine.folder / "ran"))
         waiting.cancel()
         await asyncio.wait([waiting])
@@ -229,6 +230,7 @@ def test_the_result_of_a_killed_agent_is_in_the_record(machine: Machine) -> None
     async def test() -> None:
         running = await machine.converge(machine.gate() + "; exit 3").start("one", PLAIN)
         waiting = asyncio.ensure_future(running.result())
+        await asyncio.sleep(0)  # it has begun to wait, and lets go when it is cancelled
         await _until(_exists(machine.folder / "ran"))
         waiting.cancel()
         await asyncio.wait([waiting])
@@ -271,6 +273,7 @@ def test_what_the_supervisor_does_not_end_the_agent_kills(machine: Machine) -> N
         converge = machine.converge(_ignores_sigterm(machine), clock=lambda: seconds_since_boot() + late)
         running = await converge.start("one", PLAIN)
         waiting = asyncio.ensure_future(running.result())
+        await asyncio.sleep(0)  # it has begun to wait, and lets go when it is cancelled
         await _until(lambda: _exists(machine.folder / "pids")() and len(_stubborn(machine)) == 2)
         late = LONG + 39 - 30
         await asyncio.sleep(0.1)
@@ -304,6 +307,7 @@ def test_a_command_whose_supervisor_is_killed_still_runs_alone(machine: Machine,
     async def test() -> None:
         running = await machine.converge(machine.gate()).start("one", PLAIN)
         waiting = asyncio.ensure_future(running.result())
+        await asyncio.sleep(0)  # it has begun to wait, and lets go when it is cancelled
         await _until(_exists(machine.folder / "ran"))
         os.kill(os.getsid(machine.leader()), signal.SIGKILL)
         if gone:
