@@ -177,6 +177,7 @@ class Runner:
             course.wake = course.after_old_view(ended, self._order.poll)
             return
         self._watcher.stands(course.standing)
+        self._reports.sees(course)
         self._take_step(course, step, began, ended)
 
     def _take_step(self, course: Course, step: Step, began: float, ended: float) -> None:
@@ -224,12 +225,15 @@ class Runner:
                 course.wake = now + self._order.poll
                 if now - course.not_yet_since > NOT_YET_SECONDS:
                     self._give_up(course, act, type(error)(told))
+            case Verdict.UNTOLD if not course.tidies(act.change):
+                course.wake = now + self._order.poll
+                self._reports.once(course.task.group, f"not done: {told}")
             case Verdict.UNCLEAR:
                 course.doubts(act, now)
                 self._reports.once(course.task.group, f"it is not known whether AWS did it: {told}")
                 if course.unclear > UNCLEAR_TRIES:
                     self._give_up(course, act, AwsError(told))
-            case Verdict.NO:
+            case Verdict.NO | Verdict.UNTOLD:
                 self._refused(course, act, error)
 
     def _refused(self, course: Course, act: Act, error: NodepkgError) -> None:

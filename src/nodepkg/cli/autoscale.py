@@ -169,7 +169,7 @@ def rollback(call: Call, group: Group) -> None:
 
     from nodepkg.cli import rollouts
 
-    rollouts.rollback(call, account, found[0])
+    rollouts.rollback(call, account, nodes, found[0])
 
 
 def _chosen(call: Call, groups: list[str] | None, image: str | None, action: str) -> "tuple[Nodes, list[NodesGroup]]":
