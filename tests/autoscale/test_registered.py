@@ -151,13 +151,21 @@ def test_a_registry_that_is_lost_later_costs_the_whole_timeout_and_no_more(row: 
     assert scene.register.leaving == {}
 
 
-def test_a_registry_that_is_lost_for_a_moment_changes_nothing() -> None:
+def test_a_registry_that_is_lost_for_a_moment_after_the_deadline_sends_nobody_back() -> None:
     scene = Scene()
+    lost: list[float] = []
 
-    looks = iter(range(10_000))
-    process = scene.process(on_look=lambda _: setattr(scene.register, "down", next(looks) % 5 == 4))
-    terms = replace(TERMS, ready_timeout=110, bake_time=0)
-    assert scene.run(updating(terms=terms), process).result == "updated"
+    def look(_: int) -> None:
+        new = scene.sky.fleets["bee"].get(NEW)
+        late = new is not None and scene.sky.now > float(new.tags.get("nodepkg:deadline", "inf"))
+        scene.register.down = late and not lost
+        lost.extend([scene.sky.now] if scene.register.down else [])
+
+    terms = replace(TERMS, ready_timeout=80)
+    assert scene.run(updating(terms=terms), scene.process(on_look=look)).result == "updated"
+    assert lost
+    states = [state for _, state in scene.told.states]
+    assert states[states.index("bake") + 1 :][:2] == ["grow", "bake"]
 
 
 def test_a_registry_that_takes_nothing_costs_the_whole_timeout_and_no_more() -> None:

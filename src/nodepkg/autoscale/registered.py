@@ -149,12 +149,12 @@ class Reading:
         return Registered(
             leaving=frozenset(leaves),
             said=frozenset(ours),
-            say=self._say(asg, untold),
-            unsay=self._unsay(asg, back),
+            say=self._say(asg, untold if new else ()),
+            unsay=self._unsay(asg, back if new else ()),
             leftover=self._unsay(asg, stale),
             fading=len(gone - faded),
             told=max(since, default=0.0),
-            waits_for=_waits_for(nodes, picture, self.group),
+            waits_for=_waits_for(nodes, picture, self.group) if new else "",
             ttl=self.membership.ttl,
         )
 

@@ -189,8 +189,9 @@ def _ready_in_time(pair: Pair, state: str, targets: frozenset[str]) -> Step | No
         return None
     lacking = lacks(new, targets)
     # That the registry is lost for a moment, later than that, is no failure of N.
-    lost = 0 <= pair.view.held("registry lost", pair.now) <= pair.view.terms.unhealthy_after
-    if deadline is not None and pair.now >= deadline and not lost:
+    registry = pair.view.registry
+    unsure = registry and registry.lost and pair.view.held("registry lost", pair.now) <= pair.view.terms.unhealthy_after
+    if deadline is not None and pair.now >= deadline and not unsure:
         return pair.roll_back(state, f"{new.name} was not ready in time: {lacking}")
     return Wait(state, lacking, deadline)
 

@@ -161,7 +161,8 @@ class Runner:
         if course.blind >= BLIND_LOOKS:
             self._stop(course, error)
         elif course.blind == 1:
-            self._watcher.note(f"{course.task.group}: AWS cannot be looked at: {error.message}")
+            told = "AWS cannot be looked at: " if isinstance(error, AwsError) else ""
+            self._watcher.note(f"{course.task.group}: {told}{error.message}")
 
     def _follow(self, course: Course, seen: Observation, began: float, ended: float) -> None:
         try:

@@ -39,7 +39,7 @@ class Picture:
 class EtcdRegistries:
     """All registries. `environ` may hold their user and password."""
 
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
     def look(self, asked: Mapping[Location, Mapping[str, Collection[str]]]) -> dict[Location, Picture | NodepkgError]:
         """What each registry shows, or why it cannot be asked; all of them together take LOOK_SECONDS at most.
