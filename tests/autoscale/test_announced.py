@@ -24,6 +24,7 @@ from tests.rig.etcd import Member, etcd
 from tests.services.nodes import PREFIX, node, provider
 
 KEYS = Keys(PREFIX)
+Asked = Mapping[str, Collection[str]]
 TIMEOUT = float(str(SETTINGS["timeout"]))
 
 
@@ -40,7 +41,9 @@ class Agents:
     def membership(self) -> Membership:
         return Membership(Location((self.member.endpoint,), PREFIX), ("api",), ttl=30)
 
-    def look(self, asked: Mapping[Location, Mapping[str, Collection[str]]]) -> dict[Location, Picture | NodepkgError]:
+    def look(
+        self, asked: Mapping[Location, Mapping[str, Collection[str]]]
+    ) -> Mapping[Location, Picture | NodepkgError]:
         if self.member.process:
             self._announce()
         return self.etcd.look(asked)

@@ -125,7 +125,7 @@ def test_nodes_that_the_registry_does_not_know_are_given_the_whole_timeout() -> 
     assert TERMS.timeout - 1 < held(scene) < TERMS.timeout + 20
 
 
-@pytest.mark.parametrize("row", ["grow", "attach", "bake", "match"])
+@pytest.mark.parametrize("row", ["pin", "grow", "attach", "bake", "match"])
 def test_a_registry_that_is_lost_before_the_cut_lets_the_new_group_go_back(row: str) -> None:
     scene = Scene()
     scene.told = At(row, lambda: setattr(scene.register, "down", True))
@@ -137,7 +137,7 @@ def test_a_registry_that_is_lost_before_the_cut_lets_the_new_group_go_back(row: 
     assert scene.sky.leastserving["bee"] == 2
 
 
-@pytest.mark.parametrize("row", ["hold", "retire", "done"])
+@pytest.mark.parametrize("row", ["cut", "hold", "retire", "done"])
 def test_a_registry_that_is_lost_later_costs_the_whole_timeout_and_no_more(row: str) -> None:
     scene = Scene()
     scene.told = At(row, lambda: setattr(scene.register, "down", True))
@@ -168,11 +168,24 @@ def test_a_registry_that_is_lost_for_a_moment_after_the_deadline_sends_nobody_ba
     assert states[states.index("bake") + 1 :][:2] == ["grow", "bake"]
 
 
+def test_a_registry_that_comes_back_in_hold_is_told_and_shortens_it_again() -> None:
+    scene = Scene()
+
+    def look(_: int) -> None:
+        scene.register.down = len(scene.moments) == 1 and scene.sky.now < scene.moments[0] + 60
+
+    process = timed(scene)
+    process.on_look = look
+    assert scene.run(updating(), process).result == "updated"
+    assert 60 < held(scene) < 60 + 15 + 15
+    assert scene.register.leaving == {}
+
+
 def test_a_registry_that_takes_nothing_costs_the_whole_timeout_and_no_more() -> None:
     scene = Scene(read_only=True)
     assert scene.run(updating(), timed(scene)).result == "updated"
     assert TERMS.timeout - 1 < held(scene) < TERMS.timeout + 20
-    assert any(note.startswith("bee: not done: announce in the registry") for note in scene.told.notes)
+    assert any(note.startswith("bee: left as it is: announce in the registry") for note in scene.told.notes)
 
 
 def test_a_rollback_takes_back_what_was_said_before_the_new_group_goes() -> None:
@@ -201,6 +214,19 @@ def test_a_rollback_without_the_registry_waits_no_longer_than_the_timeout_and_wh
     assert scene.sky.now - began > TERMS.timeout
     assert scene.register.leaving
     scene.register.down = False
+    scene.run(undoing())
+    assert scene.register.leaving == {}
+
+
+def test_a_rollback_that_the_registry_does_not_take_waits_no_longer_than_the_timeout() -> None:
+    scene = Scene(users={"i-deaf": 10_000.0})
+    with pytest.raises(Killed):
+        scene.run(updating(), scene.process(after=lambda change: Killed() if "announce" in str(change) else None))
+    scene.register.read_only = True
+    began = scene.sky.now
+    assert scene.run(undoing(), scene.process(takes_over=True)).result == "rolled back"
+    assert TERMS.timeout < scene.sky.now - began < 2 * TERMS.timeout + 60
+    scene.register.read_only = False
     scene.run(undoing())
     assert scene.register.leaving == {}
 

@@ -154,7 +154,7 @@ class Reading:
             leftover=self._unsay(asg, stale),
             fading=len(gone - faded),
             told=max(since, default=0.0),
-            waits_for=_waits_for(nodes, picture, self.group) if new else "",
+            waits_for=_waits_for(nodes, untold, picture, self.group) if new else "",
             ttl=self.membership.ttl,
         )
 
@@ -167,10 +167,12 @@ class Reading:
         return (UnsayLeaving(*place, tuple(names)),) if names else ()
 
 
-def _waits_for(nodes: Sequence[str], picture: Picture, group: str) -> str:
+def _waits_for(nodes: Sequence[str], untold: Sequence[str], picture: Picture, group: str) -> str:
     """Why nobody can say yet that all have heard of it, in words."""
     if unknown := [name for name in nodes if name not in picture.agents]:
         return f"the registry does not know {', '.join(unknown)}, so neither who uses it"
+    if untold:
+        return f"that {', '.join(untold)} will leave is not announced yet"
     waiting = sorted({name for names in picture.waiting.get(group, {}).values() for name in names})
     return f"{', '.join(waiting)} {'has' if len(waiting) == 1 else 'have'} not acknowledged yet" if waiting else ""
 

@@ -254,12 +254,12 @@ def _hold(pair: Pair) -> Step | None:
 
 
 def _heard(pair: Pair) -> Step | None:
-    """Those that use O's nodes hear that they leave, and have the time for it; `over` bounds the tries to tell them."""
+    """Those that use O's nodes hear that they leave, and have the time for it."""
     view, old, since = pair.view, pair.old, pair.record.since
     registry, why = view.registry, "every other node has a chance to update"
-    over = max(since, registry.told if registry else since) + view.terms.timeout
-    if registry and registry.say and pair.now < over:
+    if registry and registry.say:
         return Act("hold", registry.say[0])
+    over = max(since, registry.told if registry else since) + view.terms.timeout
     if draining := old.registered:
         return Wait("hold", f"{counted(draining)} of {old.name} draining", over if pair.now < over else None)
     if pair.now >= over or (registry and registry.is_heard and not view.terms.wait_full):
@@ -337,12 +337,11 @@ def _old_attached(pair: Pair) -> Step | None:
 
 def _old_stays(pair: Pair) -> Step | None:
     """Those that use O's services hear that it stays before N, which they may use by now, goes; but not for ever."""
-    registry, until = pair.view.registry, pair.record.since + pair.view.terms.timeout
-    if registry is None or pair.now >= until:
-        return None
-    if registry.unsay:
+    registry = pair.view.registry
+    if registry and registry.unsay:
         return Act("rollback", registry.unsay[0])
-    return Wait("rollback", registry.lost_told, until) if registry.lost else None
+    left = pair.view.terms.timeout - max(pair.view.held("registry lost", pair.now), 0)
+    return Wait("rollback", registry.lost_told, pair.now + left) if registry and registry.lost and left > 0 else None
 
 
 def _old_whole(pair: Pair) -> Step | None:

@@ -226,16 +226,24 @@ class Runner:
                 course.wake = now + self._order.poll
                 if now - course.not_yet_since > NOT_YET_SECONDS:
                     self._give_up(course, act, type(error)(told))
-            case Verdict.UNTOLD if not course.tidies(act.change):
-                course.wake = now + self._order.poll
-                self._reports.once(course.task.group, f"not done: {told}")
+            case Verdict.UNTOLD:
+                self._untold(course, act, error)
             case Verdict.UNCLEAR:
                 course.doubts(act, now)
                 self._reports.once(course.task.group, f"it is not known whether AWS did it: {told}")
                 if course.unclear > UNCLEAR_TRIES:
                     self._give_up(course, act, AwsError(told))
-            case Verdict.NO | Verdict.UNTOLD:
+            case Verdict.NO:
                 self._refused(course, act, error)
+
+    def _untold(self, course: Course, act: Act, error: NodepkgError) -> None:
+        """What the registry does not take is tried for a while, and keeps no rollout from its end."""
+        now = self._world.now()
+        if course.is_untold(act.change, now):
+            self._leave(course, act, error)
+        else:
+            course.wake = now + self._order.poll
+            self._reports.once(course.task.group, f"not done yet: {act.change}: {error.message}")
 
     def _refused(self, course: Course, act: Act, error: NodepkgError) -> None:
         """What AWS refuses is undone, as long as there is a way back, and the undoing is not what it refuses."""
@@ -263,7 +271,7 @@ class Runner:
             self._stop(course, error)
 
     def _leave(self, course: Course, act: Act, error: NodepkgError) -> None:
-        """What only tidies up keeps no group from serving: a later one does it."""
+        """What only tidies up, or only tells others, keeps no group from serving: a later one does it."""
         course.leave(act.change)
         course.wake = self._world.now()
         told = f"left as it is: {act.change}: {error.message}; the next rollout tries it again"

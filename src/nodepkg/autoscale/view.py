@@ -149,7 +149,7 @@ class Registered:
     @property
     def is_heard(self) -> bool:
         """Whether all that use O's nodes are known to have heard that they leave."""
-        return not (self.lost or self.say or self.waits_for)
+        return not (self.lost or self.waits_for)
 
     def until_vanished(self, since: float) -> float:
         """Until when what has gone by `since` may take to vanish from the registry; 0 if it has."""
