@@ -81,7 +81,7 @@ class Operator:
     registries: Registries = field(default_factory=EtcdRegistries)
 
     def update(self, *, force: bool = False) -> Result:
-        return self._carry_out(self._wish(force=force).task(WINDOW), "autoscale:update")
+        return self._carry_out(self.wish(force=force).task(WINDOW), "autoscale:update")
 
     def rollback(self) -> Result:
         """Raises RefusedError if there is nothing to undo, and nothing to go back to."""
@@ -93,7 +93,7 @@ class Operator:
     def _account(self) -> Account:
         return self.account or self.scene.rig.account
 
-    def _wish(self, *, force: bool) -> Wish:
+    def wish(self, *, force: bool = False) -> Wish:
         wanted = Wanted(self.scene.launch, self.scene.targets, Autoscale.model_validate(SETTINGS))
         return Wish(self._account, group(autoscale=SETTINGS), self.run, wanted, force=force, membership=self.membership)
 

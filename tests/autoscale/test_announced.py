@@ -9,17 +9,22 @@ from typing import Any
 
 import pytest
 
+from nodepkg.autoscale.listing import document, step_of
+from nodepkg.autoscale.outlook import Wanted, standings
+from nodepkg.autoscale.prospect import look_ahead
 from nodepkg.autoscale.registered import Membership
 from nodepkg.autoscale.task import Standing
+from nodepkg.autoscale.update import steps
 from nodepkg.clients.etcd.client import Etcd
 from nodepkg.errors import ExitCode, NodepkgError
 from nodepkg.services.blocking import EtcdRegistries, Picture
 from nodepkg.services.entries import Keys, Leaving, written
 from nodepkg.services.terms import Location
-from tests.autoscale.operators import SETTINGS, Operator, Scene, require_restored, require_updated, scene
-from tests.autoscale.rollouts import NEW, OLD
+from tests.autoscale.operators import SETTINGS, WINDOW, Operator, Scene, require_restored, require_updated, scene
+from tests.autoscale.rollouts import GROUP, NEW, OLD, no_web
+from tests.autoscale.test_run import group
 from tests.autoscale.test_runner import Told
-from tests.fleets import Killed
+from tests.fleets import REGION, Killed
 from tests.rig.etcd import Member, etcd
 from tests.services.nodes import PREFIX, node, provider
 
@@ -112,6 +117,35 @@ class Timed(Told):
         return self.moments[-1] - self.moments[0]
 
 
+def status(found: Agents) -> tuple[str, str]:
+    """The row that autoscale:status shows, and what it says of it."""
+    rig, settings = found.here.rig, group(autoscale=SETTINGS)
+    wanted = Wanted({GROUP: REGION}, {GROUP: settings}, memberships={GROUP: found.membership})
+    (one,) = standings(rig.account, wanted, window=WINDOW, registries=found.etcd)
+    step, _ = step_of(one, {}, rig.clock.now())
+    shown = document(one, step, rig.clock.now())["rollout"]
+    return shown["state"], shown["why"]
+
+
+def plan(found: Agents) -> list[str]:
+    (prospect,) = look_ahead(found.here.rig.account, [found.operator().wish().task(WINDOW)], no_web)
+    assert prospect.seen
+    assert prospect.seen.view.claim
+    return steps(prospect.seen.view, prospect.seen.view.claim)
+
+
+def test_the_plan_tells_what_the_registry_is_told(tmp_path: Path) -> None:
+    with agents(tmp_path) as found:
+        lines = plan(found)
+        assert f"announce in the registry that the nodes of {OLD} will leave" in lines
+        (grow,) = (line for line in lines if line.startswith("grow"))
+        assert grow == f"grow {NEW} to 2 nodes, and wait until they are ready, and have announced their services, " + (
+            "at most 120 s"
+        )
+        (copy,) = (line for line in lines if line.startswith("copy"))
+        assert copy.endswith("and wait 20 s, or until all have acknowledged that")
+
+
 def test_a_rollout_ends_its_wait_when_all_have_acknowledged_and_leaves_nothing_over(tmp_path: Path) -> None:
     with agents(tmp_path) as found:
         told = Timed(found.here)
@@ -124,8 +158,10 @@ def test_a_rollout_ends_its_wait_when_all_have_acknowledged_and_leaves_nothing_o
 
 def test_who_does_not_acknowledge_is_waited_for(tmp_path: Path) -> None:
     with agents(tmp_path, deaf=True) as found:
-        told = Timed(found.here)
+        rows: list[tuple[str, str]] = []
+        told = Timed(found.here, lambda: rows.append(status(found)))
         assert found.operator(told=told).update().result == "updated"
+        assert rows == [("hold", NOT_HEARD)]
         assert told.seconds > TIMEOUT - 5
         assert NOT_HEARD in {one.why for one in told.standings}
         assert found.leaving == set()
