@@ -129,11 +129,11 @@ def test_services_are_waited_for_and_asked_for_once_a_look() -> None:
         def look(self, asked: Any) -> Any:
             looks.append(asked)
             ids = [node.id for name in ("web-v001", "wasp-v001") for node in rig.world().nodes(name)]
-            there = dict.fromkeys(ids, frozenset({"api", "workers"}) if len(looks) > 2 else frozenset({"api"}))
-            return {MEMBERSHIP.location: Picture(there)}
+            services = {"api", "workers"} if rig.clock.now() > late else {"api"}
+            return {MEMBERSHIP.location: Picture(dict.fromkeys(ids, frozenset(services)))}
 
     with fleet() as rig:
-        told = Told(rig)
+        told, late = Told(rig), rig.clock.now() + 600
         for name in ("web-v001", "wasp-v001"):
             rig.group(name, 1)
         wait(rig, told, "web-v001", "wasp-v001", registries=Registries(), membership=MEMBERSHIP)
