@@ -1,6 +1,10 @@
 """The registry in a real etcd, for those who have no event loop."""
 
 import asyncio
+import gc
+import os
+import signal
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -8,6 +12,7 @@ import pytest
 
 from nodepkg.clients.etcd.client import Etcd
 from nodepkg.errors import ToolError, UnreachableError
+from nodepkg.images.interrupts import Interrupts
 from nodepkg.services import registry
 from nodepkg.services.blocking import EtcdRegistries, Picture
 from nodepkg.services.entries import Keys, Leaving, written
@@ -102,3 +107,21 @@ def test_what_cannot_be_said_is_an_error_of_a_tool_whatever_is_wrong(member: Mem
     nobody = Location((f"http://127.0.0.1:{free_port('127.0.0.1')}",), PREFIX)
     with pytest.raises(ToolError):
         ALL.unsay_leaving(nobody, ["i-1"], BY)
+
+
+def test_ctrl_c_ends_a_look_at_an_etcd_that_hangs_and_nothing_else_is_told(
+    member: Member, capfd: pytest.CaptureFixture[str]
+) -> None:
+    interrupts = Interrupts()
+    member.stop()
+    try:
+        with interrupts.counted(), interrupts.at_once():
+            timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
+            with pytest.raises(KeyboardInterrupt):
+                timer.start()
+                ALL.look({at(member): {}})
+            timer.join()
+    finally:
+        member.go_on()
+    gc.collect()
+    assert (interrupts.count, capfd.readouterr().err) == (1, "")

@@ -28,7 +28,7 @@ def look(
         looks = [_within(LOOK_SECONDS, one, environ, _pictured(groups)) for one, groups in asked.items()]
         return list(await asyncio.gather(*looks))
 
-    return dict(zip(asked, asyncio.run(look_at_all()), strict=True))
+    return dict(zip(asked, _run(look_at_all()), strict=True))
 
 
 def say_leaving(location: Location, leaving: Sequence[Leaving], environ: Mapping[str, str]) -> None:
@@ -50,11 +50,18 @@ def unsay_leaving(location: Location, instances: Collection[str], by: str, envir
 
 
 def _carry_out(location: Location, environ: Mapping[str, str], work: Work[None]) -> None:
-    error = asyncio.run(_within(SAY_SECONDS, location, environ, work))
+    error = _run(_within(SAY_SECONDS, location, environ, work))
     if isinstance(error, ToolError):
         raise error
     if error is not None:  # such as a file that cannot be read: to who asks it is all the same
         raise ToolError(error.message, hint=error.hint)
+
+
+def _run(work: Coroutine[object, object, Value]) -> Value:
+    """After Ctrl-C in the middle of it asyncio would tell of each call that was cut off."""
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_exception_handler(lambda *_: None)
+        return runner.run(work)
 
 
 async def _within(
