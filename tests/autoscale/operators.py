@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nodepkg.autoscale.prospect import look_ahead
+from nodepkg.autoscale.registered import Membership, Registries
 from nodepkg.autoscale.rollback import Return
 from nodepkg.autoscale.runner import Runner
 from nodepkg.autoscale.task import Order, Result, Task
@@ -21,6 +22,7 @@ from nodepkg.images.interrupts import Interrupts
 from nodepkg.launch import Launch
 from nodepkg.nodes.schema import Autoscale
 from nodepkg.sandbox.front import Layer
+from nodepkg.services.blocking import EtcdRegistries
 from tests.autoscale.rollouts import GROUP, NEW, OLD, alarm, begun, hung_on, no_web, quick
 from tests.autoscale.test_run import group
 from tests.autoscale.test_runner import Told
@@ -75,13 +77,15 @@ class Operator:
     told: Told = field(default_factory=Told)
     take_over: bool = False
     poll: float = 15
+    membership: Membership | None = None
+    registries: Registries = field(default_factory=EtcdRegistries)
 
     def update(self, *, force: bool = False) -> Result:
-        return self._carry_out(self._wish(force=force).task(WINDOW), "autoscale:update")
+        return self._carry_out(self.wish(force=force).task(WINDOW), "autoscale:update")
 
     def rollback(self) -> Result:
         """Raises RefusedError if there is nothing to undo, and nothing to go back to."""
-        back = Return(self._account, group(autoscale=SETTINGS), self.run)
+        back = Return(self._account, group(autoscale=SETTINGS), self.run, self.membership)
         (prospect,) = look_ahead(self._account, [back.undoing(WINDOW)], no_web)
         return self._carry_out(back.way(prospect, WINDOW), "autoscale:rollback")
 
@@ -89,12 +93,13 @@ class Operator:
     def _account(self) -> Account:
         return self.account or self.scene.rig.account
 
-    def _wish(self, *, force: bool) -> Wish:
+    def wish(self, *, force: bool = False) -> Wish:
         wanted = Wanted(self.scene.launch, self.scene.targets, Autoscale.model_validate(SETTINGS))
-        return Wish(self._account, group(autoscale=SETTINGS), self.run, wanted, force=force)
+        return Wish(self._account, group(autoscale=SETTINGS), self.run, wanted, force=force, membership=self.membership)
 
     def _carry_out(self, task: Task, command: str) -> Result:
-        world = AwsWorld(self._account, command, WINDOW, no_web, self.take_over, sleep=self.scene.rig.clock.sleep)
+        sleep = self.scene.rig.clock.sleep
+        world = AwsWorld(self._account, command, WINDOW, no_web, self.take_over, sleep, self.registries)
         runner = Runner(world, Order([task], poll=self.poll), self.told, Interrupts())
         runner.run()
         return runner.results[GROUP]

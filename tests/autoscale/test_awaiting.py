@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from nodepkg.autoscale.awaiting import Awaited, Standing, Waiting
-from nodepkg.errors import AwsError
+from nodepkg.errors import AwsError, UnreachableError
 from nodepkg.lease.claim import BEAT_SECONDS, LostLeaseError
 from nodepkg.ready import Health
+from nodepkg.services.blocking import EtcdRegistries, Picture
+from tests.autoscale.registers import MEMBERSHIP
 from tests.faults import Recorder, refuse
 from tests.fleets import REGION, STOCK_IMAGE, Rig, fleet
 
@@ -77,8 +79,9 @@ def everybody_answers(urls: Collection[str], *, timeout: float) -> Mapping[str, 
 def wait(rig: Rig, told: Told, *asgs: str, lease: Any = None, web: Any = everybody_answers, **terms: Any) -> None:
     poll, timeout, health = terms.get("poll", 5.0), terms.get("timeout", 900.0), terms.get("health", Health())
     leases: Any = dict.fromkeys(asgs, lease or Beaten(rig))
-    waiting = Waiting(rig.account, leases, told, web=web, poll=poll, sleep=rig.clock.sleep)
-    waiting.wait([Awaited(asg, REGION, asg, health, timeout, STOCK_IMAGE) for asg in asgs])
+    registries, membership = terms.get("registries"), terms.get("membership")
+    waiting = Waiting(rig.account, leases, told, web=web, poll=poll, sleep=rig.clock.sleep, registries=registries)
+    waiting.wait([Awaited(asg, REGION, asg, health, timeout, STOCK_IMAGE, membership) for asg in asgs])
 
 
 def test_it_ends_when_the_nodes_are_ready_and_says_how_far_it_was() -> None:
@@ -117,6 +120,39 @@ def test_a_health_url_is_waited_for() -> None:
         wait(rig, told, "web-v001", web=web, health=Health("http://{private_ip}/"))
     whys = [standing.why for standing in told.standings if "health_url" in standing.why]
     assert [why.partition("health_url: ")[2] for why in whys] == ["it answers 503", "no connection: Connection refused"]
+
+
+def test_services_are_waited_for_and_asked_for_once_a_look() -> None:
+    looks: list[object] = []
+
+    class Registries(EtcdRegistries):
+        def look(self, asked: Any) -> Any:
+            looks.append(asked)
+            ids = [node.id for name in ("web-v001", "wasp-v001") for node in rig.world().nodes(name)]
+            services = {"api", "workers"} if rig.clock.now() > late else {"api"}
+            return {MEMBERSHIP.location: Picture(dict.fromkeys(ids, frozenset(services)))}
+
+    with fleet() as rig:
+        told, late = Told(rig), rig.clock.now() + 600
+        for name in ("web-v001", "wasp-v001"):
+            rig.group(name, 1)
+        wait(rig, told, "web-v001", "wasp-v001", registries=Registries(), membership=MEMBERSHIP)
+    whys = {one.why.partition(": ")[2] for one in told.standings}
+    assert "workers not announced" in whys
+    assert 600 < told.seconds < 610
+    assert looks == [{MEMBERSHIP.location: {}}] * len(looks)
+    assert len(looks) == len(told.standings) / 2
+
+
+def test_a_registry_that_cannot_be_asked_leaves_no_node_ready() -> None:
+    class Registries(EtcdRegistries):
+        def look(self, asked: Any) -> Any:
+            return dict.fromkeys(asked, UnreachableError("nobody answers"))
+
+    with fleet() as rig:
+        rig.group("web-v001", 1)
+        with pytest.raises(AwsError, match="it is not known what it has announced: nobody answers"):
+            wait(rig, Told(rig), "web-v001", timeout=300, registries=Registries(), membership=MEMBERSHIP)
 
 
 def test_a_group_without_nodes_is_ready_at_once() -> None:

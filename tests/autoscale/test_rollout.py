@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nodepkg.autoscale.journal import Phase, Record, Sizes
-from nodepkg.autoscale.rollout import Act, Done, Refuse, Step, Wait, decide, lacks
+from nodepkg.autoscale.rollout import Act, Done, Refuse, Step, Wait, decide
 from nodepkg.autoscale.steps import (
     AttachTargets,
     DeleteAsg,
@@ -20,7 +20,7 @@ from nodepkg.autoscale.steps import (
     Serve,
     SuspendProcesses,
 )
-from nodepkg.autoscale.view import Asg, Goal, Node, Seen, Terms, View, remember
+from nodepkg.autoscale.view import Asg, Goal, Node, Seen, Terms, View, lacks, remember
 
 NOW, WINDOW = 1_000_000.0, 10.0
 WEB = frozenset({"arn:web"})

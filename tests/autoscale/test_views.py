@@ -2,15 +2,19 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
 from nodepkg.autoscale.journal import Phase, Record
 from nodepkg.autoscale.observe import Observation, Subject, cast, observe
 from nodepkg.autoscale.steps import Change, DeleteAsg
-from nodepkg.autoscale.view import Goal, Terms
+from nodepkg.autoscale.view import Goal, Registered, Terms
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup, NewGroup
 from nodepkg.errors import RefusedError
+from nodepkg.services.blocking import EtcdRegistries, Picture
+from nodepkg.services.terms import Location
+from tests.autoscale.registers import MEMBERSHIP
 from tests.autoscale.rollouts import GROUP, NEW, OLD, begun, hung_on, no_web, quick
 from tests.fleets import REGION, Rig
 
@@ -192,3 +196,22 @@ def test_alarms_are_read_where_a_policy_names_some() -> None:
             [f"point alarm busy from {OLD} to {NEW}"],
         )
         assert all(change.shows_in(after) for change in seen.carry)
+
+
+def test_each_registry_is_asked_once_for_all_groups_and_none_for_those_without_services() -> None:
+    asked: list[dict[Location, dict[str, list[str]]]] = []
+
+    class Registries(EtcdRegistries):
+        def look(self, asked_for: Any) -> Any:
+            asked.append(asked_for)
+            return {location: Picture() for location in asked_for}
+
+    with quick() as rig:
+        subjects = [Subject(name, REGION, Terms(), membership=MEMBERSHIP) for name in (GROUP, "wasp")]
+        begun(rig, 1)
+        seen = observe(rig.account, [*subjects, Subject("ant", REGION, Terms())], web=no_web, registries=Registries())
+        assert asked == [{MEMBERSHIP.location: {GROUP: [], "wasp": []}}]
+        assert seen[GROUP].view.registry == Registered(ttl=MEMBERSHIP.ttl)
+        assert seen["ant"].view.registry is None
+        observe(rig.account, [Subject("ant", REGION, Terms())], web=no_web, registries=Registries())
+        assert len(asked) == 1

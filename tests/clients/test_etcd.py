@@ -1,6 +1,7 @@
 """The door to etcd, against Debian's: what it answers, and what becomes of calls and watches when it does not."""
 
 import asyncio
+import gc
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -429,3 +430,24 @@ def test_without_the_library_the_extra_is_named() -> None:
     code = "import sys; sys.modules['grpclib'] = None; import nodepkg.clients.etcd.client"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
     assert "ToolError: etcd is spoken to with grpclib and protobuf" in told
+
+
+def test_a_call_that_is_given_up_from_outside_leaves_nothing_for_asyncio_to_tell(shared: Member) -> None:
+    told: list[str] = []
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+        async with Etcd([shared.endpoint], timeout=LONG) as client:
+            await client.get("/a")
+            shared.stop()
+            try:
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.1):
+                        await client.get("/a")
+            finally:
+                shared.go_on()
+        gc.collect()
+
+    asyncio.run(run())
+    gc.collect()
+    assert told == []

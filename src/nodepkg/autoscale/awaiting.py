@@ -8,6 +8,7 @@ from nodepkg.asked import Web
 from nodepkg.autoscale.housekeeping import served
 from nodepkg.autoscale.journal import counted
 from nodepkg.autoscale.observe import observed, readiness
+from nodepkg.autoscale.registered import Membership, Registries, judged
 from nodepkg.autoscale.view import Node, whole
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
@@ -15,6 +16,7 @@ from nodepkg.clients.aws.images import Images
 from nodepkg.errors import AwsError, CredentialsError
 from nodepkg.lease.claim import Lease, LostLeaseError
 from nodepkg.ready import Health, unhealthy_in
+from nodepkg.services.blocking import EtcdRegistries
 
 STEP_SECONDS = 1.0  # so often at least the display lives, and a heartbeat may be due
 BLIND_LOOKS = 5
@@ -24,7 +26,7 @@ BLIND_LOOKS = 5
 class Awaited:
     """A new Auto Scaling group: what its nodes are asked, and within how many seconds they have to be ready.
 
-    `image` is what they are started from.
+    `image` is what they are started from; `membership` is None for a group without services.
     """
 
     group: str
@@ -33,6 +35,7 @@ class Awaited:
     health: Health
     timeout: float
     image: str
+    membership: Membership | None = None
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,11 @@ class Waiting:
         web: Web,
         poll: float,
         sleep: Callable[[float], None],
+        registries: Registries | None = None,
     ) -> None:
         self._account, self._leases, self._watcher = account, leases, watcher
         self._web, self._poll, self._sleep = web, poll, sleep
+        self._registries = registries or EtcdRegistries()
         self.standings: dict[str, Standing] = {}
         self._blind = 0
         self._failures: dict[str, str] = {}
@@ -151,6 +156,19 @@ class Waiting:
             health = {course.awaited.asg: course.awaited.health for course in here}
             nodes = readiness(self._account, region, asgs, health=health, web=self._web)
             found |= {asg.name: (asg, nodes[asg.name]) for asg in asgs}
+        return self._judged(courses, found)
+
+    def _judged(
+        self, courses: Sequence[_Course], seen: Mapping[str, tuple[AutoScalingGroup, tuple[Node, ...]]]
+    ) -> dict[str, tuple[AutoScalingGroup, tuple[Node, ...]]]:
+        """With whether the nodes have announced their services; each registry is asked once."""
+        found = dict(seen)
+        member_of = {one.awaited.asg: one.awaited.membership for one in courses if one.awaited.membership}
+        pictures = self._registries.look({one.location: {} for one in member_of.values()}) if member_of else {}
+        for name, membership in member_of.items():
+            if name in found:
+                asg, nodes = found[name]
+                found[name] = asg, judged(nodes, membership, pictures[membership.location], None)
         return found
 
     def _is_over(self, course: _Course, seen: tuple[AutoScalingGroup, tuple[Node, ...]] | None) -> bool:

@@ -93,8 +93,7 @@ class Course:
         if not self.task.operation and (refusal := self._recognise(view)):
             return refusal
         self._seen = remember(self._seen, view, ended)
-        due = tuple(change for change in view.housekeeping if change.changes not in self._left)
-        view = replace(view, goal=self._goal(view), aim=self._aim, seen=self._seen, housekeeping=due)
+        view = replace(self._due_in(view), goal=self._goal(view), aim=self._aim, seen=self._seen)
         self.view, self.observation = view, observation
         if observation.error and view.new is None and view.steady("no new", began):
             raise observation.error
@@ -104,6 +103,17 @@ class Course:
         step = operation.next(view, began) if operation else decide(view, began, region=region)
         self.standing = _standing(self.task.group, view, step)
         return step
+
+    def _due_in(self, view: View) -> View:
+        """The view without the changes that this process leaves as they are."""
+        registry, due = view.registry, tuple(one for one in view.housekeeping if one.changes not in self._left)
+        if registry:
+            say, unsay = (
+                tuple(one for one in changes if one.changes not in self._left)
+                for changes in (registry.say, registry.unsay)
+            )
+            registry = replace(registry, say=say, unsay=unsay)
+        return replace(view, housekeeping=due, registry=registry)
 
     @property
     def deadline(self) -> float:
@@ -165,6 +175,11 @@ class Course:
         """It is not tried again by this process."""
         self._left |= {change.changes}
         self.unclear, self.not_yet_since = 0, None
+
+    def is_untold(self, change: Change, now: float) -> bool:
+        """The registry did not take a change: whether it has been tried for as long as others get for hearing of it."""
+        self.not_yet_since = self.not_yet_since or now
+        return self.tidies(change) or now - self.not_yet_since >= self.task.terms.timeout
 
     def doubts(self, act: Act, now: float) -> None:
         """A change may have been made or not, or be made yet: what was seen counts no more."""

@@ -3,7 +3,7 @@
 from enum import Enum
 
 from nodepkg.clients.aws.undecided import is_undecided
-from nodepkg.errors import AwsError, CredentialsError, NodepkgError, NotYetError
+from nodepkg.errors import AwsError, CredentialsError, NodepkgError, NotYetError, ToolError
 from nodepkg.lease.claim import LostLeaseError, StaleHeartbeatError
 
 __all__ = ["Verdict", "is_undecided", "judge"]
@@ -16,6 +16,7 @@ class Verdict(Enum):
     STALE = "our own heartbeat is too old"
     CREDENTIALS = "AWS does not know us any more"
     NOT_YET = "AWS is not ready for it"
+    UNTOLD = "the registry of services did not take it: AWS is not concerned"
     UNCLEAR = "it may have been made, or may be made yet"
     NO = "AWS, or a rule, said no: it was not made"
 
@@ -27,6 +28,7 @@ def judge(error: NodepkgError) -> Verdict:
         (StaleHeartbeatError, Verdict.STALE),
         (CredentialsError, Verdict.CREDENTIALS),
         (NotYetError, Verdict.NOT_YET),
+        (ToolError, Verdict.UNTOLD),
     ):
         if isinstance(error, kind):
             return verdict

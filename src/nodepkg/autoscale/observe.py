@@ -9,6 +9,7 @@ from nodepkg.autoscale.carry import invoking_alarms, plan_alarms, plan_carry
 from nodepkg.autoscale.claim import generation
 from nodepkg.autoscale.housekeeping import running_version, served, surplus, template_changes
 from nodepkg.autoscale.journal import PHASE, Phase, Record, read
+from nodepkg.autoscale.registered import Membership, Reading, Registries
 from nodepkg.autoscale.steps import Change
 from nodepkg.autoscale.view import Asg, Goal, Node, Terms, View
 from nodepkg.clients.aws.account import Account
@@ -21,6 +22,10 @@ from nodepkg.clients.aws.templates import LaunchTemplates, Template
 from nodepkg.errors import NodepkgError
 from nodepkg.launch import MANAGED
 from nodepkg.ready import Health, unready
+from nodepkg.services.blocking import EtcdRegistries, Picture
+from nodepkg.services.terms import Location
+
+_ETCD = EtcdRegistries()
 
 
 def readiness(
@@ -106,7 +111,7 @@ class Subject:
     """Of which group an observation is wanted, and by whom: see View for `goal`, `terms` and `aim`.
 
     `claim` is given the observation of a group without a new one, and says what begins what is wanted; None: nothing.
-    With a `sight` no rollout is looked for (outlook.look).
+    With a `sight` no rollout is looked for (outlook.look). `membership` is None for a group without services.
     """
 
     group: str
@@ -117,6 +122,7 @@ class Subject:
     aim: str = ""
     claim: "Callable[[Observation], Change | None]" = lambda _: None
     sight: Sight | None = None
+    membership: Membership | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +195,9 @@ def cast(subject: Subject, asgs: Sequence[AutoScalingGroup]) -> Cast:
     return Cast(subject, tagged, old, new, kept, record)
 
 
-def observe(account: Account, subjects: Iterable[Subject], *, web: Web) -> dict[str, Observation]:
+def observe(
+    account: Account, subjects: Iterable[Subject], *, web: Web, registries: Registries = _ETCD
+) -> dict[str, Observation]:
     """By group. Raises AwsError if anything cannot be read; what a claim raises is in that group's observation."""
     by_region: dict[str, list[Subject]] = {}
     for subject in subjects:
@@ -197,7 +205,7 @@ def observe(account: Account, subjects: Iterable[Subject], *, web: Web) -> dict[
     return {
         name: observation
         for region, wanted in by_region.items()
-        for name, observation in _Region(account, region, web).observe(wanted).items()
+        for name, observation in _Region(account, region, web, registries).observe(wanted).items()
     }
 
 
@@ -208,6 +216,7 @@ class _Region:
     account: Account
     region: str
     web: Web
+    registries: Registries
     extras: dict[str, Extras] = field(default_factory=dict)
     alarms: dict[str, Alarm] = field(default_factory=dict)
 
@@ -221,7 +230,8 @@ class _Region:
             casts = [cast(subject, found) for subject in subjects]
         nodes = self._nodes(casts)
         self._read_extras(casts)
-        observations = {one.subject.group: self._observation(one, nodes) for one in casts}
+        pictures = self._pictures(casts)
+        observations = {one.subject.group: self._observation(one, nodes, pictures) for one in casts}
         for name, changes in self._housekeeping(casts, observations).items():
             before = observations[name]
             observations[name] = replace(before, view=replace(before.view, housekeeping=changes))
@@ -251,11 +261,29 @@ class _Region:
         if names:
             self.alarms = {alarm.name: alarm for alarm in Alarms(self.account, self.region).named(names)}
 
-    def _observation(self, one: Cast, nodes: Mapping[str, tuple[Node, ...]]) -> Observation:
+    def _pictures(self, casts: Iterable[Cast]) -> Mapping[Location, Picture | NodepkgError]:
+        """What the registries show: each is asked once for all of its groups."""
+        asked: dict[Location, dict[str, list[str]]] = {}
+        for one in casts:
+            if membership := one.subject.membership:
+                leavers = [member.id for member in one.old.members] if one.pair and one.old else []
+                asked.setdefault(membership.location, {})[one.subject.group] = leavers
+        return self.registries.look(asked) if asked else {}
+
+    def _observation(
+        self,
+        one: Cast,
+        nodes: Mapping[str, tuple[Node, ...]],
+        pictures: Mapping[Location, Picture | NodepkgError],
+    ) -> Observation:
         subject = one.subject
         old, new = (observed(asg, nodes.get(asg.name, ())) if asg else None for asg in (one.old, one.new))
         kept = tuple(observed(asg, nodes.get(asg.name, ())) for asg in one.kept)
         view = View(subject.goal, subject.terms, old, new, kept, aim=subject.aim)
+        if membership := subject.membership:
+            picture, now = pictures[membership.location], self.account.now()
+            reading = Reading(subject.group, self.region, membership, self.registries, picture, now)
+            view = reading.shown_in(view)
         if one.pair:
             return Observation(self._with_extras(view, one), one.asgs)
         if one.new is None and not subject.aim:
@@ -295,6 +323,7 @@ class _Region:
                 *self._surplus(one, observations[name].view),
                 *lists.changes(one, templates.get(name)),
                 *self._served(one, images),
+                *_leftover(observations[name].view),
             )
             for name, one in due.items()
         }
@@ -309,6 +338,10 @@ class _Region:
         if not (one.new and one.record and one.is_done):
             return ()
         return served(self.region, one.new.name, images.get(one.record.image))
+
+
+def _leftover(view: View) -> tuple[Change, ...]:
+    return view.registry.leftover if view.registry else ()
 
 
 def _begins(observation: Observation) -> bool:

@@ -1,12 +1,13 @@
 """Gathers what autoscale:status tells, and what operations on a group decide on: few calls for many groups."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from nodepkg.asked import Web, web_of
 from nodepkg.autoscale.generations import rollout, serving
 from nodepkg.autoscale.listing import Generation, Standing
 from nodepkg.autoscale.observe import Observation, Subject, observed, readiness
+from nodepkg.autoscale.registered import Membership, Reading, Registries
 from nodepkg.autoscale.terms import terms_of
 from nodepkg.autoscale.view import Goal, Node, Terms, View
 from nodepkg.clients.aws.account import Account
@@ -18,18 +19,24 @@ from nodepkg.launch import MANAGED
 from nodepkg.lease.claim import Holder, holders
 from nodepkg.nodes.group import Group
 from nodepkg.ready import Health
+from nodepkg.services.blocking import EtcdRegistries
+from nodepkg.services.terms import Location
+
+_ETCD = EtcdRegistries()
 
 
 @dataclass(frozen=True)
 class Wanted:
     """Of which groups the standing is asked: their homes (name -> region), in the order in which they are told.
 
-    `groups` are those of which the settings are known. Of the regions `everywhere` all groups are told.
+    `groups` are those of which the settings are known, `memberships` of those with services. Of the regions
+    `everywhere` all groups are told.
     """
 
     homes: Mapping[str, str]
     groups: Mapping[str, Group]
     everywhere: Collection[str] = ()
+    memberships: Mapping[str, Membership] = field(default_factory=dict)
 
     @property
     def regions(self) -> list[str]:
@@ -79,7 +86,7 @@ def _nodes(
     return {asg.name: seen.get(asg.name) or listed_nodes(asg) for asg in asgs}
 
 
-def standings(account: Account, wanted: Wanted, *, window: float) -> list[Standing]:
+def standings(account: Account, wanted: Wanted, *, window: float, registries: Registries = _ETCD) -> list[Standing]:
     """How the groups stand; behind them those that nodes.json does not have there."""
     found = list[Standing]()
     for region in wanted.regions:
@@ -88,9 +95,27 @@ def standings(account: Account, wanted: Wanted, *, window: float) -> list[Standi
         names = [name for name, home in wanted.homes.items() if home == region]
         shown = list(dict.fromkeys([*names, *(ours if region in wanted.everywhere else ())]))
         seen = _see(account, region, {name: asgs.get(name, ()) for name in shown})
-        found += [_standing(name, region, wanted, seen, window) for name in shown]
+        here = [_standing(name, region, wanted, seen, window) for name in shown]
+        found += _registered(account, here, wanted.memberships, registries)
     places = {name: place for place, name in enumerate(wanted.homes)}
     return sorted(found, key=lambda one: (places.get(one.group, len(places)), one.group, one.region))
+
+
+def _registered(
+    account: Account, found: Sequence[Standing], memberships: Mapping[str, Membership], registries: Registries
+) -> list[Standing]:
+    """With what the registries show of rollouts that are under way: each is asked once."""
+    views = {one.group: one.view for one in found if one.view and one.in_nodes and one.group in memberships}
+    asked: dict[Location, dict[str, list[str]]] = {}
+    for name, view in views.items():
+        asked.setdefault(memberships[name].location, {})[name] = [one.id for one in view.old.nodes] if view.old else []
+    pictures = registries.look(asked) if asked else {}
+    now = account.now()
+    for name, view in views.items():
+        membership = memberships[name]
+        reading = Reading(name, "", membership, registries, pictures[membership.location], now)
+        views[name] = reading.shown_in(view)
+    return [replace(one, view=views.get(one.group, one.view)) for one in found]
 
 
 def _see(account: Account, region: str, asgs: Mapping[str, Sequence[AutoScalingGroup]]) -> Seen:

@@ -29,6 +29,12 @@ class Reports:
             self._told.add((group, text))
             self._watcher.warning(f"{group}: {text}")
 
+    def sees(self, course: Course) -> None:
+        """That the registry cannot be asked is told also where a rollout goes on without it."""
+        registry = course.view.registry if course.view else None
+        if registry and registry.lost:
+            self.once(course.task.group, f"the registry of services cannot be asked: {registry.lost}")
+
     def waits(self, course: Course, wait: Wait, now: float) -> None:
         """While nodes are missing, or when some have gone, AWS is asked now and then why."""
         asg = course.view and (course.view.new or course.view.old)

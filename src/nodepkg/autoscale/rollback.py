@@ -6,10 +6,11 @@ from nodepkg.autoscale.claim import TakeKept
 from nodepkg.autoscale.journal import IMAGE, VERSION, targets_in
 from nodepkg.autoscale.observe import Observation
 from nodepkg.autoscale.prospect import Prospect
+from nodepkg.autoscale.registered import Membership
 from nodepkg.autoscale.steps import Change
 from nodepkg.autoscale.task import Task
 from nodepkg.autoscale.terms import health_of, terms_of
-from nodepkg.autoscale.update import Begin, first_record, refuse, require_settled
+from nodepkg.autoscale.update import Begin, first_record, refuse, require_registry, require_settled
 from nodepkg.autoscale.view import Asg, Goal
 from nodepkg.autoscale.wanted import serving
 from nodepkg.clients.aws.account import Account
@@ -25,6 +26,7 @@ class Return:
     account: Account
     group: Group
     run: str
+    membership: Membership | None = None
 
     def undoing(self, window: float) -> Task:
         """Undoes the rollout in progress."""
@@ -38,6 +40,7 @@ class Return:
             Goal.ROLLBACK,
             health_of(settings),
             result="rolled back",
+            membership=self.membership,
         )
 
     def way(self, prospect: Prospect, window: float) -> Task:
@@ -86,6 +89,7 @@ class Return:
             from_kept=True,
         )
         refuse(old, record)
+        require_registry(seen.view)
         return Begin(self.group.region, kept.name, TakeKept(self.group.region, kept.name, record))
 
 

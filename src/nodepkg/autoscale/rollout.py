@@ -22,8 +22,7 @@ from nodepkg.autoscale.steps import (
     Serve,
     SuspendProcesses,
 )
-from nodepkg.autoscale.view import ALARMS, EMPTY, REPLACE, SCHEDULED, Asg, Goal, Sizes, View
-from nodepkg.ready import unhealthy_in
+from nodepkg.autoscale.view import ALARMS, EMPTY, REPLACE, SCHEDULED, Asg, Goal, Sizes, View, lacks
 
 PINNED = frozenset({SCHEDULED, "AZRebalance"})
 # All that a rollout suspends of O, but for what its user had suspended.
@@ -189,20 +188,12 @@ def _ready_in_time(pair: Pair, state: str, targets: frozenset[str]) -> Step | No
     if len(new.nodes) == new.desired and all(node.ready and node.serves(targets) for node in new.nodes):
         return None
     lacking = lacks(new, targets)
-    if deadline is not None and pair.now >= deadline:
+    # That the registry is lost for a moment, later than that, is no failure of N.
+    registry = pair.view.registry
+    unsure = registry and registry.lost and pair.view.held("registry lost", pair.now) <= pair.view.terms.unhealthy_after
+    if deadline is not None and pair.now >= deadline and not unsure:
         return pair.roll_back(state, f"{new.name} was not ready in time: {lacking}")
     return Wait(state, lacking, deadline)
-
-
-def lacks(asg: Asg, targets: frozenset[str]) -> str:
-    """How far a group is from being ready, with the reason of the first node that is not."""
-    ready = sum(node.ready and node.serves(targets) for node in asg.nodes)
-    said = f"{ready} of {asg.desired} nodes ready"
-    first = next((node for node in asg.nodes if not (node.ready and node.serves(targets))), None)
-    if first is None:
-        return said
-    there = dict(first.targets)
-    return f"{said}; {first.id}: {first.why or unhealthy_in({arn: there.get(arn, '') for arn in sorted(targets)})}"
 
 
 def _attach(pair: Pair) -> Step | None:
@@ -259,12 +250,21 @@ def _hold(pair: Pair) -> Step | None:
         return Act("hold", Enter(pair.region, pair.new.name, Phase.HOLD, pair.now))
     if step := pair.suspend("hold", frozenset({REPLACE})):
         return step
-    if pair.view.carry:
-        return Act("hold", pair.view.carry[0])
-    over = pair.record.since + pair.view.terms.timeout
-    if draining := pair.old.registered:
-        return Wait("hold", f"{counted(draining)} of {pair.old.name} draining", over if pair.now < over else None)
-    return Wait("hold", "every other node has a chance to update", over) if pair.now < over else None
+    return Act("hold", pair.view.carry[0]) if pair.view.carry else None
+
+
+def _heard(pair: Pair) -> Step | None:
+    """Those that use O's nodes hear that they leave, and have the time for it."""
+    view, old, since = pair.view, pair.old, pair.record.since
+    registry, why = view.registry, "every other node has a chance to update"
+    if registry and registry.say:
+        return Act("hold", registry.say[0])
+    over = max(since, registry.told if registry else since) + view.terms.timeout
+    if draining := old.registered:
+        return Wait("hold", f"{counted(draining)} of {old.name} draining", over if pair.now < over else None)
+    if pair.now >= over or (registry and registry.is_heard and not view.terms.wait_full):
+        return None
+    return Wait("hold", (registry.lost_told or registry.waits_for or why) if registry else why, over)
 
 
 def _retire(pair: Pair) -> Step | None:
@@ -304,16 +304,22 @@ def _done(view: View, new: Asg, record: Record, region: str, now: float) -> Step
     """O is gone, or kept. N becomes what nodes.json says, and only then the group that serves."""
     if record.phase is not Phase.DONE:
         return Act("done", Enter(region, new.name, Phase.DONE, now))
+    if change := _settling(view, new, record, region):
+        return Act("done", change)
+    if view.registry and now < (until := view.registry.until_vanished(record.since)):
+        return Wait("done", f"{record.old} has to vanish from the registry, too", until)
+    return Act("done", Serve(region, new.name, tuple(leftover_keys(new.tags)), now))
+
+
+def _settling(view: View, new: Asg, record: Record, region: str) -> Change | None:
     if missing := record.targets - new.targets:
-        return Act("done", AttachTargets(region, new.name, missing))
+        return AttachTargets(region, new.name, missing)
     most = max(view.terms.max, new.desired, view.terms.min)
     if (new.min, new.max) != (view.terms.min, most):
-        return Act("done", Resize(region, new.name, view.terms.min, most))
+        return Resize(region, new.name, view.terms.min, most)
     if SCHEDULED in new.suspended - new.own_suspended:
-        return Act("done", ResumeProcesses(region, new.name, frozenset({SCHEDULED})))
-    if view.housekeeping:
-        return Act("done", view.housekeeping[0])
-    return Act("done", Serve(region, new.name, tuple(leftover_keys(new.tags)), now))
+        return ResumeProcesses(region, new.name, frozenset({SCHEDULED}))
+    return view.housekeeping[0] if view.housekeeping else None
 
 
 def _recorded(pair: Pair) -> Step | None:
@@ -327,6 +333,15 @@ def _old_attached(pair: Pair) -> Step | None:
         return step
     missing = pair.record.old_targets - pair.old.targets
     return Act("rollback", AttachTargets(pair.region, pair.old.name, missing)) if missing else None
+
+
+def _old_stays(pair: Pair) -> Step | None:
+    """Those that use O's services hear that it stays before N, which they may use by now, goes; but not for ever."""
+    registry = pair.view.registry
+    if registry and registry.unsay:
+        return Act("rollback", registry.unsay[0])
+    left = pair.view.terms.timeout - max(pair.view.held("registry lost", pair.now), 0)
+    return Wait("rollback", registry.lost_told, pair.now + left) if registry and registry.lost and left > 0 else None
 
 
 def _old_whole(pair: Pair) -> Step | None:
@@ -374,16 +389,10 @@ def _new_gone(pair: Pair) -> Step:
     return Act("rollback", DeleteAsg(pair.region, new.name))
 
 
-_JOINED: tuple[Row, ...] = (_claim, _pin, _grow, _attach, _bake, _match, _cut, _hold, _retire)
-_SEVERED: tuple[Row, ...] = (_sick, _cut, _hold, _retire)
+_JOINED: tuple[Row, ...] = (_claim, _pin, _grow, _attach, _bake, _match, _cut, _hold, _heard, _retire)
+_SEVERED: tuple[Row, ...] = (_sick, _cut, _hold, _heard, _retire)
 _FORWARD: tuple[Row, ...] = (_too_late, _retired)
 _UNDO: tuple[Row, ...] = (
-    _recorded,
-    _old_attached,
-    _old_whole,
-    _old_scales,
-    _new_detached,
-    _new_empty,
-    _old_unpinned,
-    _new_gone,
+    *(_recorded, _old_attached, _old_stays, _old_whole, _old_scales),
+    *(_new_detached, _new_empty, _old_unpinned, _new_gone),
 )

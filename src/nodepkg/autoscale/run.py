@@ -189,13 +189,13 @@ def refuse_running(account: Account, groups: Sequence[Group]) -> None:
         raise RefusedError("\n".join(problems), hint=_HINT)
 
 
-def awaited(group: Group, asg: str, image: str) -> "Awaited":
+def awaited(nodes: Nodes, group: Group, asg: str, image: str) -> "Awaited":
     """What is waited for after the group's ASG was made from the image."""
     from nodepkg.autoscale.awaiting import Awaited
-    from nodepkg.autoscale.terms import health_of
+    from nodepkg.autoscale.terms import health_of, membership_of
 
-    settings = group.settings.autoscale or Autoscale()
-    return Awaited(group.name, group.region, asg, health_of(settings), settings.ready_timeout, image)
+    settings, membership = group.settings.autoscale or Autoscale(), membership_of(nodes, group)
+    return Awaited(group.name, group.region, asg, health_of(settings), settings.ready_timeout, image, membership)
 
 
 def chosen_images(account: Account, groups: Sequence[Group], choice: Choice) -> tuple[dict[str, Image], dict[str, str]]:

@@ -161,7 +161,8 @@ class Runner:
         if course.blind >= BLIND_LOOKS:
             self._stop(course, error)
         elif course.blind == 1:
-            self._watcher.note(f"{course.task.group}: AWS cannot be looked at: {error.message}")
+            told = "AWS cannot be looked at: " if isinstance(error, AwsError) else ""
+            self._watcher.note(f"{course.task.group}: {told}{error.message}")
 
     def _follow(self, course: Course, seen: Observation, began: float, ended: float) -> None:
         try:
@@ -177,6 +178,7 @@ class Runner:
             course.wake = course.after_old_view(ended, self._order.poll)
             return
         self._watcher.stands(course.standing)
+        self._reports.sees(course)
         self._take_step(course, step, began, ended)
 
     def _take_step(self, course: Course, step: Step, began: float, ended: float) -> None:
@@ -224,6 +226,8 @@ class Runner:
                 course.wake = now + self._order.poll
                 if now - course.not_yet_since > NOT_YET_SECONDS:
                     self._give_up(course, act, type(error)(told))
+            case Verdict.UNTOLD:
+                self._untold(course, act, error)
             case Verdict.UNCLEAR:
                 course.doubts(act, now)
                 self._reports.once(course.task.group, f"it is not known whether AWS did it: {told}")
@@ -231,6 +235,15 @@ class Runner:
                     self._give_up(course, act, AwsError(told))
             case Verdict.NO:
                 self._refused(course, act, error)
+
+    def _untold(self, course: Course, act: Act, error: NodepkgError) -> None:
+        """What the registry does not take is tried for a while, and keeps no rollout from its end."""
+        now = self._world.now()
+        if course.is_untold(act.change, now):
+            self._leave(course, act, error)
+        else:
+            course.wake = now + self._order.poll
+            self._reports.once(course.task.group, f"not done yet: {act.change}: {error.message}")
 
     def _refused(self, course: Course, act: Act, error: NodepkgError) -> None:
         """What AWS refuses is undone, as long as there is a way back, and the undoing is not what it refuses."""
@@ -258,7 +271,7 @@ class Runner:
             self._stop(course, error)
 
     def _leave(self, course: Course, act: Act, error: NodepkgError) -> None:
-        """What only tidies up keeps no group from serving: a later one does it."""
+        """What only tidies up, or only tells others, keeps no group from serving: a later one does it."""
         course.leave(act.change)
         course.wake = self._world.now()
         told = f"left as it is: {act.change}: {error.message}; the next rollout tries it again"

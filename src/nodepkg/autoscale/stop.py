@@ -11,10 +11,10 @@ from typing import ClassVar
 from nodepkg.autoscale.generations import Role, is_empty, is_stopped, obstacle, role, serving
 from nodepkg.autoscale.journal import KEPT, OWN_SUSPENDED, Sizes, counted, kept_in
 from nodepkg.autoscale.operations import Key, Site
-from nodepkg.autoscale.rollout import Act, Done, Refuse, Step, Wait, lacks
+from nodepkg.autoscale.rollout import Act, Done, Refuse, Step, Wait
 from nodepkg.autoscale.steps import Change, OfAsg, RememberKept, Resize, ResumeProcesses, SuspendProcesses
 from nodepkg.autoscale.terms import health_of
-from nodepkg.autoscale.view import EMPTY, SCHEDULED, Asg, Goal, Terms, View, whole
+from nodepkg.autoscale.view import EMPTY, SCHEDULED, Asg, Goal, Terms, View, lacks, whole
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
 from nodepkg.errors import RefusedError

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from nodepkg.autoscale.observe import Observation, Sight, Subject
+from nodepkg.autoscale.registered import Membership
 from nodepkg.autoscale.rollout import Step
 from nodepkg.autoscale.steps import Change
 from nodepkg.autoscale.view import Goal, Terms, View
@@ -53,6 +54,7 @@ class Task:
     raise RefusedError. `afterwards` says what is still to be done when a rollout was finished that another process had
     begun. `result` is what is said of one that went through. `refuse_others`: an unfinished rollout is not gone on
     with, but refused. With an `operation` there is no rollout: it says how the group is seen, and what comes next.
+    `membership` is None for a group without services.
     """
 
     group: str
@@ -66,11 +68,14 @@ class Task:
     result: str = "updated"
     refuse_others: bool = False
     operation: Operation | None = None
+    membership: Membership | None = None
 
     def subject(self, goal: Goal, aim: str, *, begins: bool) -> Subject:
         """The observation that is asked for; a task that `begins` nothing any more has no claim."""
         claim = self.claim if begins else nothing
-        return Subject(self.group, self.region, self.terms, goal, self.health, aim, claim, self.operation)
+        return Subject(
+            self.group, self.region, self.terms, goal, self.health, aim, claim, self.operation, self.membership
+        )
 
 
 @dataclass(frozen=True)

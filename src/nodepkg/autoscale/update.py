@@ -10,10 +10,11 @@ from nodepkg.autoscale.generations import is_half_stopped, is_stopped
 from nodepkg.autoscale.journal import IMAGE, MOST_TAGS, VERSION, Phase, Record, between, counted, most_tags
 from nodepkg.autoscale.known import ONE_BY_ONE, Known
 from nodepkg.autoscale.observe import Observation
+from nodepkg.autoscale.registered import Membership
 from nodepkg.autoscale.run import Choice, chosen_images
 from nodepkg.autoscale.steps import Change, OfAsg, Resize
 from nodepkg.autoscale.task import Task
-from nodepkg.autoscale.terms import health_of, terms_of
+from nodepkg.autoscale.terms import health_of, membership_of, terms_of
 from nodepkg.autoscale.view import View
 from nodepkg.autoscale.wanted import (
     Difference,
@@ -30,7 +31,7 @@ from nodepkg.autoscale.wanted import (
 from nodepkg.clients.aws.account import Account
 from nodepkg.clients.aws.autoscaling import AutoScaling, AutoScalingGroup
 from nodepkg.clients.aws.scaling import Scaling
-from nodepkg.errors import NodepkgError, RefusedError
+from nodepkg.errors import NodepkgError, RefusedError, ToolError
 from nodepkg.launch import CreateTemplateVersion, Launch, launch, version_token
 from nodepkg.nodes.group import Group
 from nodepkg.nodes.load import Nodes
@@ -106,6 +107,7 @@ class Wish:
     force: bool = False
     stale: str = ""
     known: Known | None = None
+    membership: Membership | None = None
 
     def differences(self, asg: AutoScalingGroup) -> list[Difference]:
         """All of them; raises the problem if nothing can be compared."""
@@ -138,6 +140,7 @@ class Wish:
         record = first_record(self.run, asg, next_targets(self.wanted.targets, asg), self.account.now())
         record = replace(record, image=self.wanted.launch.image)
         refuse(asg, record)
+        require_registry(seen.view)
         # What people have attached to the old group does not decide who judges the new nodes.
         settings = settings.model_copy(update={"health_check_type": self.wanted.health_check_type})
         return Begin(region, name, CreateNext(region, name, self.wanted.launch, settings, record, (), token))
@@ -157,7 +160,14 @@ class Wish:
         settings = self.group.settings.autoscale or Autoscale()
         name, region, terms = self.group.name, self.group.region, terms_of(settings, window)
         return Task(
-            name, region, self.run, terms, health=health_of(settings), claim=self.claim, afterwards=self.afterwards
+            name,
+            region,
+            self.run,
+            terms,
+            health=health_of(settings),
+            claim=self.claim,
+            afterwards=self.afterwards,
+            membership=self.membership,
         )
 
     def _runs(self, asg: AutoScalingGroup) -> Mapping[str, Any] | None:
@@ -180,7 +190,7 @@ def wishes(
     older, user_data, found = {one.group: one for one in stale}, UserData(nodes.root), dict[str, Wish]()
     known = Known(account, many=len(groups) > ONE_BY_ONE)
     for group in groups:
-        wish = Wish(account, group, run, force=force, known=known)
+        wish = Wish(account, group, run, force=force, known=known, membership=membership_of(nodes, group))
         if group.name in missing:
             wish.problem = RefusedError(f"{group.name}: {missing[group.name]}")
         else:
@@ -226,6 +236,15 @@ def require_settled(group: str, asg: AutoScalingGroup) -> None:
         )
 
 
+def require_registry(view: View) -> None:
+    """Raises ToolError where no rollout should begin, as nobody could say when its nodes are ready."""
+    if view.registry and view.registry.lost:
+        raise ToolError(
+            f"the registry of services cannot be asked: {view.registry.lost}",
+            hint="nothing was begun: a new node is ready when it has announced its services there",
+        )
+
+
 def first_record(run: str, old: AutoScalingGroup, targets: frozenset[str], now: float) -> Record:
     return Record(run, Phase.CLAIM, old.name, frozenset(old.target_groups), old.suspended, targets, since=now)
 
@@ -237,17 +256,21 @@ def steps(view: View, change: Change) -> list[str]:
     old, new, record, terms = view.old, change.asg, change.first.record, view.terms
     size = max(old.desired, terms.min)
     names = ", ".join(sorted(arn.split("/")[1] if "/" in arn else arn for arn in record.targets))
+    ready = ", and have announced their services," if view.registry else ","
+    told = [f"announce in the registry that the nodes of {old.name} will leave"] if view.registry else []
+    early = ", or until all have acknowledged that" if view.registry and not terms.wait_full else ""
     detached = [f"detach {old.name} from its target groups, and let it drain"] if record.old_targets else []
     gives_up = f"keep {old.name} at size 0" if terms.keep_old and not record.from_kept else f"delete {old.name}"
     return [
         str(change),
         f"suspend ScheduledActions and AZRebalance of {old.name}, and keep it from shrinking below {old.desired}",
-        f"grow {new} to {counted(size)}, and wait until they are ready, at most {terms.ready_timeout:g} s",
+        f"grow {new} to {counted(size)}, and wait until they are ready{ready} at most {terms.ready_timeout:g} s",
         *([f"attach {names} to {new}, and wait until its nodes are healthy there"] if names else []),
         f"wait {terms.bake_time:g} s, in which they have to stay healthy",
         f"suspend AlarmNotification of {old.name}, and grow {new} to its size if it has grown",
         *detached,
-        f"copy scaling policies, scheduled actions and notifications to {new}, and wait {terms.timeout:g} s",
+        *told,
+        f"copy scaling policies, scheduled actions and notifications to {new}, and wait {terms.timeout:g} s{early}",
         f"set {old.name} to 0 nodes, wait until it is empty, and {gives_up}",
         f"set {new} to {between(terms.min, max(terms.max, size))}: it serves",
     ]

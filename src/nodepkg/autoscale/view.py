@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nodepkg.autoscale.journal import OWN_SUSPENDED, PHASE, Phase, Record, Sizes, kept_in, read, split
 from nodepkg.clients.aws.tags import Tags
+from nodepkg.ready import unhealthy_in
 
 if TYPE_CHECKING:
     from nodepkg.autoscale.steps import Change
@@ -24,8 +25,9 @@ Seen = Mapping[str, tuple[Hashable, float]]
 class Node:
     """An instance of a group. `lifecycle` in AWS's words; `targets` are (target group, state) where it is registered.
 
-    `healthy` is what Auto Scaling says, `checks` that EC2's status checks passed, `answers` that its health_url does
-    (true where there is none). `why` says what it lacks, for people; "" if it is ready.
+    `healthy` is what Auto Scaling says, `checks` that EC2's status checks passed, `answers` that its health_url does,
+    `announced` that the registry has its services (both true where that is not asked for). `why` says what it lacks,
+    for people; "" if it is ready.
     """
 
     id: str
@@ -36,15 +38,16 @@ class Node:
     targets: tuple[tuple[str, str], ...] = ()
     protected: bool = False
     why: str = ""
+    announced: bool = True
 
     @property
     def up(self) -> bool:
-        """Ready but for its health_url, which the settings of an older generation may not have known."""
+        """Ready but for its health_url and services, which an older generation may not have known."""
         return self.lifecycle == "InService" and self.healthy and self.checks
 
     @property
     def ready(self) -> bool:
-        return self.up and self.answers
+        return self.up and self.answers and self.announced
 
     def serves(self, targets: Collection[str]) -> bool:
         """Healthy in each of these target groups."""
@@ -114,6 +117,43 @@ class Terms:
     unhealthy_after: float = 60
     keep_old: int = 0
     window: float = 10
+    wait_full: bool = False
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What the registry of services shows of a group, and the changes there that are still to be made.
+
+    `lost` is why it cannot be asked: then nothing else is known. `leaving` are all instances that are said to leave,
+    `said` those of whom this group's rollouts have said so. `say` announces that O's nodes leave, `unsay` takes it
+    back, `leftover` what nobody needs any more; of `fading` nodes that are gone it is to be taken away as soon as they
+    have vanished themselves, which takes `ttl` seconds. `told` is when the last of O's nodes was announced as leaving
+    (seconds since the epoch, 0 for never), and `waits_for` who is known to not have heard of it, "" for nobody.
+    """
+
+    lost: str = ""
+    leaving: frozenset[str] = frozenset()
+    said: frozenset[str] = frozenset()
+    say: tuple["Change", ...] = ()
+    unsay: tuple["Change", ...] = ()
+    leftover: tuple["Change", ...] = ()
+    fading: int = 0
+    told: float = 0.0
+    waits_for: str = ""
+    ttl: float = 30.0
+
+    @property
+    def lost_told(self) -> str:
+        return f"the registry cannot be asked: {self.lost}" if self.lost else ""
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether all that use O's nodes are known to have heard that they leave."""
+        return not (self.lost or self.waits_for)
+
+    def until_vanished(self, since: float) -> float:
+        """Until when what has gone by `since` may take to vanish from the registry; 0 if it has."""
+        return since + 2 * self.ttl if self.fading else 0.0
 
 
 @dataclass(frozen=True)
@@ -125,6 +165,7 @@ class View:
     name of the new group that this process has worked on, "" before. The rest are changes that are still to be made
     where the state of the rollout calls for them, in their order, none where it does not: `carry` copies to N what O
     has, `alarms` points O's alarms to N's policies (in a rollback: back), `housekeeping` is what done leaves in order.
+    `registry` is None for a group without services.
     """
 
     goal: Goal
@@ -138,6 +179,7 @@ class View:
     alarms: tuple["Change", ...] = ()
     housekeeping: tuple["Change", ...] = ()
     seen: Seen = field(default_factory=dict)
+    registry: Registered | None = None
 
     @property
     def record(self) -> Record | None:
@@ -159,6 +201,17 @@ def whole(asg: Asg, targets: Collection[str], *, answering: bool) -> frozenset[s
     return frozenset(node.id for node in asg.nodes) if ready and len(asg.nodes) == asg.desired else None
 
 
+def lacks(asg: Asg, targets: frozenset[str]) -> str:
+    """How far a group is from being ready, with the reason of the first node that is not."""
+    ready = sum(node.ready and node.serves(targets) for node in asg.nodes)
+    said = f"{ready} of {asg.desired} nodes ready"
+    first = next((node for node in asg.nodes if not (node.ready and node.serves(targets))), None)
+    if first is None:
+        return said
+    there = dict(first.targets)
+    return f"{said}; {first.id}: {first.why or unhealthy_in({arn: there.get(arn, '') for arn in sorted(targets)})}"
+
+
 def facts(view: View) -> dict[str, Hashable]:
     """What has to be observed more than once before it is believed, or for some time; None where it does not hold."""
     old, new, record = view.old, view.new, view.record
@@ -176,6 +229,8 @@ def facts(view: View) -> dict[str, Hashable]:
             told["sick"] = True if ready < old.desired else None
             carries = new.desired >= old.desired and record.targets <= new.targets
             told["new carries"] = told["new whole"] if carries else None
+    if view.registry:
+        told["registry lost"] = True if view.registry.lost else None
     return told
 
 
@@ -187,4 +242,18 @@ def remember(seen: Seen, view: View, now: float) -> Seen:
     }
 
 
-__all__ = ["EMPTY", "Asg", "Goal", "Node", "Phase", "Seen", "Sizes", "Terms", "View", "facts", "remember", "whole"]
+__all__ = [
+    "EMPTY",
+    "Asg",
+    "Goal",
+    "Node",
+    "Phase",
+    "Registered",
+    "Seen",
+    "Sizes",
+    "Terms",
+    "View",
+    "facts",
+    "remember",
+    "whole",
+]

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nodepkg.asked import Web
 from nodepkg.autoscale.observe import Observation, Subject, observe
 from nodepkg.autoscale.outlook import look
+from nodepkg.autoscale.registered import Registries
 from nodepkg.autoscale.steps import Change
 from nodepkg.autoscale.task import Lease, Task
 from nodepkg.clients.aws.account import Account
@@ -14,11 +15,15 @@ from nodepkg.clients.aws.autoscaling import AutoScaling
 from nodepkg.clients.aws.scaling import Scaling
 from nodepkg.lease.claim import claim
 from nodepkg.plan import Report
+from nodepkg.services.blocking import EtcdRegistries
 
 
 @dataclass(frozen=True)
 class AwsWorld:
-    """`command` is what others are told who find a group taken; `sleep` is this machine's."""
+    """`command` is what others are told who find a group taken; `sleep` is this machine's.
+
+    `registries` are asked for groups with services only.
+    """
 
     account: Account
     command: str
@@ -26,6 +31,7 @@ class AwsWorld:
     web: Web
     take_over: bool = False
     sleep: Callable[[float], None] = time.sleep
+    registries: Registries = field(default_factory=EtcdRegistries)
 
     def now(self) -> float:
         return self.account.now()
@@ -46,7 +52,8 @@ class AwsWorld:
     def observe(self, subjects: Sequence[Subject]) -> Mapping[str, Observation]:
         rollouts = [one for one in subjects if one.sight is None]
         others = [one for one in subjects if one.sight is not None]
-        return {**observe(self.account, rollouts, web=self.web), **look(self.account, others, web=self.web)}
+        seen = observe(self.account, rollouts, web=self.web, registries=self.registries)
+        return {**seen, **look(self.account, others, web=self.web)}
 
     def act(self, change: Change) -> Report:
         return change.run(self.account)

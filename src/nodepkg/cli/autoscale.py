@@ -124,9 +124,10 @@ def update(
 
     Without GROUP every group that runs. Where only min or max differ they are changed in place. Otherwise a second
     group is started beside the one that serves, and has to be ready, and healthy in its target groups, before the
-    first one goes; until then everything that fails is undone, and it exits 5 with the reason. A rollout that was left
-    unfinished, on whatever machine, is finished first. Ctrl-C ends it at a safe point, and says how it is gone on
-    with, or undone.
+    first one goes; until then everything that fails is undone, and it exits 5 with the reason. With services its nodes
+    have to have announced them, and those that use the first group's hear that it leaves before it goes. A rollout
+    that was left unfinished, on whatever machine, is finished first. Ctrl-C ends it at a safe point, and says how it
+    is gone on with, or undone.
     """
     from nodepkg.cli.account import cloud
 
@@ -169,7 +170,7 @@ def rollback(call: Call, group: Group) -> None:
 
     from nodepkg.cli import rollouts
 
-    rollouts.rollback(call, account, found[0])
+    rollouts.rollback(call, account, nodes, found[0])
 
 
 def _chosen(call: Call, groups: list[str] | None, image: str | None, action: str) -> "tuple[Nodes, list[NodesGroup]]":
@@ -220,6 +221,7 @@ def status(
     import time
 
     from nodepkg.autoscale.outlook import Wanted
+    from nodepkg.autoscale.terms import membership_of
     from nodepkg.cli import standings
     from nodepkg.cli.account import cloud, window
 
@@ -232,7 +234,8 @@ def status(
     homes = {name: nodes.region_of(name) for name in names}
     regions = () if groups else {call.region} if call.region else {*homes.values()}
     settings = {group.name: group for group in sound}
-    wanted = Wanted(homes, settings, regions)
+    memberships = {group.name: found for group in sound if (found := membership_of(nodes, group))}
+    wanted = Wanted(homes, settings, regions, memberships)
     look = standings.looking(account, wanted, window=window(call), named=bool(groups))
     if watch:
         standings.watch(look, call.out, lambda: time.sleep(call.poll))

@@ -13,6 +13,7 @@ from nodepkg.autoscale.rollback import Return
 from nodepkg.autoscale.run import Choice
 from nodepkg.autoscale.runner import Runner
 from nodepkg.autoscale.task import Order, Result
+from nodepkg.autoscale.terms import membership_of
 from nodepkg.autoscale.update import Wish, steps, wishes
 from nodepkg.autoscale.wanted import serving
 from nodepkg.autoscale.world import AwsWorld
@@ -89,10 +90,10 @@ def _those_that_run(call: Call, found: Sequence[Prospect], named: Collection[str
     return meant
 
 
-def rollback(call: Call, account: Account, group: Group) -> None:
+def rollback(call: Call, account: Account, nodes: Nodes, group: Group) -> None:
     """Undoes the rollout in progress; without one the last kept generation comes back."""
     seconds, run = window(call), secrets.token_hex(8)
-    back = Return(account, group, run)
+    back = Return(account, group, run, membership_of(nodes, group))
     task = back.undoing(seconds)
     (prospect,) = look_ahead(account, [task], web_of(account))
     task = back.way(prospect, seconds)  # what forbids it is said before anybody is asked

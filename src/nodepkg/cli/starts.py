@@ -49,14 +49,22 @@ def start(
             _show(call.out, made)
         return
     try:
-        _start(call, account, groups, plan, made, run_id=run_id, wait=wait)
+        _start(call, account, groups, plan, made, nodes=nodes, run_id=run_id, wait=wait)
     finally:
         if made.reports:
             _show(call.out, made)
 
 
 def _start(
-    call: Call, account: "Account", groups: "Sequence[Group]", plan: Start, made: _Made, *, run_id: str, wait: bool
+    call: Call,
+    account: "Account",
+    groups: "Sequence[Group]",
+    plan: Start,
+    made: _Made,
+    *,
+    nodes: "Nodes",
+    run_id: str,
+    wait: bool,
 ) -> None:
     # Only now, since nothing of it is needed before the first call of AWS.
     from nodepkg.cli.account import window
@@ -69,11 +77,17 @@ def _start(
         with _told_of_an_interrupt(call.out, groups):
             carry_out(call, plan.under(leases), account, made.reports.extend)
             if wait:
-                _wait(call, account, groups, leases, made)
+                _wait(call, account, groups, leases, made, nodes=nodes)
 
 
 def _wait(
-    call: Call, account: "Account", groups: "Sequence[Group]", leases: "Mapping[str, Lease]", made: _Made
+    call: Call,
+    account: "Account",
+    groups: "Sequence[Group]",
+    leases: "Mapping[str, Lease]",
+    made: _Made,
+    *,
+    nodes: "Nodes",
 ) -> None:
     from nodepkg.asked import web_of
     from nodepkg.autoscale.awaiting import Waiting
@@ -82,7 +96,7 @@ def _wait(
     with watching(call.out) as watcher:
         waiting = Waiting(account, leases, watcher, web=web_of(account), poll=call.poll, sleep=time.sleep)
         made.standings = waiting.standings
-        waiting.wait([awaited(group, *made_of[group.name]) for group in groups])
+        waiting.wait([awaited(nodes, group, *made_of[group.name]) for group in groups])
 
 
 @contextmanager

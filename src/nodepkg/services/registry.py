@@ -67,12 +67,16 @@ class ThisNode:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that is announced. `providers`: service -> instance -> who it is; `leaving` and `nodes` by instance."""
+    """All that is announced. `providers`: service -> instance -> who it is; `leaving` and `nodes` by instance.
+
+    `said`: at which revision it was announced that an instance leaves.
+    """
 
     revision: int
     providers: Mapping[str, Mapping[str, Provider]]
     leaving: Mapping[str, Leaving]
     nodes: Mapping[str, Node] = field(default_factory=dict)
+    said: Mapping[str, int] = field(default_factory=dict)
 
 
 async def snapshot(etcd: Etcd, keys: Keys) -> Snapshot:
@@ -90,6 +94,7 @@ async def snapshot(etcd: Etcd, keys: Keys) -> Snapshot:
         providers,
         {told.key.removeprefix(keys.all_leaving): entries.leaving(told.key, told.value) for told in leaving.items},
         {item.key.rpartition("/")[2]: node for item in nodes.items if (node := entries.node(item.value))},
+        {told.key.removeprefix(keys.all_leaving): told.mod_revision for told in leaving.items},
     )
 
 

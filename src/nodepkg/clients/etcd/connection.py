@@ -176,6 +176,7 @@ async def within(seconds: float, call: Coroutine[Any, Any, Any]) -> Any:
     finally:
         over = task.done()
         task.cancel()
+        task.add_done_callback(_heed)  # also if nobody waits for it any more, since who called was cancelled
     if not over:
         await asyncio.gather(task, return_exceptions=True)
         raise UnansweredError(f"no answer within {seconds:g} s")
@@ -187,6 +188,12 @@ async def within(seconds: float, call: Coroutine[Any, Any, Any]) -> Any:
         raise UnansweredError(f"no answer within {seconds:g} s") from error
     except _LOST as error:
         raise UnansweredError(reason(error), lost=True) from error
+
+
+def _heed(task: asyncio.Future[Any]) -> None:
+    """What became of it is known, and asyncio need not tell it."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _one(called: Any, request: Any, metadata: Metadata, timeout: float) -> Any:
