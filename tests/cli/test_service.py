@@ -43,7 +43,7 @@ def test_config_check_finds_what_nobody_provides_with_its_line(services: Path, r
 
 
 def test_config_check_warns_of_the_port_of_a_service_that_nobody_has(services: Path, run: Run) -> None:
-    base = {**DOCUMENT["__base__"]["services"], "ports": {"api": 80, "fornt": 81}}  # type: ignore[index, dict-item]
+    base = {**DOCUMENT["__base__"]["services"], "ports": {"api": 80, "fornt": 81}}  # type: ignore[dict-item]
     make_project(services, {**DOCUMENT, "__base__": {**DOCUMENT["__base__"], "services": base}})
     done = run("config:check")
     assert done.code == 0
