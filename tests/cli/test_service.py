@@ -42,6 +42,17 @@ def test_config_check_finds_what_nobody_provides_with_its_line(services: Path, r
     assert f"nodes.json:{line}: bad: services.requires[0]: nope: no group provides it" in done.err
 
 
+def test_config_check_warns_of_the_port_of_a_service_that_nobody_has(services: Path, run: Run) -> None:
+    base = {**DOCUMENT["__base__"]["services"], "ports": {"api": 80, "fornt": 81}}  # type: ignore[dict-item]
+    make_project(services, {**DOCUMENT, "__base__": {**DOCUMENT["__base__"], "services": base}})
+    done = run("config:check")
+    assert done.code == 0
+    assert "bee and 1 more: services.ports.fornt: no run list has this service (from layer __base__)" in " ".join(
+        done.err.split()
+    )
+    assert "services.ports.api" not in done.err
+
+
 def test_the_graph_is_a_table(services: Path, run: Run) -> None:
     done = run("service:graph")
     assert [line.split() for line in done.out.splitlines()] == [

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from nodepkg.nodes.findings import Finding
 from nodepkg.nodes.load import Nodes
-from nodepkg.nodes.service_graph import circles, graph, members, provides, unprovided
+from nodepkg.nodes.service_graph import circles, graph, members, provides, unprovided, unused
 from nodepkg.nodes.services import provided
 from tests.projects import make_project
 
@@ -145,4 +146,20 @@ def test_a_check_is_a_command_or_a_url(tmp_path: Path) -> None:
     findings = nodes.examine(["bee"])[1]
     assert [(found.key_path, found.problem) for found in findings] == [
         (("services", "checks", "api"), "has to have either command or http")
+    ]
+
+
+def test_ports_and_checks_of_services_that_no_run_list_has_are_told(tmp_path: Path) -> None:
+    """Those of another group are none: they usually stand in __base__."""
+    base = {**BASE, "services": {**BASE["services"], "ports": {"api": 1, "wbe": 2}}}
+    check = {"api": {"http": "http://127.0.0.1/"}, "ap": {"command": "true"}}
+    nodes = make_project(tmp_path, {"__base__": base, "bee": group("api", checks=check), "www": group("web")})
+    told = [(one.entry, one.key_path, one.groups) for one in unused(nodes, nodes.groups(nodes.names))]
+    assert told == [
+        ("__base__", ("services", "ports", "wbe"), ("bee",)),
+        ("bee", ("services", "checks", "ap"), ("bee",)),
+        ("__base__", ("services", "ports", "wbe"), ("www",)),
+    ]
+    assert unused(nodes, nodes.groups(["www"])) == [
+        Finding("__base__", ("services", "ports", "wbe"), "no run list has this service", ("www",))
     ]

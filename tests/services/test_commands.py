@@ -8,13 +8,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from nodepkg.cli.services import log
 from nodepkg.clients.etcd.client import Etcd
 from nodepkg.services import registry
 from nodepkg.services.entries import Keys, Leaving, written
+from nodepkg.services.state import StateFile, new
 from nodepkg.services.terms import Offer
 from tests.cli.conftest import Run, run
 from tests.projects import make_project
@@ -147,6 +151,54 @@ def test_announce_without_an_agent_lasts_for_the_ttl(project: Path, member: Memb
     assert run("service:announce", *here).code == 0
     assert run("service:withdraw", *here).out == "withdrew api\n"
     assert "i-9" not in run("service:list").out
+
+
+def test_withdraw_tells_what_was_not_announced_and_refuses_what_is_of_another_node(
+    project: Path, member: Member, run: Run
+) -> None:
+    file = write(project / "services.json", endpoints=(member.endpoint,), provides=("api",), ttl=60)
+    here = ["--services", str(file), "--instance", "i-9", "--address", "10.0.0.9", "--home", str(project / "home")]
+    assert run("service:withdraw", *here).out == "was not announced: api\n"
+    assert json.loads(run("service:withdraw", *here, "--json").out)["services"] == []
+    assert run("service:announce", *here).code == 0
+    elsewhere = [*here[:-1], str(project / "elsewhere")]
+    for command in ("service:withdraw", "service:announce"):
+        done = run(command, *elsewhere)
+        assert (done.code, done.out) == (4, "")
+        assert "another node that calls itself i-9 (10.0.0.9)" in done.err
+        assert "--home" in done.err
+    assert "serving" in run("service:list").out
+
+
+def test_announce_leaves_what_is_not_well_to_the_agent(
+    project: Path, member: Member, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodepkg.cli.services.AGENT_SECONDS", 0.0)
+    home = project / "home"
+    state = new()
+    StateFile(home).write(state)
+    file = write(project / "services.json", endpoints=(member.endpoint,), provides=("api", "web"))
+    its = node("i-9")
+
+    async def an_agent(etcd: Etcd, lease: int) -> None:
+        me = replace(its, agent=state.agent)
+        await etcd.put(KEYS.node("bee", "i-9"), written(me.node(["api", "web"])), lease)
+        await registry.announce(etcd, KEYS, me, [API], lease)
+
+    fill(member, an_agent)
+    here = ["--services", str(file), "--instance", "i-9", "--address", "host-i-9", "--home", str(home)]
+    done = run("service:announce", *here)
+    assert done.out == "announced api on host-i-9 for as long as the agent runs\n"
+    assert "web: this node's agent does not announce it" in done.err
+
+
+def test_a_log_that_is_full_ends_no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        log("started", instance="i-1")
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
 
 
 def test_a_host_that_is_no_step_of_a_key_is_refused(project: Path, member: Member, run: Run) -> None:

@@ -95,6 +95,21 @@ def test_leaving_is_said_once_by_whoever_said_it_first(member: Member) -> None:
     using(member, use)
 
 
+def test_an_agent_that_ends_gives_way_to_anybody_else_who_says_so(member: Member) -> None:
+    """The next agent takes back what the one before it has said, and not what a user has."""
+
+    async def use(etcd: Etcd) -> None:
+        first = await registry.say_leaving(etcd, KEYS, Leaving("i-1", "agent", "t"))
+        assert await registry.say_leaving(etcd, KEYS, Leaving("i-1", "ann", "t")) > first
+        assert not await registry.unsay_leaving(etcd, KEYS, "i-1", by="agent")
+        await registry.say_leaving(etcd, KEYS, Leaving("i-2", "agent", "t", ("api",)))
+        await registry.say_leaving(etcd, KEYS, Leaving("i-2", "ann", "t", ("web",)))
+        told = (await registry.snapshot(etcd, KEYS)).leaving["i-2"]
+        assert (told.by, sorted(told.services or ())) == ("ann", ["api", "web"])
+
+    using(member, use)
+
+
 def test_who_leaves_with_some_services_may_leave_with_more(member: Member) -> None:
     async def use(etcd: Etcd) -> None:
         revisions = [

@@ -1,9 +1,20 @@
 """What a node believes of the lists that it sees. Time is a number."""
 
+import json
 import random
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
+import pytest
+
+from nodepkg.clients.etcd.values import Item, Listing
+from nodepkg.services import entries
+from nodepkg.services.collect import maps
 from nodepkg.services.entries import Keys, Leaving, Provider, written
+from nodepkg.services.state import StateFile, new
 from nodepkg.services.view import Belief, Quiet, View
+from tests.services.nodes import terms
 
 KEYS = Keys("/nodepkg")
 DOUBT = 60.0
@@ -172,3 +183,62 @@ def test_a_burst_is_quiet_once_and_does_not_last_for_ever() -> None:
     assert quiet.due == 40
     quiet.settled()
     assert quiet.due is None
+
+
+def listing(revision: int, **values: str) -> Listing:
+    return Listing(revision, tuple(Item(KEYS.provider("api", name), v, 1, 1) for name, v in values.items()))
+
+
+def test_who_leaves_is_heard_whichever_watch_is_ahead() -> None:
+    """Whoever withdraws waits until this revision is acknowledged, so it must not be missed."""
+    view = View(KEYS)
+    view.put(KEYS.leaving("1"), written(Leaving("1", "ann", "")), 8)
+    assert view.heard == 0  # nobody whom this node uses
+    view.put(KEYS.provider("api", "1"), written(provider("1")), 7)
+    assert view.heard == 8
+    view.delete(KEYS.leaving("1"), 9)
+    view.put(KEYS.provider("api", "1"), written(provider("1", 81)), 10)
+    assert view.heard == 8
+
+
+def test_an_etcd_that_was_set_up_anew_counts_anew() -> None:
+    """Else what is said there to leave would be acknowledged before anybody has heard it."""
+    view = View(KEYS)
+    view.take(listing(1000, one=written(provider("one"))))
+    view.put(KEYS.provider("api", "two"), written(provider("two")), 1001)
+    assert (view.heard, view.revision) == (1000, 1001)
+    view.take(listing(5))
+    assert (view.heard, view.revision, view.present("api")) == (5, 5, {})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"port": 0}, {"port": 65536}, {"port": True}, {"port": "80"}, {"address": None}, {"address": "half \ud800 of it"}],
+)
+def test_what_is_no_announcement_is_none(change: dict[str, Any]) -> None:
+    whole = asdict(provider("1"))
+    assert entries.provider(json.dumps(whole)) == provider("1")
+    assert entries.provider(json.dumps({**whole, **change})) is None
+
+
+@pytest.mark.parametrize("host", ["$(reboot)", "a\nb; rm -rf /", "\x1b[2J", "zürich\u202e", "x" * 500_000])
+def test_a_host_is_data_whatever_it_says(host: str, tmp_path: Path) -> None:
+    """It is remembered, and comes back, as it is."""
+    file, found = StateFile(tmp_path), entries.provider(written(replace(provider("1"), address=host)))
+    assert found
+    attributes = maps(terms(requires=("api",)), {"api": {"1": found}}, {})
+    file.write(replace(new(), attributes=attributes, good={"api": {"1": found}}))
+    again = file.read()
+    assert again.attributes == attributes == {"services": {"api": [{"host": host, "port": 80}]}, "available": {}}
+    assert again.good["api"]["1"] == found
+    assert file.path.stat().st_mode & 0o77 == 0
+
+
+@pytest.mark.parametrize("attributes", [[], "x", {"services": []}, {"available": "x"}, {"services": None}])
+def test_a_state_that_is_no_state_is_begun_anew(attributes: Any, tmp_path: Path) -> None:
+    file = StateFile(tmp_path)
+    file.write(new())
+    document = json.loads(file.path.read_text())
+    file.path.write_text(json.dumps({**document, "attributes": attributes}))
+    assert file.read().attributes is None
+    assert "is damaged, and begun anew" in file.damaged

@@ -87,7 +87,6 @@ def check(call: Call, groups: Groups = None) -> None:
     require, and warns of what works and is probably not wanted. Exit 3 if anything is wrong.
     """
     from nodepkg.cli.layout import count
-    from nodepkg.nodes.findings import report
     from nodepkg.nodes.service_graph import circles, unprovided, unused
     from nodepkg.render.bundle import Project, missing_roles
     from nodepkg.render.packer import PackerTemplates, broken_template
@@ -101,7 +100,7 @@ def check(call: Call, groups: Groups = None) -> None:
         findings += missing_roles(templates.project, group) or broken_template(templates, group)
         findings += broken_user_data(user_data, group)
     nodes.refuse([*findings, *unprovided(nodes, checked)])
-    found = [*nodes.warnings(checked), *report(nodes.source, unused(nodes, checked))]
+    found = nodes.warnings(checked, unused(nodes, checked))
     found += [*undeletable(nodes, checked), *outdated(nodes, checked)]
     for line in found:
         call.out.warning(line)

@@ -81,10 +81,10 @@ class Nodes:
         if lines := report(self.source, _with_all_groups(findings)):
             raise ConfigError("\n".join(lines))
 
-    def warnings(self, groups: Iterable[Group]) -> list[str]:
-        """What is probably not wanted, as `file:line: text`, in the order of the file."""
+    def warnings(self, groups: Iterable[Group], more: Iterable[Finding] = ()) -> list[str]:
+        """What is probably not wanted, and `more`, as `file:line: text`, in the order of the file."""
         found = [warning for group in groups for warning in warnings(group, self.entries)]
-        return report(self.source, _with_all_groups(found))
+        return report(self.source, _with_all_groups([*found, *more]))
 
     def merged(self, name: str) -> Entry:
         """The entry as the merge leaves it; of the keys that name a source image the one nearest to the group stays."""

@@ -40,10 +40,9 @@ class Means:
     `take` waits for a slot for the change of a revision, `idle` until nothing else converges on the node. `run`
     converges once, by a token, with these maps, and tells what is wrong, "" for nothing; it raises TimeoutError if
     there is not the time for it before the slot's deadline. `ended` tells what became of the run of a token, None if
-    nobody knows; `give_back` ends the slot of a lease; `give_up` lets another node be the canary, False if
-    that could not be told; `forget` is for
-    services that were to be deleted and are; `well` waits until the services of the node are well again; `acknowledge`
-    tells the registry up to where everything is heeded.
+    nobody knows; `give_back` ends the slot of a lease; `give_up` lets another node be the canary, False if that could
+    not be told; `forget` is for services that were to be deleted and are; `well` waits until the services of the node
+    are well again; `acknowledge` tells the registry up to where everything is heeded.
     """
 
     take: Callable[[int], Awaitable[Slot]]

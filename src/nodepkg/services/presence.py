@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from nodepkg.clients.etcd.client import Etcd
 from nodepkg.clients.etcd.values import Put
-from nodepkg.errors import LeaseGoneError, RefusedError, ToolError
+from nodepkg.errors import LeaseGoneError, NodepkgError, RefusedError, ToolError
 from nodepkg.services import registry
 from nodepkg.services.entries import Keys, written
 from nodepkg.services.registry import ThisNode
@@ -101,6 +101,14 @@ class Presence:
         if revision != self.revision:  # an etcd that was set up anew begins to count anew
             self.revision = revision
             self._poke.set()
+
+    async def keep(self) -> None:
+        """Never returns. Renews, and changes nothing: for as long as those that use the node have not heard it ends."""
+        while True:
+            for lease in {self.lease, *self._old_leases} - {0}:
+                with suppress(NodepkgError):
+                    await self._etcd.renew(lease)
+            await asyncio.sleep(self.terms.ttl / 3)
 
     async def end(self) -> None:
         """Takes everything of this node out of the registry."""

@@ -66,11 +66,15 @@ class Session:
     async def end(self, seconds: float) -> None:
         """Says that the node leaves, waits for those that use it, and takes it out. Never raises for the registry."""
         self._tell("leaving", services=self.terms.names)
+        kept = asyncio.create_task(self.presence.keep())
         try:
             withdrawn = await self._withdraw(self._told(None), self.terms.names, seconds)
             self._tell("left", unacknowledged=withdrawn.unacknowledged)
         except NodepkgError as error:
             self._tell("not left", why=error.message)
+        finally:
+            kept.cancel()
+            await asyncio.gather(kept, return_exceptions=True)
         with suppress(NodepkgError):
             await self.presence.end()
 

@@ -99,7 +99,7 @@ def read(path: Path) -> Terms:
         raise ConfigError(f"{path} is no JSON: {error}", hint="package group:create writes it anew") from error
     try:
         return _terms(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         told = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         raise ConfigError(
             f"{path} is not what group:create writes: {told}",
@@ -112,7 +112,7 @@ def _terms(document: dict[str, Any]) -> Terms:
         group=_text(document["group"]),
         cookbook=_text(document["cookbook"]),
         provides=tuple(_offer(name, value) for name, value in document["provides"].items()),
-        requires=tuple(_service(name) for name in document["requires"]),
+        requires=tuple(_service(name) for name in _list(document["requires"])),
         external={
             _service(name): tuple(Where(_text(one["host"]), _port(one["port"])) for one in found)
             for name, found in document["external"].items()
@@ -122,7 +122,7 @@ def _terms(document: dict[str, Any]) -> Terms:
         address=_text(document["address"]),
         path=_text(document["path"]),
         command=_text(document["command"]),
-        ttl=int(document["ttl"]),
+        ttl=_seconds(document["ttl"]),
         debounce=float(document["debounce"]),
         most_debounce=float(document["most_debounce"]),
         at_once=share(str(document["at_once"])),
@@ -136,7 +136,7 @@ def location(document: Mapping[str, Any]) -> Location:
     """Where the registry is, in the words of services.json and of the key `services` alike."""
     tls = document["tls"]
     return Location(
-        endpoints=tuple(_text(endpoint) for endpoint in document["etcd"]),
+        endpoints=tuple(_text(endpoint) for endpoint in _list(document["etcd"])),
         prefix=_text(document["prefix"]),
         ca=tls.get("ca") or "",
         certificate=tls.get("cert") or "",
@@ -171,6 +171,18 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{value!r} where a text is wanted")
     return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{value!r} where a list is wanted")
+    return list(value)
+
+
+def _seconds(value: Any) -> int:
+    if (seconds := int(value)) < 1:
+        raise ValueError(f"{value!r} where seconds are wanted")
+    return seconds
 
 
 def _port(value: Any) -> int | None:

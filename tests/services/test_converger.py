@@ -1,0 +1,137 @@
+"""The converger with means that fail: it goes on, leaves nothing behind, and does not spin."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nodepkg.errors import NodepkgError, RefusedError, ToolError
+from nodepkg.services.converger import Converger, Maps, Means
+from nodepkg.services.entries import Keys
+from nodepkg.services.state import State, StateFile
+from nodepkg.services.view import View
+from tests.services.nodes import terms
+
+
+class FullDisk(StateFile):
+    """Where nothing can be written for a while."""
+
+    full = True
+
+    def write(self, state: State) -> None:
+        if self.full:
+            raise RefusedError(f"{self.path} cannot be written: No space left on device")
+        super().write(state)
+
+
+@dataclass
+class Turn:
+    """A slot, and how it was given back."""
+
+    canary: bool = False
+    lease: int = 7
+    deadline: float = 1e9
+    released: list[bool | None] = field(default_factory=list)
+
+    async def release(self, *, healthy: bool | None) -> bool:
+        self.released.append(healthy)
+        return True
+
+
+@dataclass
+class World:
+    """What a converger is given. `fails` are raised by `idle`, one after the other."""
+
+    fails: list[NodepkgError] = field(default_factory=list)
+    gives_up: list[bool] = field(default_factory=list)
+    slot: Turn = field(default_factory=Turn)
+    ran: list[Maps] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+
+    async def idle(self) -> None:
+        if self.fails:
+            raise self.fails.pop(0)
+
+    async def run(self, token: str, found: Maps, deadline: float) -> str:
+        self.ran.append(found)
+        return ""
+
+    async def take(self, revision: int) -> Turn:
+        return self.slot
+
+    async def give_up(self) -> bool:
+        return self.gives_up.pop(0) if self.gives_up else True
+
+    async def nothing(self, *_: Any) -> None:
+        return None
+
+    def means(self) -> Means:
+        return Means(
+            take=self.take,
+            idle=self.idle,
+            run=self.run,
+            ended=self.nothing,
+            give_back=self.nothing,
+            give_up=self.give_up,
+            forget=self.nothing,
+            well=self.nothing,
+            acknowledge=lambda revision: None,
+            tell=lambda event, /, **facts: self.events.append(event),
+            clock=asyncio.get_running_loop().time,
+            jitter=lambda seconds: 0.0,
+        )
+
+
+def converge(world: World, file: StateFile, until: Callable[[Converger], bool]) -> None:
+    """Runs one until this holds."""
+
+    async def work() -> None:
+        made = Converger(terms(requires=("api",), debounce=0), {}, View(Keys("/nodepkg")), file, world.means())
+        running = asyncio.create_task(made.run())
+        async with asyncio.timeout(60):
+            while not until(made) and not running.done():
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert running.cancelled()
+
+    asyncio.run(work())
+
+
+def test_what_fails_beside_the_converge_is_told_once_and_tried_again(tmp_path: Path) -> None:
+    world = World([ToolError("/var/lib/nodepkg: Read-only file system"), RefusedError("ca.pem cannot be used")])
+    converge(world, StateFile(tmp_path), lambda made: bool(world.slot.released))
+    assert world.events == ["cannot converge", "converging", "converged"]
+    assert len(world.ran) == 1
+    assert StateFile(tmp_path).read().attributes == world.ran[0]
+
+
+def test_a_disk_that_is_full_stops_no_converge_and_is_written_when_it_is_not(tmp_path: Path) -> None:
+    world, file = World(), FullDisk(tmp_path)
+
+    def done(made: Converger) -> bool:
+        if world.slot.released and file.full:
+            file.full = False
+            made.look_again()
+        return file.path.exists()
+
+    converge(world, file, done)
+    assert world.events == ["not remembered", "converging", "converged"]
+    assert world.slot.released == [True]
+    assert file.read().attributes == world.ran[0]
+
+
+def test_a_canary_that_failed_before_a_reload_lets_others_be_it_when_it_has_nothing_to_do(tmp_path: Path) -> None:
+    world = World()
+    converge(world, StateFile(tmp_path), lambda made: bool(world.slot.released))
+    given_up: list[int] = []
+
+    async def give_up() -> bool:
+        given_up.append(1)
+        return True
+
+    again = World()
+    again.give_up = give_up  # type: ignore[method-assign]
+    converge(again, StateFile(tmp_path), lambda made: bool(given_up))
+    assert again.ran == []
