@@ -48,7 +48,8 @@ def all_commands() -> dict[str, set[str]]:
 
 
 # They are not about a project that is there already.
-WITHOUT_NODES = {"version", "config:init", "config:schema", "completion:install"}
+ON_NODE = {f"service:{what}" for what in ("agent", "announce", "collect", "withdraw")}
+WITHOUT_NODES = {"version", "config:init", "config:schema", "completion:install", *ON_NODE}
 
 
 def test_package_alone_lists_every_command(run: Run) -> None:
@@ -73,7 +74,8 @@ def test_options_are_offered_where_they_mean_something(name: str) -> None:
     assert {"--json", "--quiet", "-q", "--verbose", "-v", "--debug", "--no-color"} <= options
     assert ("--nodes" in options) == (name not in WITHOUT_NODES)
     assert ({"--yes", "-y"} <= options) == (name in CHANGES_AWS)
-    assert ("--dry-run" in options) == (name in CHANGES_AWS | {"config:init", "completion:install"})
+    writes = {"config:init", "completion:install", "service:cookbook"}
+    assert ("--dry-run" in options) == (name in CHANGES_AWS | writes)
     assert ({"--profile", "--sandbox"} <= options) == (name in CHANGES_AWS | READS_AWS)
 
 

@@ -15,7 +15,7 @@ PREPARE = {
     "fish": "function fish_prompt; echo -n '> '; end; set -g fish_autosuggestion_enabled 0",
 }
 SECONDS = 60  # for what takes a fraction of one, on a machine that has other things to do
-COLUMNS, LINES = 160, 48
+COLUMNS, LINES = 160, 60
 
 
 class Terminal:

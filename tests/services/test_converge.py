@@ -287,10 +287,10 @@ def test_what_the_supervisor_does_not_end_the_agent_kills(machine: Machine) -> N
 
 def test_what_a_killed_agent_left_is_killed_past_its_time_by_the_next(machine: Machine) -> None:
     async def test() -> None:
-        await asyncio.sleep(0)
         machine.wrap("timeout", 'shift 3; exec "$@"')
         converge = machine.converge(_ignores_sigterm(machine))
         waiting = asyncio.ensure_future((await converge.start("one", PLAIN)).result())
+        await asyncio.sleep(0)  # it has begun to wait, and lets go when it is cancelled
         await _until(lambda: _exists(machine.folder / "pids")() and len(_stubborn(machine)) == 2)
         waiting.cancel()
         await asyncio.wait([waiting])
