@@ -274,7 +274,7 @@ def test_how_many_may_converge_grows_with_the_group_and_is_one_at_least(one: Mem
             for number in range(first, first + count):
                 await client.put(KEYS.node("bee", f"i-{number}"), "{}")
 
-        for first, count, name in ((0, 0, "a"), (0, 11, "b"), (11, 10, "c")):
+        for first, count, name in ((0, 0, "a"), (0, 29, "b"), (29, 1, "c")):
             await nodes(first, count)
             await slots_of(client, name, tenth).take(9, lease)
             another = asyncio.ensure_future(slots_of(client, "z", tenth).take(9, lease))

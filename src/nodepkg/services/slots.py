@@ -169,7 +169,7 @@ class Slots:
             await self._revoke_owed()
             while True:
                 now = loop.time()
-                at_once = max(self._at_once.up(sight.nodes), 1)
+                at_once = max(self._at_once.down(sight.nodes), 1)
                 mine = turn(sight.picture, self._who, wish.revision, at_once)
                 if mine is None:
                     due = None
