@@ -63,6 +63,9 @@ class World:
     async def give_up(self) -> bool:
         return self.gives_up.pop(0) if self.gives_up else True
 
+    async def well(self) -> object:
+        return None
+
     async def nothing(self, *_: Any) -> None:
         return None
 
@@ -75,7 +78,7 @@ class World:
             give_back=self.nothing,
             give_up=self.give_up,
             forget=self.nothing,
-            well=self.nothing,
+            well=self.well,
             acknowledge=lambda revision: None,
             tell=lambda event, /, **facts: self.events.append(event),
             clock=asyncio.get_running_loop().time,
@@ -135,3 +138,28 @@ def test_a_canary_that_failed_before_a_reload_lets_others_be_it_when_it_has_noth
     again.give_up = give_up  # type: ignore[method-assign]
     converge(again, StateFile(tmp_path), lambda made: bool(given_up))
     assert again.ran == []
+
+
+def test_a_canary_that_does_not_get_well_holds_the_others_until_it_does(tmp_path: Path) -> None:
+    """Its slot has an end, and without it another would be the canary of what has already gone wrong."""
+    world, well = World(slot=Turn(canary=True, deadline=0.0)), asyncio.Event()
+    given_up: list[list[bool | None]] = []
+    held: list[bool] = []
+
+    async def give_up() -> bool:
+        given_up.append([*world.slot.released])
+        return True
+
+    world.give_up, world.well = give_up, well.wait  # type: ignore[method-assign]
+
+    def done(made: Converger) -> bool:
+        if world.slot.released:
+            held.append(not given_up)
+            well.set()
+        return bool(given_up)
+
+    converge(world, StateFile(tmp_path), done)
+    assert world.slot.released == [False, True]
+    assert given_up == [[False, True]]
+    assert held[0]
+    assert world.events == ["converging", "converged", "not well"]
