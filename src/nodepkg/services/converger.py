@@ -91,8 +91,23 @@ class Converger:
             self._remember(replace(self.state, provided=provided, retiring=retiring))
 
     def look_again(self) -> None:
-        """The view has changed."""
+        """The view has changed. Who leaves, and is not used here, is acknowledged also while a slot is waited for."""
         self._changed.set()
+        if self._uses_none_that_leave():
+            self._means.acknowledge(self._view.heard)
+
+    def _uses_none_that_leave(self) -> bool:
+        """As far as it is known: what a converge was given that runs, or has failed, may be in use as well."""
+        if self.state.attributes is None or self.state.run or self._failures:
+            return False
+        given = self.state.attributes.get("services", {})
+        leaving = [
+            (name, one)
+            for name in self._terms.requires
+            for instance, one in self._view.present(name).items()
+            if instance in self._view.leavers(name)
+        ]
+        return not any({"host": one.address, "port": one.port} in given.get(name, []) for name, one in leaving)
 
     def look(self, now: float) -> Maps:
         """What a converge would be given now."""
