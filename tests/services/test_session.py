@@ -283,3 +283,35 @@ def test_a_withdrawal_of_what_another_node_announces_is_refused(member: Member, 
         assert await rig.keys("leaving/") == []
 
     within(member, tmp_path, use)
+
+
+def test_a_check_that_is_another_one_takes_nothing_back_until_it_has_said_so(member: Member, tmp_path: Path) -> None:
+    """A deploy brings it to all providers of a service at once."""
+
+    async def use(rig: Rig) -> None:
+        check = {"command": "true", "interval": 0.1, "timeout": 5, "rise": 1, "fall": 1}
+        async with rig.running("i-1", provides=("api",), checks={"api": check}) as one:
+            await one.said_that("announced")
+            one.reload(checks={"api": {**check, "interval": 0.2, "rise": 1000}}, ttl=4)
+            await one.said_that("announced", 2)  # under the lease that another ttl makes
+            assert not one.heard("retracted")
+            one.reload(checks={"api": {**check, "command": "false"}})
+            await one.said_that("retracted")
+            assert len(one.heard("unwell")) == 1
+
+    within(member, tmp_path, use)
+
+
+def test_without_a_registry_an_agent_ends_and_says_that_it_could_not_leave(member: Member, tmp_path: Path) -> None:
+    async def use(rig: Rig) -> None:
+        nowhere = ["http://127.0.0.1:1", "http://127.0.0.1:2"]
+        async with rig.running("i-1", provides=("api",), requires=("db",), endpoints=nowhere) as one:
+            await one.said_that("registry lost")
+            for _ in range(100):
+                one.agent.reload()
+                await asyncio.sleep(0)
+        assert "etcd does not answer" in one.heard("not left")[0]["why"]
+        assert len(one.heard("started")) == 1
+        assert not one.heard("converging")
+
+    within(member, tmp_path, use)

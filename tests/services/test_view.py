@@ -234,7 +234,9 @@ def test_a_host_is_data_whatever_it_says(host: str, tmp_path: Path) -> None:
     assert file.path.stat().st_mode & 0o77 == 0
 
 
-@pytest.mark.parametrize("attributes", [[], "x", {"services": []}, {"available": "x"}, {"services": None}])
+@pytest.mark.parametrize(
+    "attributes", [[], "x", {"services": []}, {"available": "x"}, {"services": None}, {"services": {"api": 1}}]
+)
 def test_a_state_that_is_no_state_is_begun_anew(attributes: Any, tmp_path: Path) -> None:
     file = StateFile(tmp_path)
     file.write(new())

@@ -53,7 +53,7 @@ class Agent:
             "nodepkg_agent_events",
             "What has happened.",
             ("event",),
-            [((name,), n) for name, n in self._events.items()],
+            [((name,), n) for name, n in dict(self._events).items()],
             True,
         )
         session = self.session

@@ -15,6 +15,7 @@ from nodepkg.services.view import Belief, Quiet, View
 
 MOST_RETRY_SECONDS = 900.0
 RETRY_SECONDS = 60.0  # for what could not be written, where nothing else happens
+END_SECONDS = 10.0  # of a slot's time, for telling how it went
 Maps = Mapping[str, Any]
 
 
@@ -52,7 +53,7 @@ class Means:
     give_back: Callable[[int], Awaitable[None]]
     give_up: Callable[[], Awaitable[bool]]
     forget: Callable[[], Awaitable[None]]
-    well: Callable[[], Awaitable[None]]
+    well: Callable[[], Awaitable[object]]
     acknowledge: Callable[[int], None]
     tell: Tell
     clock: Callable[[], float]
@@ -90,8 +91,23 @@ class Converger:
             self._remember(replace(self.state, provided=provided, retiring=retiring))
 
     def look_again(self) -> None:
-        """The view has changed."""
+        """The view has changed. Who leaves, and is not used here, is acknowledged also while a slot is waited for."""
         self._changed.set()
+        if self._uses_none_that_leave():
+            self._means.acknowledge(self._view.heard)
+
+    def _uses_none_that_leave(self) -> bool:
+        """As far as it is known: what a converge was given that runs, or has failed, may be in use as well."""
+        if self.state.attributes is None or self.state.run or self._failures:
+            return False
+        given = self.state.attributes.get("services", {})
+        leaving = [
+            (name, one)
+            for name in self._terms.requires
+            for instance, one in self._view.present(name).items()
+            if instance in self._view.leavers(name)
+        ]
+        return not any({"host": one.address, "port": one.port} in given.get(name, []) for name, one in leaving)
 
     def look(self, now: float) -> Maps:
         """What a converge would be given now."""
@@ -195,22 +211,32 @@ class Converger:
             self._means.acknowledge(heard)
             if retired:
                 await self._means.forget()
-            healthy = not slot.canary or await self._is_well()
-        self._holds_others = slot.canary and not healthy
+            self._holds_others = False
+            healthy = not slot.canary or await self._is_well(slot)
+        self._holds_others = slot.canary and (self._holds_others or not healthy)
         await slot.release(healthy=healthy)
 
-    async def _is_well(self) -> bool:
-        """Waits until the services of a canary are well; False if there is something new to converge for before."""
+    async def _is_well(self, slot: Slot) -> bool:
+        """Waits until the services of a canary are well; False if there is something new to converge for before.
+
+        If that takes longer than its slot lasts it is a canary that failed, until it is well: the others wait on.
+        """
         well = asyncio.ensure_future(self._means.well())
+        failed = False
         try:
             while not well.done():
                 self._changed.clear()
                 if not self._is_applied(self.look(self._means.clock())):
                     self._means.tell("not well", why="and what it needs has changed meanwhile")
                     return False
+                left = None if failed else max(slot.deadline - END_SECONDS - self._means.clock(), 0.0)
                 changed = asyncio.ensure_future(self._changed.wait())
-                await asyncio.wait((well, changed), return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait((well, changed), timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 changed.cancel()
+                if not done and not failed:
+                    failed = self._holds_others = True
+                    self._means.tell("not well", why="for as long as its slot lasts: the others of the group wait")
+                    await slot.release(healthy=False)
             return True
         finally:
             well.cancel()

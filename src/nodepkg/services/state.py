@@ -111,4 +111,6 @@ def _maps(value: Any) -> dict[str, Any] | None:
         return None
     if not all(isinstance(value.get(name, {}), dict) for name in ("services", "available")):
         raise ValueError("attributes are no maps")
+    if not all(isinstance(listed, list) for listed in value.get("services", {}).values()):
+        raise ValueError("attributes have a service that is no list")
     return dict(value)
