@@ -32,6 +32,11 @@ def keys(member: Member, prefix: str) -> list[str]:
     return [base64.b64decode(item["key"]).decode().removeprefix("/nodepkg/") for item in found]
 
 
+def value(member: Member, key: str) -> str:
+    (found,) = member.call("kv/range", key=_base64(f"/nodepkg/{key}".encode()))["kvs"]
+    return base64.b64decode(found["value"]).decode()
+
+
 def put(member: Member, key: str, value: str) -> None:
     member.call("kv/put", key=_base64(f"/nodepkg/{key}".encode()), value=_base64(value.encode()))
 
@@ -243,6 +248,14 @@ def test_a_withdrawn_node_stays_out_when_its_agent_is_restarted(make: Make, memb
     one.said_that("started", 2)
     eventually(lambda: keys(member, "nodes/"))
     assert keys(member, "services/") == []
+
+
+def test_what_is_announced_tells_the_bundle_that_a_deploy_has_left(make: Make, member: Member) -> None:
+    one = make("i-1", provides=("api",))
+    one.said_that("announced")
+    (one.home / "bundle").write_text("d1g35t .\n")
+    one.said_that("announced", 2)
+    assert json.loads(value(member, "services/api/i-1"))["digest"] == "d1g35t"
 
 
 def test_where_it_is_started_does_not_matter(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from nodepkg.clients.etcd.client import Etcd
 from nodepkg.clients.metrics import Figure
 from nodepkg.errors import NodepkgError, RefusedError
 from nodepkg.services import registry
-from nodepkg.services.identity import Said, this_node
+from nodepkg.services.identity import Said, bundle_digest, this_node
 from nodepkg.services.session import Session
 from nodepkg.services.state import StateFile
 from nodepkg.services.terms import Location, Terms, read
@@ -88,7 +88,7 @@ class Agent:
 
     async def _begin(self) -> "_Begun":
         """With services.json as it is now. Raises ConfigError, RefusedError, ToolError; nothing has changed then."""
-        seen = _looks(self._place.file)
+        seen = self._looks()
         terms = read(self._place.file)
         file = StateFile(self._place.home)
         state = file.read()
@@ -124,7 +124,7 @@ class Agent:
                 reload = asyncio.create_task(self._reload.wait())
                 await asyncio.wait((stopped, reload, work), timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 reload.cancel()
-                looks = _looks(self._place.file)
+                looks = self._looks()
                 if self._reload.is_set() or looks != seen:
                     self._reload.clear()
                     seen = looks
@@ -134,11 +134,16 @@ class Agent:
             stopped.cancel()
         return None
 
+    def _looks(self) -> object:
+        """By what a deploy is noticed: services.json, and the record of the bundle that it was in."""
+        return _looks(self._place.file), _looks(self._place.home / "bundle")
+
     async def _reloaded(self, begun: "_Begun") -> "_Begun | None":
         """None where nothing has changed, or what has is wrong."""
         try:
             terms = read(self._place.file)
-            if (terms, registry.login(terms.location, self._place.environ)) == (begun.terms, begun.login):
+            login = registry.login(terms.location, self._place.environ)
+            if (terms, login, bundle_digest(self._place.home)) == (begun.terms, begun.login, begun.me.digest):
                 return None
             return await self._begin()
         except NodepkgError as error:

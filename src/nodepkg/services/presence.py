@@ -10,7 +10,7 @@ from nodepkg.errors import LeaseGoneError, NodepkgError, RefusedError, ToolError
 from nodepkg.services import registry
 from nodepkg.services.entries import Keys, written
 from nodepkg.services.registry import ThisNode
-from nodepkg.services.terms import Offer, Terms
+from nodepkg.services.terms import Terms
 from nodepkg.services.told import Tell, backoff
 
 
@@ -38,8 +38,8 @@ class Presence:
         self._tell = tell
         self._poke = asyncio.Event()
         self._since: dict[str, str] = {}
-        # With its offer, so that one that has changed since is announced anew.
-        self._announced: dict[str, Offer] = {}
+        # With its value, so that one that has changed since is announced anew.
+        self._announced: dict[str, str] = {}
         self._acknowledged = 0
         self._node_is_put = False
         # Those that are to end when all stands under another one.
@@ -159,12 +159,13 @@ class Presence:
             self._since.pop(name, None)
             self._tell("retracted", service=name)
         for name, offer in offers.items():
-            if name in self.well and self._announced.get(name) != offer and not self._leaves(name):
-                since = self._since.setdefault(name, registry.now())
-                value = written(self._me.provider(offer, since))
+            if name not in self.well or self._leaves(name):
+                continue
+            value = written(self._me.provider(offer, self._since.setdefault(name, registry.now())))
+            if self._announced.get(name) != value:
                 key = self._keys.provider(name, self._me.instance)
                 await registry.put_own(self._etcd, key, value, self.lease, self._me.agent)
-                self._announced[name] = offer
+                self._announced[name] = value
                 self._tell("announced", service=name)
         if self.revision != self._acknowledged and self.terms.requires:
             revision = self.revision
