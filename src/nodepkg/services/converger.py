@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -180,10 +181,9 @@ class Converger:
 
     async def _wait(self, due: float | None) -> None:
         seconds = None if due is None else max(due - self._means.clock(), 0.0)
-        try:
-            await asyncio.wait_for(self._changed.wait(), seconds)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
 
     async def _converge(self) -> None:
         await self._means.idle()

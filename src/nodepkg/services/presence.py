@@ -131,10 +131,9 @@ class Presence:
             self._old_leases.discard(lease)
 
     async def _wait(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._poke.wait(), seconds)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._poke.wait()
 
     async def _renew(self) -> None:
         if self.lease and self._node_is_put:

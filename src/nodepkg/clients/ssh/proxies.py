@@ -18,7 +18,8 @@ class Proxy:
         """Waits until it has ended, by force if it does not by itself."""
         self.sock.close()
         try:
-            await asyncio.wait_for(self._process.wait(), _ENDS)
+            async with asyncio.timeout(_ENDS):
+                await self._process.wait()
         except TimeoutError:
             with suppress(ProcessLookupError):
                 self._process.kill()
