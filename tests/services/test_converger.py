@@ -192,21 +192,3 @@ def test_who_leaves_and_was_never_used_is_acknowledged_while_a_slot_is_waited_fo
     converge(waiting, StateFile(tmp_path), done, view)
     assert max(acknowledged) == 3
     assert view.heard == 13
-
-
-def test_it_ends_also_when_it_is_told_so_in_the_moment_of_a_change(tmp_path: Path) -> None:
-    async def work() -> None:
-        world, view = World(), View(Keys("/nodepkg"))
-        made = Converger(terms(requires=("api",), debounce=0), {}, view, StateFile(tmp_path), world.means())
-        running = asyncio.create_task(made.run())
-        async with asyncio.timeout(60):
-            while made.state.attributes is None:
-                await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
-        made.look_again()
-        await asyncio.sleep(0)  # the change has been waited for, and whoever waited does not know it yet
-        running.cancel()
-        await asyncio.sleep(0.05)
-        assert running.cancelled()
-
-    asyncio.run(work())
