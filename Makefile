@@ -9,7 +9,7 @@ demo:
 
 test:
 	@scripts/setup.sh git:git packer:packer sshd:openssh-server ssh:openssh-client unshare:util-linux zsh:zsh fish:fish \
-		etcd:etcd-server
+		etcd:etcd-server faketime:faketime
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
