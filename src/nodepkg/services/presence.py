@@ -93,7 +93,7 @@ class Presence:
 
     def announce_anew(self) -> None:
         """What stood in the registry may have been taken away meanwhile."""
-        self._announced.clear()
+        self._announced = dict.fromkeys(self._announced, "")
         self._poke.set()
 
     def acknowledge(self, revision: int) -> None:

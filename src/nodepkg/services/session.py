@@ -48,7 +48,8 @@ class Session:
         prefixes = [self._keys.providers(name) for name in self._watched()] + [self._keys.all_leaving]
         self.watcher = Watcher(etcd, self.view, prefixes, self._changed, tell)
         self.health: Health = Health(terms, self._well, tell, before=before.health if before else None)
-        self._leaving = False
+        # Until it has been seen whether somebody has said that the node leaves, nothing is announced.
+        self._leaving = True
         self.converger = Converger(terms, self._own(), self.view, StateFile(home), self._means())
 
     async def run(self) -> None:
@@ -127,7 +128,7 @@ class Session:
 
     def _leaves(self, service: str) -> bool:
         told = self.view.leaving.get(self._me.instance)
-        return told is not None and told.takes(service)
+        return not self.watcher.listed.is_set() or (told is not None and told.takes(service))
 
     def _well(self, well: set[str]) -> None:
         self.presence.well = well
