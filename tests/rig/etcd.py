@@ -128,6 +128,10 @@ class Member:
         """It hangs: its connections stay, and nothing is answered."""
         assert self.process
         self.process.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + SECONDS_TO_START
+        while not all(_is_stopped(thread) for thread in Path(f"/proc/{self.process.pid}/task").iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
 
     def go_on(self) -> None:
         assert self.process
@@ -197,6 +201,13 @@ def etcd(
         for member in made:
             member.ready()
         yield made
+
+
+def _is_stopped(thread: Path) -> bool:
+    """One that has ended meanwhile does nothing either."""
+    with suppress(OSError):
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+    return True
 
 
 def _b64(text: bytes) -> str:
