@@ -120,7 +120,7 @@ def test_a_storm_makes_each_that_needs_it_converge_once_and_nobody_else(member: 
         async with crowd(tmp_path, member.endpoint) as made, Etcd([member.endpoint], timeout=LONG) as client:
             users = [f"i-www-{number}" for number in range(12)]
             for name in users:
-                made.add(name, group="www", requires=("api",), at_once=3, debounce=1, most_debounce=30)
+                made.add(name, group="www", requires=("api",), at_once=3, debounce=3, most_debounce=60)
             for name in ("i-other-1", "i-other-2"):
                 made.add(name, group="other", requires=("else",), at_once=1)
             await made.until(lambda: all(made.given(name) for name in made.agents))
@@ -147,7 +147,7 @@ def test_fifty_agents_that_start_at_once_are_all_there(member: Member, tmp_path:
     async def run() -> None:
         async with crowd(tmp_path, member.endpoint) as made, Etcd([member.endpoint], timeout=LONG) as client:
             for number in range(50):
-                made.add(f"i-{number}", group="bee", provides=("api",), requires=("api",), at_once="50%", ttl=10)
+                made.add(f"i-{number}", group="bee", provides=("api",), requires=("api",), at_once="50%", ttl=60)
             await made.until(
                 lambda: all(made.given(name) == {"api": 50} for name in made.agents),
                 lambda: {name: made.given(name) for name in made.agents},

@@ -18,15 +18,20 @@ from nodepkg.services.terms import Location, Offer
 LEAVING_SECONDS = 30 * 24 * 3600
 # By whom a node leaves that its own agent announces: the next agent takes that back.
 AGENT = "agent"
+# How long a call may take at one endpoint. A member whose leader has died forgets what it was asked, and says nothing:
+# where there are several the call is made again about when an election is over (etcd's default is a second).
+SECONDS_OF_ONE, SECONDS_OF_SEVERAL = 5.0, 2.0
 # An agent that ends says so; that is for those who look while, or soon after, its other keys go.
 ENDING_SECONDS = 3600
 LOOK_SECONDS = 0.2  # how often it is looked whether an agent has announced
 
 
-def connect(location: Location, environ: Mapping[str, str], *, timeout: float = 5.0) -> Etcd:
+def connect(location: Location, environ: Mapping[str, str], *, timeout: float | None = None) -> Etcd:
     """The etcd of a registry. Raises RefusedError for a file of passwords that cannot be read."""
     tls = Tls(_path(location.ca), _path(location.certificate), _path(location.key))
     user, password = login(location, environ)
+    if timeout is None:
+        timeout = SECONDS_OF_SEVERAL if len(location.endpoints) > 1 else SECONDS_OF_ONE
     return Etcd(location.endpoints, tls=tls, user=user, password=password, timeout=timeout)
 
 
