@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -124,7 +125,12 @@ def hung_on(stage: Stage, asg: str = "bee-v001", name: str = "old") -> None:
 def run_(stage: Stage) -> None:
     """The first time, and again after somebody has taken the group away, but not its launch template."""
     running(stage)
-    stage.client("autoscaling").delete_auto_scaling_group(AutoScalingGroupName="bee-v001", ForceDelete=True)
+    client = stage.client("autoscaling")
+    client.delete_auto_scaling_group(AutoScalingGroupName="bee-v001", ForceDelete=True)
+    until = time.monotonic() + 60
+    while client.describe_auto_scaling_groups(AutoScalingGroupNames=["bee-v001"])["AutoScalingGroups"]:
+        assert time.monotonic() < until
+        time.sleep(0.02)
     image(stage, days=1)
     stage.held("autoscale:run", "bee")
     stage.free("autoscale:delete", "bee", "--yes")
