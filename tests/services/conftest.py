@@ -16,5 +16,5 @@ def _member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Member]:
 @pytest.fixture
 def member(_member: Member) -> Member:
     """An etcd without keys. Its revision is anything."""
-    _member.call("kv/deleterange", key="AA==", range_end="AA==")
+    _member.empty()
     return _member

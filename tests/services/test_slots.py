@@ -37,10 +37,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Member]:
 @pytest.fixture
 def one(shared: Member) -> Member:
     """One etcd that runs, with no keys in it."""
-    if shared.process is None:
-        shared.start()
-    shared.ready()
-    shared.call("kv/deleterange", key="AA==", range_end="AA==")
+    shared.empty()
     return shared
 
 

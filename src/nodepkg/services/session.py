@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 from nodepkg.clients.etcd.client import Etcd
@@ -124,7 +123,7 @@ class Session:
         return {offer.name: Where(self._me.address, offer.port) for offer in self.terms.provides}
 
     def _told(self, services: tuple[str, ...] | None) -> Leaving:
-        return Leaving(self._me.instance, AGENT, datetime.now(UTC).isoformat(timespec="seconds"), services)
+        return Leaving(self._me.instance, AGENT, registry.now(), services)
 
     def _leaves(self, service: str) -> bool:
         told = self.view.leaving.get(self._me.instance)

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from nodepkg.clients.etcd.client import Etcd
 from nodepkg.clients.etcd.values import (
@@ -24,6 +23,7 @@ from nodepkg.clients.etcd.values import (
 )
 from nodepkg.errors import CompactedError, LeaseGoneError, UnreachableError
 from nodepkg.pace import Share
+from nodepkg.services import registry
 from nodepkg.services.entries import Keys
 from nodepkg.services.registry import ThisNode
 from nodepkg.services.turn import (
@@ -194,7 +194,7 @@ class Slots:
             compares += [unchanged(self._pace + name, sight.changed_at(name)) for name in (CANARY, PROVEN)]
             puts = [self._as_canary(sight, wish)]
         wish.lease = (await self._etcd.grant(self._ttl)).id
-        holder = Holder(self._who.instance, self._who.agent, datetime.now(UTC).isoformat(timespec="seconds"))
+        holder = Holder(self._who.instance, self._who.agent, registry.now())
         taken = await self._put(compares, [Put(key, holder.written(), wish.lease), *puts], wish)
         if taken is None:
             return None
